@@ -1,0 +1,111 @@
+package codec
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// maxMessagePackDepth is the depth that encoding/json allows.
+const maxMessagePackDepth = 10_000
+
+// scanMessagePack accepts exactly one well-formed value: every declared length is covered by bytes that are there,
+// and no nesting is deeper than the stack can bear.
+func scanMessagePack(data []byte) error {
+	s := messagePackScanner{data: data}
+	if !s.value(0) || s.pos != len(data) {
+		return &ValueError{Codec: "msgpack", Detail: fmt.Sprintf("malformed MessagePack at byte %d", s.pos), kind: ErrDecode}
+	}
+	return nil
+}
+
+type messagePackScanner struct {
+	data []byte
+	pos  int
+}
+
+// value skips one value, and reports whether there was one.
+func (s *messagePackScanner) value(depth int) bool {
+	if s.pos >= len(s.data) || depth > maxMessagePackDepth {
+		return false
+	}
+	c := s.data[s.pos]
+	s.pos++
+	switch {
+	case c <= 0x7f, c >= 0xe0: // fixint
+		return true
+	case c <= 0x8f: // fixmap
+		return s.values(2*uint64(c&0x0f), depth)
+	case c <= 0x9f: // fixarray
+		return s.values(uint64(c&0x0f), depth)
+	case c <= 0xbf: // fixstr
+		return s.skip(uint64(c & 0x1f))
+	}
+	switch c {
+	case 0xc0, 0xc2, 0xc3: // nil, false, true
+		return true
+	case 0xc4, 0xc5, 0xc6: // bin
+		return s.sized(1<<(c-0xc4), 0)
+	case 0xc7, 0xc8, 0xc9: // ext, with a type
+		return s.sized(1<<(c-0xc7), 1)
+	case 0xca, 0xcb: // float
+		return s.skip(4 << (c - 0xca))
+	case 0xcc, 0xcd, 0xce, 0xcf: // uint
+		return s.skip(1 << (c - 0xcc))
+	case 0xd0, 0xd1, 0xd2, 0xd3: // int
+		return s.skip(1 << (c - 0xd0))
+	case 0xd4, 0xd5, 0xd6, 0xd7, 0xd8: // fixext, with a type
+		return s.skip(1 + 1<<(c-0xd4))
+	case 0xd9, 0xda, 0xdb: // str
+		return s.sized(1<<(c-0xd9), 0)
+	case 0xdc, 0xdd: // array
+		n, ok := s.length(2 << (c - 0xdc))
+		return ok && s.values(n, depth)
+	case 0xde, 0xdf: // map
+		n, ok := s.length(2 << (c - 0xde))
+		return ok && s.values(2*n, depth)
+	default: // 0xc1 is never used
+		return false
+	}
+}
+
+// values skips n values; each takes a byte at least.
+func (s *messagePackScanner) values(n uint64, depth int) bool {
+	if n > uint64(len(s.data)-s.pos) {
+		return false
+	}
+	for range n {
+		if !s.value(depth + 1) {
+			return false
+		}
+	}
+	return true
+}
+
+// sized skips what a length of width bytes announces, and more.
+func (s *messagePackScanner) sized(width, more int) bool {
+	n, ok := s.length(width)
+	return ok && s.skip(n+uint64(more))
+}
+
+func (s *messagePackScanner) length(width int) (uint64, bool) {
+	at := s.pos
+	if !s.skip(uint64(width)) {
+		return 0, false
+	}
+	switch width {
+	case 1:
+		return uint64(s.data[at]), true
+	case 2:
+		return uint64(binary.BigEndian.Uint16(s.data[at:])), true
+	default:
+		return uint64(binary.BigEndian.Uint32(s.data[at:])), true
+	}
+}
+
+func (s *messagePackScanner) skip(n uint64) bool {
+	if n > uint64(len(s.data)-s.pos) {
+		return false
+	}
+	s.pos += int(n)
+	return true
+}
