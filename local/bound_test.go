@@ -1,0 +1,75 @@
+package local
+
+import (
+	"strings"
+	"sync"
+	"testing"
+)
+
+func TestLenReturnsToTheBound(t *testing.T) {
+	eachEngine(t, func(t *testing.T, kind EngineKind) {
+		for _, limit := range []int64{1, 10, 1_000} {
+			tier := newTier(t, Options{Engine: kind, MaxEntries: limit})
+			s := tier.NewScope()
+			var writers sync.WaitGroup
+			for w := range 3 {
+				writers.Go(func() {
+					for i := range 5_000 {
+						it := itemOf(w*5_000 + i)
+						s.Set(it.hash, it.entry(i))
+					}
+				})
+			}
+			writers.Wait()
+			// Nothing else is written or read: an idle tier comes back by itself.
+			eventually(t, "the tier to be within its bound", func() bool { return int64(tier.Len()) <= limit })
+			eventually(t, "the engine to be within its bound", func() bool { return int64(len(storedEntries(tier))) <= limit })
+		}
+	})
+}
+
+// TestGrowingUpdatesStayWithinBytes: bare ristretto evicts for new keys only, so that updates in place may
+// exceed its bound for as long as no new key comes.
+func TestGrowingUpdatesStayWithinBytes(t *testing.T) {
+	eachEngine(t, func(t *testing.T, kind EngineKind) {
+		tier := newTier(t, Options{Engine: kind, MaxBytes: MinMaxBytes})
+		s := tier.NewScope()
+		for size := 16; size <= 64<<10; size *= 4 {
+			for i := range 200 {
+				it := itemOf(i)
+				s.Set(it.hash, it.entry(strings.Repeat("x", size)))
+			}
+			eventually(t, "the tier to be within its bound", func() bool {
+				return tier.Stats().Bytes <= tier.engine.capacity()
+			})
+		}
+		if tier.Len() == 0 {
+			t.Error("nothing is left")
+		}
+	})
+}
+
+// TestPendingIsBounded: writers wait for the settler, so that what is not applied stays within a part of the
+// bound, give or take one write each.
+func TestPendingIsBounded(t *testing.T) {
+	const limit, writers = 3_200, 4
+	tier := newTier(t, Options{MaxEntries: limit})
+	s, r := tier.NewScope(), tier.engine.(*ristrettoEngine)
+	var all sync.WaitGroup
+	for w := range writers {
+		all.Go(func() {
+			for i := range 5_000 {
+				it := itemOf(w*5_000 + i)
+				s.Set(it.hash, it.entry(i))
+				if n := r.pending.count.Load(); n > limit/pendingFraction+writers {
+					t.Errorf("%d writes are pending", n)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	if st := tier.Stats(); st.Dropped != 0 || st.Sets != writers*5_000 {
+		t.Errorf("%d of %d Sets dropped", st.Dropped, st.Sets)
+	}
+}
