@@ -1,0 +1,246 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+	"unsafe"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A batch gives each key its own result, at the key's index: some may fail while others succeed.
+
+// Result is what GetMany found under one key. Err is as for Get.
+type Result struct {
+	Record Record
+	Err    error
+}
+
+// GetMany reads the records of keys: with MGET where one server holds them all, with pipelined GETs on a Cluster. What
+// MGET cannot read because it is of another Redis type is reported by it as absent.
+func (s *Store) GetMany(ctx context.Context, keys []string) []Result {
+	out := make([]Result, len(keys))
+	s.chunks(len(keys), func(from, to int) {
+		part := keys[from:to]
+		if s.masters == nil {
+			s.mget(ctx, part, out[from:to])
+		} else {
+			s.pipelinedGets(ctx, part, out[from:to])
+		}
+	})
+	return out
+}
+
+func (s *Store) chunks(n int, fn func(from, to int)) {
+	for from := 0; from < n; from += s.opts.BatchSize {
+		fn(from, min(n, from+s.opts.BatchSize))
+	}
+}
+
+func (s *Store) mget(ctx context.Context, keys []string, out []Result) {
+	values, err := call(ctx, s, "get-many", false, func(ctx context.Context) ([]any, error) {
+		return s.rdb.MGet(ctx, keys...).Result()
+	})
+	if err == nil && len(values) != len(keys) {
+		err = &Error{Op: "get-many", Err: errors.New("reply of another length than the request")}
+	}
+	for i, key := range keys {
+		if err != nil {
+			out[i].Err = err
+			continue
+		}
+		text, ok := values[i].(string)
+		if !ok {
+			out[i].Err = ErrNotFound
+			continue
+		}
+		// As StringCmd.Bytes does: go-redis made the string for this reply, and nobody else has it.
+		out[i].Record, out[i].Err = ParseRecord(key, unsafe.Slice(unsafe.StringData(text), len(text)))
+	}
+}
+
+func (s *Store) pipelinedGets(ctx context.Context, keys []string, out []Result) {
+	cmds, err := call(ctx, s, "get-many", false, func(ctx context.Context) ([]*redis.StringCmd, error) {
+		return pipelined(ctx, s.rdb, keys, func(p redis.Pipeliner, key string) *redis.StringCmd { return p.Get(ctx, key) })
+	})
+	for i, key := range keys {
+		if err != nil {
+			out[i].Err = err
+			continue
+		}
+		data, cmdErr := cmds[i].Bytes()
+		if cmdErr != nil {
+			out[i].Err = classify("get-many", false, cmdErr)
+			continue
+		}
+		out[i].Record, out[i].Err = ParseRecord(key, data)
+	}
+}
+
+// pipelined sends one read for each key. The results are in the commands; an error is given only when every command
+// failed for want of a server, so that the breaker hears of it, or when none was sent: go-redis leaves the commands
+// without an error of their own then, if it was the server that turned the connection away, and an unread reply would
+// pass for an empty one.
+func pipelined[C redis.Cmder](ctx context.Context, rdb redis.UniversalClient, keys []string, add func(redis.Pipeliner, string) C) ([]C, error) {
+	pipe := rdb.Pipeline()
+	cmds := make([]C, len(keys))
+	for i, key := range keys {
+		cmds[i] = add(pipe, key)
+	}
+	_, err := pipe.Exec(ctx)
+	if err == nil {
+		return cmds, nil
+	}
+	unsent := !slices.ContainsFunc(cmds, func(c C) bool { return c.Err() != nil })
+	if unsent || !slices.ContainsFunc(cmds, func(c C) bool { return !isOutage(classify("pipeline", false, c.Err())) }) {
+		return nil, err
+	}
+	return cmds, nil
+}
+
+// Write is one entry of SetMany.
+type Write struct {
+	Key     string
+	Record  *Record
+	Message []byte
+}
+
+// SetMany stores each entry as Set does.
+func (s *Store) SetMany(ctx context.Context, writes []Write) []error {
+	calls := make([]scriptCall, len(writes))
+	errs := make([]error, len(writes))
+	for i, w := range writes {
+		raw, err := AppendRecord(make([]byte, 0, recordSize(w.Key, w.Record)), w.Key, w.Record)
+		errs[i] = err
+		calls[i] = scriptCall{key: w.Key, args: []any{raw, w.Record.lifetime(), s.opts.Channel, s.message(w.Message)}}
+	}
+	s.scriptMany(ctx, "set-many", true, scriptSet, calls, errs, func(int, any) {})
+	return errs
+}
+
+// DeleteMany deletes each key as Delete does; messages are by key.
+func (s *Store) DeleteMany(ctx context.Context, keys []string, messages [][]byte) ([]bool, []error) {
+	calls := make([]scriptCall, len(keys))
+	now := time.Now().UnixMilli()
+	for i, key := range keys {
+		var m []byte
+		if messages != nil {
+			m = messages[i]
+		}
+		calls[i] = scriptCall{key: key, args: []any{s.opts.Channel, s.message(m), now}}
+	}
+	existed, errs := make([]bool, len(keys)), make([]error, len(keys))
+	s.scriptMany(ctx, "delete-many", true, scriptDelete, calls, errs, func(i int, v any) {
+		n, _ := v.(int64)
+		existed[i] = n > 0
+	})
+	return existed, errs
+}
+
+// scriptMany runs one script for many keys, in chunks. Calls whose error is set already are left out; done is told the
+// reply of each that succeeded. write is as for call.
+func (s *Store) scriptMany(ctx context.Context, op string, write bool, sc script, calls []scriptCall, errs []error, done func(i int, reply any)) {
+	which := make([]int, 0, len(calls))
+	for i := range calls {
+		if errs[i] == nil {
+			which = append(which, i)
+		}
+	}
+	s.chunks(len(which), func(from, to int) {
+		part := which[from:to]
+		chunk := make([]scriptCall, len(part))
+		for j, i := range part {
+			chunk[j] = calls[i]
+		}
+		cmds, err := call(ctx, s, op, write, func(ctx context.Context) ([]onceCmd, error) {
+			cmds := sc.pipeline(ctx, s.rdb, chunk)
+			for _, c := range cmds {
+				if !isOutage(classify(op, write, c.Err())) {
+					return cmds, nil
+				}
+			}
+			// The breaker hears of the first, but each command keeps its own: one may have been sent where another was not.
+			return cmds, cmds[0].Err()
+		})
+		for j, i := range part {
+			if cmds == nil {
+				errs[i] = err
+				continue
+			}
+			if errs[i] = classify(op, write, cmds[j].Err()); errs[i] == nil {
+				done(i, cmds[j].Val())
+			}
+		}
+	})
+}
+
+// Claim is one key of AcquireMany: the lease to take, and how it went. Found and Err are as for Acquire.
+type Claim struct {
+	Key   string
+	Token Token
+	Won   bool
+	Found Record
+	Err   error
+}
+
+// AcquireMany takes a lease under each key, as Acquire does for one.
+func (s *Store) AcquireMany(ctx context.Context, claims []Claim, stamp uint64, life time.Duration) {
+	calls, errs := make([]scriptCall, len(claims)), make([]error, len(claims))
+	now := time.Now()
+	for i := range claims {
+		lease := Record{Kind: KindLease, Token: claims[i].Token, Stamp: stamp, Created: now, TTL: life}
+		raw, err := AppendRecord(nil, claims[i].Key, &lease)
+		errs[i] = err
+		calls[i] = scriptCall{key: claims[i].Key, args: []any{raw, lease.lifetime()}}
+	}
+	s.scriptMany(ctx, "acquire-many", true, scriptAcquire, calls, errs, func(i int, v any) {
+		text, _ := v.(string)
+		claims[i].Found, claims[i].Err = ParseRecord(claims[i].Key, []byte(text))
+	})
+	for i, err := range errs {
+		switch {
+		case errors.Is(err, ErrNotFound): // nothing was there: Redis says so with a nil
+			claims[i].Won = true
+		case err != nil:
+			claims[i].Err = err
+		}
+	}
+}
+
+// Filling is one record of FillMany. Seen is as for Fill.
+type Filling struct {
+	Key    string
+	Seen   []byte
+	Record *Record
+}
+
+// FillMany stores each record as Fill does.
+func (s *Store) FillMany(ctx context.Context, fillings []Filling) ([]bool, []error) {
+	calls, errs := make([]scriptCall, 0, len(fillings)), make([]error, len(fillings))
+	at := make([]int, 0, len(fillings)) // index of each call's filling
+	for i, f := range fillings {
+		if len(f.Seen) == 0 {
+			continue // it would match the absence of a record
+		}
+		raw, err := AppendRecord(make([]byte, 0, recordSize(f.Key, f.Record)), f.Key, f.Record)
+		if err != nil {
+			errs[i] = err
+			continue
+		}
+		calls = append(calls, scriptCall{key: f.Key, args: []any{f.Seen, raw, f.Record.lifetime()}})
+		at = append(at, i)
+	}
+	stored, callErrs := make([]bool, len(fillings)), make([]error, len(calls))
+	s.scriptMany(ctx, "fill-many", true, scriptFill, calls, callErrs, func(j int, v any) {
+		n, _ := v.(int64)
+		stored[at[j]] = n == 1
+	})
+	for j, err := range callErrs {
+		if err != nil {
+			errs[at[j]] = err
+		}
+	}
+	return stored, errs
+}

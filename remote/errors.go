@@ -1,0 +1,241 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/sony/gobreaker/v2"
+)
+
+// What a call can report. All are found with errors.Is, through *Error and through batches.
+var (
+	// ErrNotFound: Redis answered, and holds no such entry.
+	ErrNotFound = errors.New("doppio: not found")
+	// ErrUnavailable: Redis could not be asked, or said that it cannot answer now (loading, cluster down, a
+	// replica that does not accept writes). Unless ErrUnknownOutcome is matched too, nothing was changed.
+	ErrUnavailable = errors.New("doppio: remote unavailable")
+	// ErrUnknownOutcome: a change was sent and no reply came; it may or may not have happened.
+	ErrUnknownOutcome = errors.New("doppio: unknown outcome")
+	// ErrRefused: Redis answers but refuses writes (out of memory, too few replicas, a failed snapshot). Nothing was changed.
+	ErrRefused = errors.New("doppio: write refused")
+	// ErrDenied: credentials or ACL rules do not allow this. It is a matter of configuration and is not retried.
+	ErrDenied = errors.New("doppio: access denied")
+	// ErrWrongType: the key holds another Redis type, written by somebody else.
+	ErrWrongType = errors.New("doppio: key holds another type")
+	// ErrNotNumeric: the entry is not an integer.
+	ErrNotNumeric = errors.New("doppio: value is not an integer")
+	// ErrOverflow: the sum does not fit. Nothing was changed.
+	ErrOverflow = errors.New("doppio: increment overflows")
+	// ErrTagged: the entry has tags that must be asked for first. Nothing was changed.
+	ErrTagged = errors.New("doppio: the entry has tags")
+	// ErrClosed: the store was closed.
+	ErrClosed = errors.New("doppio: closed")
+	// ErrMalformed: what the key holds is not a record, is cut short, or was written for another key.
+	ErrMalformed = errors.New("doppio: malformed record")
+	// ErrTooLarge: a key, a tag or a payload over what a record can hold.
+	ErrTooLarge = errors.New("doppio: too large for a record")
+)
+
+// Error says which operation failed and why. Its message holds no key, no value and no credential.
+type Error struct {
+	Op  string // the operation: get, set, increment, …
+	Err error  // what go-redis or the context reported
+	// kinds are the sentinels that this error matches.
+	kinds []error
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString("remote: ")
+	b.WriteString(e.Op)
+	for _, k := range e.kinds {
+		b.WriteString(": ")
+		b.WriteString(strings.TrimPrefix(k.Error(), "doppio: "))
+	}
+	if e.Err != nil {
+		b.WriteString(": ")
+		b.WriteString(withoutEcho(e.Err.Error()))
+	}
+	return b.String()
+}
+
+// echoes mark where a message begins to repeat what it was sent: Redis names the arguments of a command that it does
+// not know, and go-redis quotes a reply that it does not understand. Either may be a key, a value or a password.
+var echoes = []string{", with args beginning with", "can't parse", "invalid reply", "expected digit"}
+
+func withoutEcho(text string) string {
+	for _, e := range echoes {
+		if i := strings.Index(text, e); i >= 0 {
+			return text[:i] + strings.TrimPrefix(e, ", ") + " (withheld)"
+		}
+	}
+	return text
+}
+
+// Unwrap gives the sentinels first, then the cause.
+func (e *Error) Unwrap() []error {
+	if e.Err == nil {
+		return e.kinds
+	}
+	return append(e.kinds[:len(e.kinds):len(e.kinds)], e.Err)
+}
+
+// MalformedError reports what is not a record, or not the record of its key. It matches ErrMalformed.
+type MalformedError struct {
+	Reason string
+	// Seen are the bytes where a record has its token: a Fill that is given them replaces what was seen, and nothing else.
+	Seen []byte
+}
+
+func (e *MalformedError) Error() string { return ErrMalformed.Error() + ": " + e.Reason }
+
+// Unwrap makes every MalformedError match ErrMalformed.
+func (e *MalformedError) Unwrap() error { return ErrMalformed }
+
+// OptionError reports one faulty option.
+type OptionError struct{ Field, Reason string }
+
+func (e *OptionError) Error() string { return fmt.Sprintf("remote: option %s: %s", e.Field, e.Reason) }
+
+// errTimeout is the cause when Options.Timeout ended a call before its context did.
+var errTimeout = errors.New("no reply within the timeout")
+
+// replyCodes maps the code that begins an error reply to what it means. A reply with any of these codes says that the
+// command was not carried out.
+var replyCodes = []struct {
+	code string
+	kind error
+}{
+	{"LOADING", ErrUnavailable},
+	{"CLUSTERDOWN", ErrUnavailable},
+	{"MASTERDOWN", ErrUnavailable},
+	{"TRYAGAIN", ErrUnavailable},
+	{"READONLY", ErrUnavailable},
+	{"MOVED", ErrUnavailable},
+	{"ASK", ErrUnavailable},
+	{"BUSY", ErrUnavailable},
+	{"OOM", ErrRefused},
+	{"MISCONF", ErrRefused},
+	{"NOREPLICAS", ErrRefused},
+	{"NOAUTH", ErrDenied},
+	{"WRONGPASS", ErrDenied},
+	{"NOPERM", ErrDenied},
+	{"WRONGTYPE", ErrWrongType},
+	{"DOPPIO-NOTNUMERIC", ErrNotNumeric},
+	{"DOPPIO-OVERFLOW", ErrOverflow},
+	{"DOPPIO-TAGGED", ErrTagged},
+}
+
+// replyPhrases do the same for replies that have no code but ERR.
+var replyPhrases = []struct {
+	phrase string
+	kind   error
+}{
+	{"max number of clients", ErrUnavailable},
+	{"The user executing the script", ErrDenied}, // Redis 7.0 and before: a command inside a script
+	{"ACL failure in script", ErrDenied},         // later
+	{"without any password configured", ErrDenied},
+	{"unauthenticated multibulk length", ErrDenied}, // more arguments than a stranger may send
+	{"no password is set", ErrDenied},               // Redis 5
+	{"invalid password", ErrDenied},                 // Redis 5
+}
+
+// classify is the one place that decides what an error of go-redis means. write says whether the command could have
+// changed something; a lost reply to a read is only an outage.
+func classify(op string, write bool, err error) error {
+	if err == nil {
+		return nil
+	}
+	// redis.Nil satisfies redis.Error too, so it is looked at first.
+	if errors.Is(err, redis.Nil) {
+		return ErrNotFound
+	}
+	var already *Error
+	if errors.As(err, &already) || errors.Is(err, ErrNotFound) || errors.Is(err, ErrClosed) {
+		return err
+	}
+	var reply redis.Error
+	if errors.As(err, &reply) {
+		return classifyReply(op, reply)
+	}
+	kinds := []error{ErrUnavailable}
+	if write && mayHaveArrived(err) {
+		kinds = append(kinds, ErrUnknownOutcome)
+	}
+	return &Error{Op: op, Err: err, kinds: kinds}
+}
+
+func classifyReply(op string, reply redis.Error) error {
+	text := reply.Error()
+	for _, c := range replyCodes {
+		if strings.HasPrefix(text, c.code+" ") {
+			return &Error{Op: op, Err: reply, kinds: []error{c.kind}}
+		}
+	}
+	for _, p := range replyPhrases {
+		if strings.Contains(text, p.phrase) {
+			return &Error{Op: op, Err: reply, kinds: []error{p.kind}}
+		}
+	}
+	// Redis 6 wraps what a script's command reported: "ERR Error running script (…): @user_script:3: WRONGTYPE …".
+	// So does miniredis, in its own words: "ERR Error compiling script (new function): :41: WRONGTYPE …".
+	if strings.HasPrefix(text, "ERR ") && (strings.Contains(text, "user_script") || strings.Contains(text, "compiling script")) {
+		for _, c := range replyCodes {
+			if strings.Contains(text, c.code+" ") {
+				return &Error{Op: op, Err: reply, kinds: []error{c.kind}}
+			}
+		}
+	}
+	return &Error{Op: op, Err: reply}
+}
+
+// mayHaveArrived tells whether a command that failed without a reply could have reached the server.
+func mayHaveArrived(err error) bool {
+	if errors.Is(err, redis.ErrClosed) || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted) ||
+		errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
+		return false
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return false
+	}
+	var dns *net.DNSError
+	if errors.As(err, &dns) {
+		return false
+	}
+	// Sentinel and Cluster clients report that they found nobody to ask with plain errors of their own.
+	for _, nobody := range []string{"all sentinels specified in configuration are unreachable", "cluster has no nodes", "redis: client is closed"} {
+		if strings.Contains(err.Error(), nobody) {
+			return false
+		}
+	}
+	return true
+}
+
+// abandoned is what a caller gets that stopped waiting.
+func abandoned(ctx context.Context, op string, write bool) error {
+	cause := ctx.Err()
+	if cause == nil {
+		return timedOut(op, write)
+	}
+	e := &Error{Op: op, Err: cause}
+	if write {
+		e.kinds = append(e.kinds, ErrUnknownOutcome)
+	}
+	return e
+}
+
+func timedOut(op string, write bool) error {
+	e := &Error{Op: op, Err: errTimeout, kinds: []error{ErrUnavailable}}
+	if write {
+		e.kinds = append(e.kinds, ErrUnknownOutcome)
+	}
+	return e
+}
+
+// isOutage tells the breaker which errors speak against the server. A reply, even an error, speaks for it.
+func isOutage(err error) bool { return errors.Is(err, ErrUnavailable) }

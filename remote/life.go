@@ -1,0 +1,118 @@
+package remote
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Presence tells whether there is an entry.
+type Presence uint8
+
+// The answers.
+const (
+	Absent  Presence = iota // nothing, or a lease, a negative, or a value past its TTL
+	Present                 // an entry; what cannot be read is one, whatever its Redis type
+	Tagged                  // an entry with tags: whether they are intact is to be asked for
+)
+
+// presence decides by a header, as the scripts do: what cannot be read is there.
+func presence(header []byte) Presence {
+	if len(header) == 0 {
+		return Absent
+	}
+	r, err := parseHeader(header)
+	switch {
+	case err != nil:
+		return Present
+	case r.Kind != KindValue || r.Expired(time.Now()):
+		return Absent
+	case header[offFlags]&flagTagged != 0:
+		return Tagged
+	}
+	return Present
+}
+
+// Presence asks for the header of what is under key.
+func (s *Store) Presence(ctx context.Context, key string) (Presence, error) {
+	header, err := call(ctx, s, "exists", false, func(ctx context.Context) ([]byte, error) {
+		return s.rdb.GetRange(ctx, key, 0, headerSize-1).Bytes()
+	})
+	if errors.Is(err, ErrWrongType) {
+		return Present, nil
+	}
+	if err != nil {
+		return Absent, err
+	}
+	return presence(header), nil
+}
+
+// Exists tells whether there is an entry under key, whatever became of its tags.
+func (s *Store) Exists(ctx context.Context, key string) (bool, error) {
+	p, err := s.Presence(ctx, key)
+	return p != Absent, err
+}
+
+// Life is what is left of an entry's.
+type Life struct {
+	Left    time.Duration
+	Forever bool // there is no end
+	Tagged  bool // the entry has tags
+}
+
+// Life gives the life left of the entry under key, or ErrNotFound.
+func (s *Store) Life(ctx context.Context, key string) (Life, error) {
+	reply, err := call(ctx, s, "ttl", false, func(ctx context.Context) ([]any, error) {
+		v, err := scriptTTL.run(ctx, s.rdb, key)
+		list, _ := v.([]any)
+		return list, err
+	})
+	if err != nil {
+		return Life{}, err
+	}
+	if len(reply) != 2 {
+		return Life{}, &Error{Op: "ttl", Err: fmt.Errorf("reply of %d parts", len(reply))}
+	}
+	text, _ := reply[0].(string)
+	ms, _ := reply[1].(int64)
+	header := []byte(text)
+	p := presence(header)
+	if p == Absent {
+		return Life{}, ErrNotFound
+	}
+	if ms < 0 {
+		return Life{Forever: true, Tagged: p == Tagged}, nil
+	}
+	left := time.Duration(ms) * time.Millisecond
+	if r, err := parseHeader(header); err == nil {
+		left -= r.Grace
+	}
+	return Life{Left: max(left, time.Millisecond), Tagged: p == Tagged}, nil
+}
+
+// TTL gives the life left, whatever became of the entry's tags; forever is true for an entry without end. ErrNotFound
+// when there is none.
+func (s *Store) TTL(ctx context.Context, key string) (left time.Duration, forever bool, err error) {
+	life, err := s.Life(ctx, key)
+	return life.Left, life.Forever, err
+}
+
+// Extend gives an entry another life, counted from now (0: for ever), and announces message. It tells whether there was an entry.
+func (s *Store) Extend(ctx context.Context, key string, life time.Duration, message []byte) (Presence, error) {
+	r := Record{TTL: life, Created: time.Now()}
+	fields := binary.BigEndian.AppendUint64(nil, uint64(r.Created.UnixMilli()))
+	fields = binary.BigEndian.AppendUint32(fields, packDuration(life))
+	token := NewToken()
+	n, err := call(ctx, s, "expire", true, func(ctx context.Context) (int64, error) {
+		return asInt(scriptExpire.run(ctx, s.rdb, key, token[:], fields, r.lifetime(), s.opts.Channel, s.message(message), r.Created.UnixMilli()))
+	})
+	return Presence(n), err
+}
+
+// Expire is Extend for who keeps no tags.
+func (s *Store) Expire(ctx context.Context, key string, life time.Duration, message []byte) (bool, error) {
+	p, err := s.Extend(ctx, key, life, message)
+	return p != Absent, err
+}

@@ -1,0 +1,77 @@
+package remote
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Defaults of Options.
+const (
+	DefaultTimeout         = 2 * time.Second
+	DefaultBatchSize       = 512
+	DefaultScanPage        = 512
+	DefaultBreakerFailures = 8
+	DefaultBreakerPause    = time.Second
+)
+
+// Options configure a Store. The zero value is useful.
+type Options struct {
+	// Timeout bounds a call to Redis, retries of reads included. A batch or a scan is bounded for each of its round trips.
+	// Defaults to DefaultTimeout.
+	Timeout time.Duration
+	// BatchSize is how many keys one round trip of a batch holds at most. Defaults to DefaultBatchSize.
+	BatchSize int
+	// ScanPage is the COUNT of SCAN. Defaults to DefaultScanPage.
+	ScanPage int
+	// Channel is where changes are announced. Empty: announcements are dropped.
+	Channel string
+	// BreakerFailures is how many outages in a row open the breaker; while it is open, calls fail at once with
+	// ErrUnavailable. Defaults to DefaultBreakerFailures.
+	BreakerFailures int
+	// BreakerPause is how long the breaker stays open before it lets one call try. Defaults to DefaultBreakerPause.
+	BreakerPause time.Duration
+	// TracerProvider makes the spans of calls. Defaults to OpenTelemetry's global one.
+	TracerProvider trace.TracerProvider
+	// Logger hears when the breaker opens and closes. Defaults to silence.
+	Logger *slog.Logger
+}
+
+func (o Options) withDefaults() Options {
+	if o.Timeout == 0 {
+		o.Timeout = DefaultTimeout
+	}
+	if o.BatchSize == 0 {
+		o.BatchSize = DefaultBatchSize
+	}
+	if o.ScanPage == 0 {
+		o.ScanPage = DefaultScanPage
+	}
+	if o.BreakerFailures == 0 {
+		o.BreakerFailures = DefaultBreakerFailures
+	}
+	if o.BreakerPause == 0 {
+		o.BreakerPause = DefaultBreakerPause
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+func (o Options) validate() error {
+	var faults []error
+	notNegative := func(field string, bad bool) {
+		if bad {
+			faults = append(faults, &OptionError{Field: field, Reason: "must not be negative"})
+		}
+	}
+	notNegative("Timeout", o.Timeout < 0)
+	notNegative("BatchSize", o.BatchSize < 0)
+	notNegative("ScanPage", o.ScanPage < 0)
+	notNegative("BreakerFailures", o.BreakerFailures < 0)
+	notNegative("BreakerPause", o.BreakerPause < 0)
+	return errors.Join(faults...)
+}

@@ -1,0 +1,444 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/doppio-cache/doppio/internal/redistest"
+)
+
+// slack is what a loaded machine may add to a time that is otherwise bounded.
+const slack = 2 * time.Second
+
+// operation is one method of Store.
+type operation struct {
+	name  string
+	write bool
+	do    func(ctx context.Context, s *Store, key string) error
+}
+
+const secretKey, secretValue = "key-hunter2", "value-hunter2"
+
+// operations are all that ask Redis. Each gives the error of key.
+var operations = []operation{
+	{"Get", false, func(ctx context.Context, s *Store, key string) error { _, err := s.Get(ctx, key); return err }},
+	{"GetMany", false, func(ctx context.Context, s *Store, key string) error { return s.GetMany(ctx, []string{key})[0].Err }},
+	{"Exists", false, func(ctx context.Context, s *Store, key string) error { _, err := s.Exists(ctx, key); return err }},
+	{"ExistsMany", false, func(ctx context.Context, s *Store, key string) error {
+		_, errs := s.ExistsMany(ctx, []string{key})
+		return errs[0]
+	}},
+	{"TTL", false, func(ctx context.Context, s *Store, key string) error { _, _, err := s.TTL(ctx, key); return err }},
+	{"Count", false, func(ctx context.Context, s *Store, key string) error { _, err := s.Count(ctx, key, ""); return err }},
+	{"TagVersions, read", false, func(ctx context.Context, s *Store, key string) error {
+		_, err := s.TagVersions(ctx, []string{key}, nil)
+		return err
+	}},
+	{"TagVersions, made", false, func(ctx context.Context, s *Store, key string) error {
+		life := time.Hour
+		_, err := s.TagVersions(ctx, []string{key}, &life)
+		return err
+	}},
+	{"Set", true, func(ctx context.Context, s *Store, key string) error {
+		return s.Set(ctx, key, value(secretValue), []byte("m"))
+	}},
+	{"SetMany", true, func(ctx context.Context, s *Store, key string) error {
+		return s.SetMany(ctx, []Write{{key, value(secretValue), []byte("m")}})[0]
+	}},
+	{"SetIfAbsent", true, func(ctx context.Context, s *Store, key string) error {
+		_, _, err := s.SetIfAbsent(ctx, key, value(secretValue), nil)
+		return err
+	}},
+	{"Delete", true, func(ctx context.Context, s *Store, key string) error { _, err := s.Delete(ctx, key, nil); return err }},
+	{"DeleteMany", true, func(ctx context.Context, s *Store, key string) error {
+		_, errs := s.DeleteMany(ctx, []string{key}, nil)
+		return errs[0]
+	}},
+	{"Expire", true, func(ctx context.Context, s *Store, key string) error {
+		_, err := s.Expire(ctx, key, time.Hour, nil)
+		return err
+	}},
+	{"Increment", true, func(ctx context.Context, s *Store, key string) error {
+		_, err := s.Increment(ctx, key, 1, nil, number(0), nil)
+		return err
+	}},
+	{"Acquire", true, func(ctx context.Context, s *Store, key string) error {
+		_, _, err := s.Acquire(ctx, key, NewToken(), 0, time.Hour)
+		return err
+	}},
+	{"AcquireMany", true, func(ctx context.Context, s *Store, key string) error {
+		claims := []Claim{{Key: key, Token: NewToken()}}
+		s.AcquireMany(ctx, claims, 0, time.Hour)
+		return claims[0].Err
+	}},
+	{"Fill", true, func(ctx context.Context, s *Store, key string) error {
+		_, err := s.Fill(ctx, key, []byte("0123456789abcdef"), value(secretValue))
+		return err
+	}},
+	{"FillMany", true, func(ctx context.Context, s *Store, key string) error {
+		_, errs := s.FillMany(ctx, []Filling{{key, []byte("0123456789abcdef"), value(secretValue)}})
+		return errs[0]
+	}},
+	{"TagVersions, extended", false, func(ctx context.Context, s *Store, key string) error {
+		return s.ExtendTags(ctx, []string{key}, time.Hour)
+	}},
+	{"Sweep", true, func(ctx context.Context, s *Store, key string) error { _, err := s.Sweep(ctx, key); return err }},
+	{"Release", false, func(ctx context.Context, s *Store, key string) error {
+		return s.Release(ctx, key, []byte("0123456789abcdef"))
+	}},
+	{"Publish", true, func(ctx context.Context, s *Store, key string) error { return s.Publish(ctx, []byte(secretValue)) }},
+}
+
+// each runs every operation and checks its error: want, and also for mutations. No message may hold what is secret.
+func each(t *testing.T, s *Store, want []error, also ...error) {
+	t.Helper()
+	ctx := t.Context()
+	for _, op := range operations {
+		err := op.do(ctx, s, secretKey)
+		t.Log(op.name)
+		if op.write {
+			wantErr(t, err, append(want[:len(want):len(want)], also...)...)
+		} else {
+			wantErr(t, err, want...)
+		}
+		if err != nil && strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: the message holds a secret: %v", op.name, err)
+		}
+	}
+}
+
+// greeted makes a connection in each pool of the client.
+func greeted(rdb *redis.Client) error {
+	ctx := context.Background()
+	pipe := rdb.Pipeline()
+	pipe.Ping(ctx)
+	_, err := pipe.Exec(ctx)
+	return errors.Join(err, rdb.Ping(ctx).Err())
+}
+
+func never(o *Options) { o.BreakerFailures = 1 << 30 }
+
+func TestRefusedConnectionIsAnOutageWithAKnownOutcome(t *testing.T) {
+	t.Parallel()
+	for name, retries := range map[string]int{"default": 0, "none": -1} {
+		t.Run(name, func(t *testing.T) {
+			p, rdb := proxied(t, shared, func(o *redis.Options) {
+				o.MaxRetries, o.MinRetryBackoff, o.MaxRetryBackoff = retries, -1, -1
+				o.Password = "hunter2"
+			})
+			p.Refuse(true)
+			each(t, newStore(t, rdb, never), []error{ErrUnavailable})
+		})
+	}
+}
+
+func TestNoSuchHostIsAnOutageWithAKnownOutcome(t *testing.T) {
+	t.Parallel()
+	rdb := shared.Client(t, func(o *redis.Options) {
+		o.Dialer = func(context.Context, string, string) (net.Conn, error) {
+			return nil, &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", IsNotFound: true}}
+		}
+	})
+	each(t, newStore(t, rdb, never), []error{ErrUnavailable})
+}
+
+func TestClosedClientIsAnOutageWithAKnownOutcome(t *testing.T) {
+	t.Parallel()
+	rdb := shared.Client(t)
+	must(t, rdb.Close())
+	each(t, newStore(t, rdb, never), []error{ErrUnavailable})
+}
+
+func TestLostReplyLeavesTheOutcomeOfAChangeUnknown(t *testing.T) {
+	t.Parallel()
+	for name, setup := range map[string]func(*redistest.Proxy, *redis.Options){
+		"connection ends": func(*redistest.Proxy, *redis.Options) {},
+		"no reply":        func(_ *redistest.Proxy, o *redis.Options) { o.ReadTimeout = 20 * time.Millisecond },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := redistest.NewProxy(t, shared.Addr)
+			rdb := shared.Client(t, func(o *redis.Options) { o.Addr = p.Addr(); setup(p, o) })
+			s := newStore(t, rdb, never)
+			key := t.Name()
+			for _, op := range operations {
+				// A connection first: what is lost must be the reply, not the greeting.
+				p.SwallowReplies(false)
+				redistest.Eventually(t, patience, func() error { return greeted(rdb) })
+				if name == "no reply" {
+					p.SwallowReplies(true)
+				} else {
+					p.SwallowNextReplyTo("\r\n")
+				}
+				want := []error{ErrUnavailable}
+				if op.write {
+					want = append(want, ErrUnknownOutcome)
+				}
+				t.Log(op.name)
+				wantErr(t, op.do(t.Context(), s, key), want...)
+			}
+		})
+	}
+}
+
+func TestCallerThatLeavesBeforehandChangesNothing(t *testing.T) {
+	t.Parallel()
+	s, rdb := onShared(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, op := range operations {
+		t.Log(op.name)
+		wantErr(t, op.do(ctx, s, t.Name()), context.Canceled)
+	}
+	late, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer cancel()
+	for _, op := range operations {
+		t.Log(op.name)
+		wantErr(t, op.do(late, s, t.Name()), context.DeadlineExceeded)
+	}
+	if raw(t, rdb, t.Name()) != nil {
+		t.Error("something was written")
+	}
+}
+
+// go-redis would wait for the reply. The caller does not; and its impatience says nothing about the server.
+func TestCallerThatLeavesInFlightReturnsAtOnce(t *testing.T) {
+	t.Parallel()
+	p, rdb := proxied(t, shared, func(o *redis.Options) { o.ReadTimeout = time.Minute })
+	s := newStore(t, rdb, func(o *Options) { o.BreakerFailures = 1; o.Timeout = time.Minute })
+	for _, end := range []struct {
+		name string
+		err  error
+		ctx  func() (context.Context, context.CancelFunc)
+	}{
+		{"canceled", context.Canceled, func() (context.Context, context.CancelFunc) { return context.WithCancel(t.Context()) }},
+		{"deadline", context.DeadlineExceeded, func() (context.Context, context.CancelFunc) {
+			return context.WithTimeout(t.Context(), 300*time.Millisecond) // it must have been sent by then
+		}},
+	} {
+		for i, op := range operations {
+			if end.name == "deadline" && i%6 != 0 {
+				continue // some of each kind: each takes as long as its deadline
+			}
+			must(t, rdb.Ping(t.Context()).Err())
+			redistest.Eventually(t, patience, func() error { // what the call before it left
+				if n := p.Held(); n > 0 {
+					return fmt.Errorf("%d connections are held still", n)
+				}
+				return nil
+			})
+			p.HoldReplies()
+			ctx, cancel := end.ctx()
+			result := make(chan error, 1)
+			began := time.Now()
+			go func() { result <- op.do(ctx, s, t.Name()) }()
+			redistest.Eventually(t, patience, func() error {
+				if p.Held() == 0 {
+					return errors.New("nothing is under way")
+				}
+				return nil
+			})
+			if end.name == "canceled" {
+				began = time.Now()
+				cancel()
+			}
+			err := <-result
+			if took := time.Since(began); took > slack {
+				t.Errorf("%s: returned after %v", op.name, took)
+			}
+			want := []error{end.err}
+			if op.write {
+				want = append(want, ErrUnknownOutcome)
+			}
+			t.Log(end.name, op.name)
+			wantErr(t, err, want...)
+			if s.BreakerOpen() {
+				t.Fatal("a caller's end opened the breaker")
+			}
+			cancel()
+			p.ReleaseReplies()
+		}
+	}
+}
+
+func TestTimeoutIsAnOutage(t *testing.T) {
+	t.Parallel()
+	p, rdb := proxied(t, shared, func(o *redis.Options) { o.ReadTimeout = 5 * time.Second })
+	must(t, rdb.Ping(t.Context()).Err())
+	p.HoldReplies()
+	for _, op := range operations {
+		s := newStore(t, rdb, func(o *Options) { o.Timeout = 5 * time.Millisecond; o.BreakerFailures = 1 })
+		want := []error{ErrUnavailable}
+		if op.write {
+			want = append(want, ErrUnknownOutcome)
+		}
+		t.Log(op.name)
+		wantErr(t, op.do(t.Context(), s, t.Name()), want...)
+		if !s.BreakerOpen() {
+			t.Errorf("%s: the breaker did not hear of it", op.name)
+		}
+	}
+	p.ReleaseReplies()
+}
+
+func TestPoolTimeoutIsAnOutageWithAKnownOutcome(t *testing.T) {
+	t.Parallel()
+	rdb := shared.Client(t, func(o *redis.Options) { o.PoolSize, o.PoolTimeout, o.MaxActiveConns = 1, time.Millisecond, 1 })
+	conn := rdb.Conn()
+	must(t, conn.Ping(t.Context()).Err()) // keeps the only connection
+	defer func() { must(t, conn.Close()) }()
+	s := newStore(t, rdb, never)
+	for _, op := range operations {
+		if strings.Contains(op.name, "Many") && op.name != "GetMany" || strings.HasPrefix(op.name, "TagVersions") {
+			continue // pipelines have a pool of their own
+		}
+		t.Log(op.name)
+		wantErr(t, op.do(t.Context(), s, t.Name()), ErrUnavailable)
+	}
+}
+
+func TestWrongPasswordIsDenied(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, redistest.WithPassword("hunter2"))
+	for name, password := range map[string]string{"none": "", "wrong": "hunter2-not"} {
+		for _, op := range operations {
+			// The server ends the connection of a stranger who sends many arguments, so each operation has its own.
+			rdb := server.Client(t, func(o *redis.Options) { o.Password = password })
+			err := op.do(t.Context(), newStore(t, rdb), secretKey)
+			t.Log(name, op.name)
+			wantErr(t, err, ErrDenied)
+			if err != nil && strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("the message holds a secret: %v", err)
+			}
+		}
+	}
+}
+
+func TestForbiddenCommandIsDeniedAndChangesNothing(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t,
+		redistest.WithACLUser("keys", "pw", "~other:*", "&*", "+@all"),
+		redistest.WithACLUser("commands", "pw", "~*", "&*", "+ping", "+hello"),
+		redistest.WithACLUser("channel", "pw", "~*", "resetchannels", "+@all"),
+		redistest.WithACLUser("incrby", "pw", "~*", "&*", "+@all", "-incrby"))
+	admin := server.Client(t)
+	for _, user := range []string{"keys", "commands"} {
+		s := newStore(t, server.ClientAs(t, user, "pw"))
+		for _, op := range operations {
+			t.Log(user, op.name)
+			if user == "keys" && (op.name == "Count" || op.name == "Publish") {
+				continue // SCAN is not limited by keys
+			}
+			wantErr(t, op.do(t.Context(), s, secretKey), ErrDenied)
+		}
+	}
+	// A change that cannot be announced is not made.
+	s := newStore(t, server.ClientAs(t, "channel", "pw"))
+	m := []byte("m")
+	for name, do := range map[string]func(key string) error{
+		"Set":     func(key string) error { return s.Set(t.Context(), key, value("new"), m) },
+		"SetMany": func(key string) error { return s.SetMany(t.Context(), []Write{{key, value("new"), m}})[0] },
+		"SetIfAbsent": func(key string) error {
+			must(t, admin.Del(t.Context(), key).Err())
+			_, _, err := s.SetIfAbsent(t.Context(), key, value("new"), m)
+			return err
+		},
+		"Delete":    func(key string) error { _, err := s.Delete(t.Context(), key, m); return err },
+		"Expire":    func(key string) error { _, err := s.Expire(t.Context(), key, time.Second, m); return err },
+		"Increment": func(key string) error { _, err := s.Increment(t.Context(), key, 1, nil, number(0), m); return err },
+		"Increment of nothing": func(key string) error {
+			must(t, admin.Del(t.Context(), key).Err())
+			_, err := s.Increment(t.Context(), key, 1, nil, number(0), m)
+			return err
+		},
+	} {
+		t.Log(name)
+		before := put(t, admin, name, number(41))
+		wantErr(t, do(name), ErrDenied)
+		if name == "SetIfAbsent" || name == "Increment of nothing" {
+			before = nil
+		}
+		wantRaw(t, admin, name, before)
+	}
+	s = newStore(t, server.ClientAs(t, "incrby", "pw"))
+	before := put(t, admin, "n", number(41))
+	_, err := s.Increment(t.Context(), "n", 1, nil, number(0), nil)
+	wantErr(t, err, ErrDenied)
+	wantRaw(t, admin, "n", before)
+}
+
+func TestFullServerRefusesWritesOnly(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	rdb := server.Client(t)
+	s := newStore(t, rdb)
+	must(t, s.Set(t.Context(), "k", number(1), nil))
+	must(t, rdb.ConfigSet(t.Context(), "maxmemory-policy", "noeviction").Err())
+	must(t, rdb.ConfigSet(t.Context(), "maxmemory", "1").Err())
+	for _, op := range operations {
+		key := "k"
+		t.Log(op.name)
+		switch op.name {
+		case "Set", "SetMany", "Increment":
+			wantErr(t, op.do(t.Context(), s, key), ErrRefused)
+		case "SetIfAbsent", "Acquire", "AcquireMany", "TagVersions, made":
+			wantErr(t, op.do(t.Context(), s, "absent"), ErrRefused)
+		case "Get", "Exists", "Count", "GetMany", "ExistsMany", "TTL", "Publish", "Release", "Fill", "FillMany":
+			wantErr(t, op.do(t.Context(), s, key))
+		}
+	}
+	if r, err := s.Get(t.Context(), "k"); err != nil || string(r.Payload) != "1" {
+		t.Errorf("%q, %v", r.Payload, err)
+	}
+	if existed, err := s.Delete(t.Context(), "k", []byte("m")); !existed || err != nil {
+		t.Errorf("Delete: %v, %v", existed, err)
+	}
+	if s.BreakerOpen() {
+		t.Error("a refusal opened the breaker")
+	}
+}
+
+func TestReplicaIsUnavailableForWrites(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	rdb := server.Client(t)
+	s := newStore(t, rdb, never)
+	must(t, s.Set(t.Context(), "k", value("v"), nil))
+	host, port, err := net.SplitHostPort(redistest.Start(t).Addr)
+	must(t, err)
+	must(t, rdb.ReplicaOf(t.Context(), host, port).Err())
+	redistest.Eventually(t, patience, func() error {
+		if err := s.Set(t.Context(), "k", value("v"), nil); !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrUnknownOutcome) || !strings.Contains(fmt.Sprint(err), "READONLY") {
+			return fmt.Errorf("error %w", err)
+		}
+		return nil
+	})
+}
+
+func TestBusyServerIsUnavailable(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, redistest.WithArgs("--lua-time-limit", "10"))
+	rdb := server.Client(t)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = rdb.Eval(context.Background(), "while true do end", nil).Err() // ends when it is killed
+	}()
+	s := newStore(t, server.Client(t), never)
+	redistest.Eventually(t, patience, func() error {
+		if err := s.Set(t.Context(), "k", value("v"), nil); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "BUSY") {
+			return fmt.Errorf("error %w", err)
+		}
+		return nil
+	})
+	each(t, s, []error{ErrUnavailable})
+	must(t, server.Client(t).ScriptKill(t.Context()).Err())
+	<-done
+}

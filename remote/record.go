@@ -1,0 +1,271 @@
+package remote
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+)
+
+// Kind says what a record is.
+type Kind uint8
+
+// The kinds of record. 4 and 5 are reserved.
+const (
+	KindLease    Kind = 1 // somebody is loading; there is no value yet
+	KindValue    Kind = 2
+	KindNegative Kind = 3 // the loader said that there is no such thing
+)
+
+const (
+	recordVersion = 1
+	headerSize    = 51
+
+	// The offsets that scripts know too (there they count from 1).
+	offToken   = 1
+	offStamp   = 17
+	offCreated = 25
+	offTTL     = 33
+	offDelta   = 37
+	offVersion = 41
+	offFlags   = 42
+	offGrace   = 43
+	offPayload = 47
+
+	flagNumber = 1 << 0
+	flagTagged = 1 << 1 // so that who reads only the header knows to ask for the tags
+
+	// A duration of four bytes is in milliseconds, or in seconds when this bit is set.
+	unitSeconds = 1 << 31
+	longest     = (unitSeconds - 1) * time.Second // 68 years
+)
+
+// Token names one acquisition of a lease, or one write. A fill is let in only by the token that it saw, and no two are alike.
+type Token [16]byte
+
+// NewToken draws a token. crypto/rand does not fail on the platforms that Go supports.
+func NewToken() Token {
+	var t Token
+	_, _ = rand.Read(t[:]) // documented never to return an error
+	return t
+}
+
+// Tag is a tag of an entry with the version that the tag had before the entry's load began.
+type Tag struct {
+	Name    string
+	Version Token
+}
+
+// Record is what the far tier keeps under a key.
+type Record struct {
+	Kind    Kind
+	Token   Token
+	Stamp   uint64        // position of the newest invalidation known when the load began
+	Created time.Time     // wall clock of the writer, to the millisecond
+	TTL     time.Duration // life as users see it; 0: without end
+	Grace   time.Duration // how long past TTL it is kept as a stale value (fail-safe)
+	Load    time.Duration // how long its load took
+	Number  bool          // Payload is a decimal integer
+	Tags    []Tag
+	Payload []byte
+}
+
+// Expired tells whether the record's life is over at now; it may still be within its grace.
+func (r *Record) Expired(now time.Time) bool {
+	return r.TTL > 0 && !now.Before(r.Created.Add(r.TTL))
+}
+
+// Remaining is the life left at now. It is never more than TTL, however far the writer's clock is ahead; forever is true
+// for a record without end.
+func (r *Record) Remaining(now time.Time) (left time.Duration, forever bool) {
+	if r.TTL == 0 {
+		return 0, true
+	}
+	return min(r.TTL, r.Created.Add(r.TTL).Sub(now)), false
+}
+
+// lifetime is what Redis is told: TTL and grace, 0 for ever, never less than a millisecond.
+func (r *Record) lifetime() int64 {
+	if r.TTL == 0 {
+		return 0
+	}
+	return max(1, ceil(min(r.TTL, longest), time.Millisecond)+ceil(min(r.Grace, longest), time.Millisecond))
+}
+
+// AppendRecord appends the encoded record for key to dst, or nothing with an error that matches ErrTooLarge.
+func AppendRecord(dst []byte, key string, r *Record) ([]byte, error) {
+	if len(key) > math.MaxUint16 || len(r.Tags) > math.MaxUint16 || len(r.Payload) > math.MaxInt32 {
+		return dst, fmt.Errorf("%w: key of %d bytes, %d tags, payload of %d bytes", ErrTooLarge, len(key), len(r.Tags), len(r.Payload))
+	}
+	for _, t := range r.Tags {
+		if len(t.Name) > math.MaxUint16 {
+			return dst, fmt.Errorf("%w: tag of %d bytes", ErrTooLarge, len(t.Name))
+		}
+	}
+	dst = append(dst, byte(r.Kind))
+	dst = append(dst, r.Token[:]...)
+	dst = binary.BigEndian.AppendUint64(dst, r.Stamp)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(r.Created.UnixMilli()))
+	dst = binary.BigEndian.AppendUint32(dst, packDuration(r.TTL))
+	dst = binary.BigEndian.AppendUint32(dst, packDuration(r.Load))
+	var flags byte
+	if r.Number {
+		flags |= flagNumber
+	}
+	if len(r.Tags) > 0 {
+		flags |= flagTagged
+	}
+	dst = append(dst, recordVersion, flags)
+	dst = binary.BigEndian.AppendUint32(dst, packDuration(r.Grace))
+	dst = binary.BigEndian.AppendUint32(dst, uint32(len(r.Payload)))
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(r.Tags)))
+	for _, t := range r.Tags {
+		dst = binary.BigEndian.AppendUint16(dst, uint16(len(t.Name)))
+		dst = append(dst, t.Name...)
+		dst = append(dst, t.Version[:]...)
+	}
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(key)))
+	dst = append(dst, key...)
+	return append(dst, r.Payload...), nil
+}
+
+// UnknownVersionError reports a record written by a later version of this library. It is a miss, and fills leave it alone.
+type UnknownVersionError struct{ Version uint8 }
+
+func (e *UnknownVersionError) Error() string {
+	return fmt.Sprintf("remote: record of version %d, this library reads %d", e.Version, recordVersion)
+}
+
+// ParseRecord decodes what is stored under key. The payload aliases data. Its error is a *MalformedError or an
+// *UnknownVersionError.
+func ParseRecord(key string, data []byte) (Record, error) {
+	r, err := parseRecord(key, data)
+	if err != nil {
+		var bad *MalformedError
+		if errors.As(err, &bad) && len(data) > offToken {
+			bad.Seen = bytes.Clone(data[offToken:min(offToken+len(Token{}), len(data))])
+		}
+	}
+	return r, err
+}
+
+func parseRecord(key string, data []byte) (Record, error) {
+	r, err := parseHeader(data)
+	if err != nil {
+		return Record{}, err
+	}
+	rest := reader{data: data[headerSize:]}
+	if n := rest.uint16(); n > 0 && rest.ok() {
+		// A tag takes 18 bytes at least: a count that cannot be true must not be believed with memory.
+		r.Tags = make([]Tag, 0, min(int(n), len(rest.data)/18))
+		for range n {
+			var t Tag
+			t.Name = string(rest.bytes(int(rest.uint16())))
+			copy(t.Version[:], rest.bytes(len(t.Version)))
+			if !rest.ok() {
+				return Record{}, malformed("cut short among its tags")
+			}
+			r.Tags = append(r.Tags, t)
+		}
+	}
+	echo := rest.bytes(int(rest.uint16()))
+	if !rest.ok() {
+		return Record{}, malformed("cut short before its payload")
+	}
+	if string(echo) != key {
+		return Record{}, malformed("written for another key")
+	}
+	if want := binary.BigEndian.Uint32(data[offPayload:]); uint64(want) != uint64(len(rest.data)) {
+		return Record{}, malformed("payload of %d bytes where %d were written", len(rest.data), want)
+	}
+	r.Payload = rest.data
+	return r, nil
+}
+
+// parseHeader decodes the fixed part, which is all that Exists and TTL fetch.
+func parseHeader(data []byte) (Record, error) {
+	if len(data) < headerSize {
+		return Record{}, malformed("%d bytes, a header has %d", len(data), headerSize)
+	}
+	kind := Kind(data[0])
+	if kind < KindLease || kind > 5 {
+		return Record{}, malformed("kind %d", kind)
+	}
+	if v := data[offVersion]; v != recordVersion {
+		return Record{}, &UnknownVersionError{Version: v}
+	}
+	if kind > KindNegative {
+		return Record{}, malformed("kind %d", kind)
+	}
+	r := Record{
+		Kind:    kind,
+		Stamp:   binary.BigEndian.Uint64(data[offStamp:]),
+		Created: time.UnixMilli(int64(binary.BigEndian.Uint64(data[offCreated:]))),
+		TTL:     unpackDuration(binary.BigEndian.Uint32(data[offTTL:])),
+		Load:    unpackDuration(binary.BigEndian.Uint32(data[offDelta:])),
+		Grace:   unpackDuration(binary.BigEndian.Uint32(data[offGrace:])),
+		Number:  data[offFlags]&flagNumber != 0,
+	}
+	copy(r.Token[:], data[offToken:])
+	return r, nil
+}
+
+func malformed(format string, args ...any) error {
+	return &MalformedError{Reason: fmt.Sprintf(format, args...)}
+}
+
+// packDuration rounds up: a life is never shortened to nothing.
+func packDuration(d time.Duration) uint32 {
+	if d <= 0 {
+		return 0
+	}
+	if ms := ceil(d, time.Millisecond); ms < unitSeconds {
+		return uint32(ms)
+	}
+	return unitSeconds | uint32(ceil(min(d, longest), time.Second))
+}
+
+// ceil counts units in d, rounding up. It does not add before it divides: the longest durations would overflow.
+func ceil(d, unit time.Duration) int64 {
+	n := int64(d / unit)
+	if d%unit > 0 {
+		n++
+	}
+	return n
+}
+
+func unpackDuration(v uint32) time.Duration {
+	if v&unitSeconds == 0 {
+		return time.Duration(v) * time.Millisecond
+	}
+	return time.Duration(v&^unitSeconds) * time.Second
+}
+
+// reader takes fields off a slice and remembers when one was missing.
+type reader struct {
+	data  []byte
+	short bool
+}
+
+func (r *reader) ok() bool { return !r.short }
+
+func (r *reader) bytes(n int) []byte {
+	if r.short || len(r.data) < n {
+		r.short = true
+		return nil
+	}
+	out := r.data[:n]
+	r.data = r.data[n:]
+	return out
+}
+
+func (r *reader) uint16() uint16 {
+	b := r.bytes(2)
+	if b == nil {
+		return 0
+	}
+	return binary.BigEndian.Uint16(b)
+}

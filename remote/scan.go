@@ -1,0 +1,158 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/redis/go-redis/v9"
+)
+
+// Clear removes what lies under prefix and matches the glob pattern ("" is everything), on all masters, page by page,
+// and gives how many entries went. It stops with ctx; what was removed until then stays removed. A master that cannot
+// be asked is an error, after the others were cleared. Nothing is announced: the caller announces that all entries of
+// the cache may have changed.
+func (s *Store) Clear(ctx context.Context, prefix, pattern string) (int, error) {
+	var mu sync.Mutex
+	total := 0
+	err := s.scan(ctx, "clear", prefix, pattern, func(keys []string) error {
+		existed, errs := s.DeleteMany(ctx, keys, nil)
+		mu.Lock()
+		defer mu.Unlock()
+		for _, e := range existed {
+			if e {
+				total++
+			}
+		}
+		return errors.Join(errs...)
+	})
+	return total, err
+}
+
+// Count counts the entries under prefix that match the glob pattern ("" is everything), on all masters. An entry that
+// comes or goes meanwhile may or may not be counted.
+func (s *Store) Count(ctx context.Context, prefix, pattern string) (int, error) {
+	var mu sync.Mutex
+	seen := make(map[uint64]struct{}) // SCAN may give a key twice
+	err := s.scan(ctx, "count", prefix, pattern, func(keys []string) error {
+		exists, errs := s.ExistsMany(ctx, keys)
+		mu.Lock()
+		defer mu.Unlock()
+		for i, e := range exists {
+			if e {
+				seen[xxhash.Sum64String(keys[i])] = struct{}{}
+			}
+		}
+		return errors.Join(errs...)
+	})
+	return len(seen), err
+}
+
+// ExistsMany asks for each key what Exists asks for one.
+func (s *Store) ExistsMany(ctx context.Context, keys []string) ([]bool, []error) {
+	found, errs := s.PresenceMany(ctx, keys)
+	out := make([]bool, len(keys))
+	for i, p := range found {
+		out[i] = p != Absent
+	}
+	return out, errs
+}
+
+// PresenceMany asks for each key what Presence asks for one.
+func (s *Store) PresenceMany(ctx context.Context, keys []string) ([]Presence, []error) {
+	out, errs := make([]Presence, len(keys)), make([]error, len(keys))
+	s.chunks(len(keys), func(from, to int) {
+		part := keys[from:to]
+		cmds, err := call(ctx, s, "exists-many", false, func(ctx context.Context) ([]*redis.StringCmd, error) {
+			return pipelined(ctx, s.rdb, part, func(p redis.Pipeliner, key string) *redis.StringCmd {
+				return p.GetRange(ctx, key, 0, headerSize-1)
+			})
+		})
+		for i := range part {
+			if err != nil {
+				errs[from+i] = err
+				continue
+			}
+			header, cmdErr := cmds[i].Bytes()
+			switch cmdErr = classify("exists-many", false, cmdErr); {
+			case cmdErr == nil:
+				out[from+i] = presence(header)
+			case errors.Is(cmdErr, ErrWrongType):
+				out[from+i] = Present
+			default:
+				errs[from+i] = cmdErr
+			}
+		}
+	})
+	return out, errs
+}
+
+// scan hands out the keys of every master in pages. page may be called from several goroutines at a time, one for each master.
+func (s *Store) scan(ctx context.Context, op, prefix, pattern string, page func(keys []string) error) error {
+	if pattern == "" {
+		pattern = "*"
+	}
+	match := EscapeGlob(prefix) + pattern
+	walk := func(master redis.Cmdable) error {
+		var cursor uint64
+		for {
+			type reply struct {
+				keys []string
+				next uint64
+			}
+			r, err := call(ctx, s, op, false, func(ctx context.Context) (reply, error) {
+				keys, next, err := master.Scan(ctx, cursor, match, int64(s.opts.ScanPage)).Result()
+				return reply{keys, next}, err
+			})
+			if err != nil {
+				return err
+			}
+			if len(r.keys) > 0 {
+				if err := page(r.keys); err != nil {
+					return err
+				}
+			}
+			if cursor = r.next; cursor == 0 {
+				return nil
+			}
+		}
+	}
+	if s.masters == nil {
+		return walk(s.rdb)
+	}
+	masters, err := s.listMasters(ctx, op)
+	if err != nil {
+		return err
+	}
+	errs := make([]error, len(masters))
+	var wg sync.WaitGroup
+	for i, master := range masters {
+		wg.Go(func() { errs[i] = walk(master) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// listMasters asks the Cluster who its masters are. It is a call like any other: the client may have to dial for the answer.
+func (s *Store) listMasters(ctx context.Context, op string) ([]*redis.Client, error) {
+	return call(ctx, s, op, false, func(ctx context.Context) ([]*redis.Client, error) {
+		var mu sync.Mutex
+		var masters []*redis.Client
+		err := s.masters.ForEachMaster(ctx, func(_ context.Context, master *redis.Client) error {
+			mu.Lock()
+			defer mu.Unlock()
+			masters = append(masters, master)
+			return nil
+		})
+		return masters, err
+	})
+}
+
+// EscapeGlob gives a pattern that matches exactly s.
+func EscapeGlob(s string) string {
+	return globEscaper.Replace(s)
+}
+
+var globEscaper = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`)

@@ -1,0 +1,53 @@
+-- Adds to an entry that holds a decimal integer. Lua's numbers are doubles, exact only to 2^53, so the sum is Redis's own: INCRBY on the
+-- digits, put for a moment where the record was. Bounds are compared as digits for the same reason.
+-- ARGV: delta, token, record to begin with (payload "0"), its milliseconds, now, lowest, highest ('' for none), channel, message, token of a record whose tags were
+-- asked for ('*': tags do not matter), 1 if one of them was invalidated
+local key = KEYS[1]
+local old = redis.call('GET', key) or ''
+local fresh = absent(old, ARGV[5])
+if not fresh and ARGV[10] ~= '*' and #old >= HEADER and string.byte(old, 42) == 1 and tagged(old) then
+  if string.sub(old, 2, 17) ~= ARGV[10] then return redis.error_reply('DOPPIO-TAGGED the entry has tags') end
+  fresh = ARGV[11] == '1'
+end
+local record, sum, overflow = ARGV[3], ARGV[1], false
+local function below(a, b) -- both as Redis writes integers: no leading zeros, no plus
+  local minus = string.byte(a) == 45
+  if minus ~= (string.byte(b) == 45) then return minus end
+  if #a ~= #b then return (#a < #b) ~= minus end
+  if minus then return a > b end
+  return a < b
+end
+if not fresh then
+  -- The digits are the payload only if the key's echo stands before them: a record that was cut short, or moved here, is not added to.
+  local digits = string.match(payload(old, key) or '', '^-?%d+$')
+  if not digits or string.byte(old, 1) ~= 2 or string.byte(old, 43) % 2 == 0 or (digits ~= '0' and not string.find(digits, '^-?[1-9]')) then
+    return redis.error_reply('DOPPIO-NOTNUMERIC the entry is not an integer')
+  end
+  record = old
+  redis.call('SET', key, digits, 'KEEPTTL')
+  local reply = redis.pcall('INCRBY', key, ARGV[1])
+  if type(reply) == 'table' then
+    redis.call('SET', key, old, 'KEEPTTL')
+    -- Digits that INCRBY does not take for an integer are those of one beyond 64 bits.
+    if string.find(reply.err, 'overflow') or string.find(reply.err, 'out of range') then overflow = true else return reply end
+  else
+    sum = redis.call('GET', key)
+  end
+end
+overflow = overflow or (ARGV[6] ~= '' and below(sum, ARGV[6])) or (ARGV[7] ~= '' and below(ARGV[7], sum))
+if overflow then
+  if not fresh then redis.call('SET', key, old, 'KEEPTTL') end
+  return redis.error_reply('DOPPIO-OVERFLOW the sum does not fit')
+end
+-- Announced before the change, as elsewhere; but here the digits must not stay in the record's place if that is denied.
+if ARGV[9] ~= '' then
+  local reply = redis.pcall('PUBLISH', ARGV[8], ARGV[9])
+  if type(reply) == 'table' then
+    if not fresh then redis.call('SET', key, old, 'KEEPTTL') end
+    return reply
+  end
+end
+local body = string.sub(record, 1, #record - number(record, 48, 4))
+local updated = string.sub(body, 1, 1) .. ARGV[2] .. string.sub(body, 18, 47) .. string.char(0, 0, 0, #sum) .. string.sub(body, 52) .. sum
+if fresh then put(key, updated, ARGV[4]) else redis.call('SET', key, updated, 'KEEPTTL') end
+return sum

@@ -1,0 +1,103 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/sony/gobreaker/v2"
+)
+
+// Store is the far tier. It may be used by any number of goroutines.
+type Store struct {
+	rdb     redis.UniversalClient
+	opts    Options
+	masters masterWalker // nil where one server holds all keys
+	breaker *gobreaker.TwoStepCircuitBreaker[any]
+	tracer  tracing
+
+	// waits are kept for each store, not for all: a timer and a channel belong to the synctest bubble that they were made in.
+	waits sync.Pool
+
+	mu       sync.Mutex // guards closed, and inflight's rise from zero
+	closed   bool
+	inflight sync.WaitGroup
+}
+
+// masterWalker is what a client of several masters offers.
+type masterWalker interface {
+	ForEachMaster(ctx context.Context, fn func(ctx context.Context, master *redis.Client) error) error
+}
+
+// New makes a store over rdb, which stays the caller's to close. It does not dial.
+//
+// A *redis.Ring is refused: a script publishes on the shard of its key, where subscribers do not listen. So is a
+// Cluster client that reads from replicas: what one of them still holds may have been invalidated before. All faults
+// are reported at once, each as an *OptionError.
+func New(rdb redis.UniversalClient, opts Options) (*Store, error) {
+	if err := errors.Join(validateClient(rdb), opts.validate()); err != nil {
+		return nil, err
+	}
+	s := &Store{rdb: rdb, opts: opts.withDefaults()}
+	s.masters, _ = rdb.(masterWalker)
+	s.waits.New = newWait
+	s.tracer = newTracing(opts.TracerProvider)
+	s.breaker = gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{
+		Name:         "doppio.remote",
+		Timeout:      s.opts.BreakerPause,
+		ReadyToTrip:  func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= uint32(s.opts.BreakerFailures) },
+		IsSuccessful: func(err error) bool { return !isOutage(err) },
+		IsExcluded:   func(err error) bool { return errors.Is(err, errLeft) },
+		OnStateChange: func(_ string, from, to gobreaker.State) {
+			s.opts.Logger.Warn("doppio: breaker of the far tier changed state", "from", from.String(), "to", to.String())
+		},
+	})
+	return s, nil
+}
+
+func validateClient(rdb redis.UniversalClient) error {
+	fault := func(reason string) error { return &OptionError{Field: "rdb", Reason: reason} }
+	if v := reflect.ValueOf(rdb); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
+		return fault("must not be nil")
+	}
+	switch c := rdb.(type) {
+	case *redis.Ring:
+		return fault("a redis.Ring cannot announce changes to all instances; use a standalone, Sentinel or Cluster client")
+	case *redis.ClusterClient:
+		if o := c.Options(); o.ReadOnly || o.RouteByLatency || o.RouteRandomly {
+			return fault("a Cluster client that reads from replicas serves what was invalidated; leave ReadOnly, RouteByLatency and RouteRandomly off")
+		}
+	}
+	return nil
+}
+
+// BreakerOpen tells whether calls fail at once because the last ones met an outage.
+func (s *Store) BreakerOpen() bool { return s.breaker.State() == gobreaker.StateOpen }
+
+// Close refuses further calls and waits for those under way, or for ctx; it may be called again to wait on.
+// The Redis client is left open.
+func (s *Store) Close(ctx context.Context) error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	done := make(chan struct{})
+	go func() { s.inflight.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *Store) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.inflight.Add(1)
+	return true
+}

@@ -1,0 +1,57 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// TagVersions gives the versions of tags, making those that do not exist yet when life is given (nil: they are only
+// read). A tag without a version has the zero Token, which no entry carries.
+//
+// No error matches ErrUnknownOutcome: whether a version was made matters to nobody who has not been given it.
+func (s *Store) TagVersions(ctx context.Context, keys []string, life *time.Duration) ([]Token, error) {
+	out := make([]Token, len(keys))
+	if life == nil {
+		cmds, err := call(ctx, s, "tags", false, func(ctx context.Context) ([]*redis.StringCmd, error) {
+			return pipelined(ctx, s.rdb, keys, func(p redis.Pipeliner, key string) *redis.StringCmd { return p.Get(ctx, key) })
+		})
+		if err != nil {
+			return nil, err
+		}
+		for i, c := range cmds {
+			v, err := c.Bytes()
+			if err = classify("tags", false, err); err != nil && !errors.Is(err, ErrNotFound) {
+				return nil, err
+			}
+			copy(out[i][:], v)
+		}
+		return out, nil
+	}
+	calls, errs := make([]scriptCall, len(keys)), make([]error, len(keys))
+	px := (&Record{TTL: *life}).lifetime()
+	for i, key := range keys {
+		fresh := NewToken()
+		calls[i] = scriptCall{key: key, args: []any{fresh[:], px}}
+	}
+	s.scriptMany(ctx, "tags", false, scriptTag, calls, errs, func(i int, v any) {
+		text, _ := v.(string)
+		copy(out[i][:], text)
+	})
+	return out, errors.Join(errs...)
+}
+
+// ExtendTags makes the versions of tags last for at least life from now (0: for ever), so that they do not end before
+// an entry that carries them. A tag without a version gets none. As for TagVersions, no error matches
+// ErrUnknownOutcome.
+func (s *Store) ExtendTags(ctx context.Context, keys []string, life time.Duration) error {
+	calls, errs := make([]scriptCall, len(keys)), make([]error, len(keys))
+	px := (&Record{TTL: life}).lifetime()
+	for i, key := range keys {
+		calls[i] = scriptCall{key: key, args: []any{px}}
+	}
+	s.scriptMany(ctx, "extend-tags", false, scriptKeep, calls, errs, func(int, any) {})
+	return errors.Join(errs...)
+}

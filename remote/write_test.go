@@ -1,0 +1,176 @@
+package remote
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestSetReplacesAnything(t *testing.T) {
+	s, rdb := onShared(t)
+	for _, c := range anything {
+		t.Run(c.name, func(t *testing.T) {
+			key := t.Name()
+			c.put(t, rdb, key)
+			r := value("new")
+			must(t, s.Set(t.Context(), key, r, nil))
+			wantRaw(t, rdb, key, encode(t, key, r))
+			if left := rdb.PTTL(t.Context(), key).Val(); left <= 0 || left > time.Hour {
+				t.Errorf("kept for %v", left)
+			}
+			r.TTL, r.Grace = 0, time.Hour
+			must(t, s.Set(t.Context(), key, r, nil))
+			if left := rdb.PTTL(t.Context(), key).Val(); left != -1 {
+				t.Errorf("a value without end is kept for %v", left)
+			}
+		})
+	}
+}
+
+func TestSetIfAbsentFollowsWhatUsersSee(t *testing.T) {
+	s, rdb := onShared(t)
+	for _, c := range anything {
+		t.Run(c.name, func(t *testing.T) {
+			key := t.Name()
+			c.put(t, rdb, key)
+			before := dump(t, rdb, key)
+			r := value("new")
+			stored, found, err := s.SetIfAbsent(t.Context(), key, r, nil)
+			if stored == c.present {
+				t.Fatalf("stored is %v", stored)
+			}
+			if stored {
+				wantErr(t, err)
+				wantRaw(t, rdb, key, encode(t, key, r))
+				if left := rdb.PTTL(t.Context(), key).Val(); left <= 0 || left > time.Hour {
+					t.Errorf("kept for %v", left)
+				}
+				return
+			}
+			wantRead(t, err, c.read)
+			if c.read == nil && string(found.Payload) != "v" {
+				t.Errorf("found %q", found.Payload)
+			}
+			if dump(t, rdb, key) != before {
+				t.Error("what was there has changed")
+			}
+		})
+	}
+}
+
+func TestDeleteRemovesAnything(t *testing.T) {
+	s, rdb := onShared(t)
+	for _, c := range anything {
+		t.Run(c.name, func(t *testing.T) {
+			for name, remove := range map[string]func(key string) (bool, error){
+				"Delete": func(key string) (bool, error) { return s.Delete(t.Context(), key, nil) },
+				"DeleteMany": func(key string) (bool, error) {
+					existed, errs := s.DeleteMany(t.Context(), []string{key}, nil)
+					return existed[0], errs[0]
+				},
+			} {
+				key := t.Name() + name
+				c.put(t, rdb, key)
+				existed, err := remove(key)
+				if existed != c.present || err != nil {
+					t.Errorf("%s: existed %v, %v", name, existed, err)
+				}
+				if rdb.Exists(t.Context(), key).Val() != 0 {
+					t.Errorf("%s: something is still there", name)
+				}
+			}
+		})
+	}
+}
+
+func TestExistsFollowsWhatUsersSee(t *testing.T) {
+	s, rdb := onShared(t)
+	keys, want := []string{}, []bool{}
+	for _, c := range anything {
+		key := t.Name() + c.name
+		c.put(t, rdb, key)
+		keys, want = append(keys, key), append(want, c.present)
+		if got, err := s.Exists(t.Context(), key); got != c.present || err != nil {
+			t.Errorf("%s: %v, %v", c.name, got, err)
+		}
+	}
+	got, errs := s.ExistsMany(t.Context(), keys)
+	for i := range keys {
+		if got[i] != want[i] || errs[i] != nil {
+			t.Errorf("%s: %v, %v", keys[i], got[i], errs[i])
+		}
+	}
+}
+
+// Every change publishes its message, once; what changes nothing publishes nothing; but a Delete of nothing is
+// announced, since others may hold it.
+func TestEachChangeAnnouncesItself(t *testing.T) {
+	s, rdb := onShared(t)
+	ch := subscribe(t, rdb)
+	ctx, key := t.Context(), t.Name()+"key"
+	m := []byte("message")
+	ignore := func(error) {}
+	for _, c := range []struct {
+		name string
+		do   func() error
+		want []string
+	}{
+		{"Set", func() error { return s.Set(ctx, key, value("v"), m) }, []string{"message"}},
+		{"Set without a message", func() error { return s.Set(ctx, key, value("v"), nil) }, nil},
+		{"SetIfAbsent lost", func() error { _, _, err := s.SetIfAbsent(ctx, key, value("v"), m); return err }, nil},
+		{"SetIfAbsent won", func() error { _, _, err := s.SetIfAbsent(ctx, key+"2", value("v"), m); return err }, []string{"message"}},
+		{"Delete", func() error { _, err := s.Delete(ctx, key, m); return err }, []string{"message"}},
+		{"Delete of nothing", func() error { _, err := s.Delete(ctx, key, m); return err }, []string{"message"}},
+		{"Expire of nothing", func() error { _, err := s.Expire(ctx, key, time.Hour, m); return err }, nil},
+		{"Increment of nothing", func() error { _, err := s.Increment(ctx, key, 1, nil, number(0), m); return err }, []string{"message"}},
+		{"Increment", func() error { _, err := s.Increment(ctx, key, 1, nil, number(0), m); return err }, []string{"message"}},
+		{"Increment out of bounds", func() error {
+			_, err := s.Increment(ctx, key, 1, &Bounds{0, 2}, number(0), m)
+			wantErr(t, err, ErrOverflow)
+			return nil
+		}, nil},
+		{"Expire", func() error { _, err := s.Expire(ctx, key, time.Hour, m); return err }, []string{"message"}},
+		{"Publish", func() error { return s.Publish(ctx, m) }, []string{"message"}},
+		{"SetMany", func() error {
+			errs := s.SetMany(ctx, []Write{{key, value("v"), []byte("1")}, {key + "3", value("v"), []byte("2")}, {strings.Repeat("x", 1<<16), value("v"), []byte("3")}, {key + "4", value("v"), nil}})
+			wantErr(t, errs[2], ErrTooLarge)
+			return errs[0]
+		}, []string{"1", "2"}},
+		{"DeleteMany", func() error {
+			_, errs := s.DeleteMany(ctx, []string{key, key + "none"}, [][]byte{[]byte("1"), []byte("2")})
+			return errs[0]
+		}, []string{"1", "2"}},
+		{"Acquire, Fill, Release", func() error {
+			token := NewToken()
+			_, _, err := s.Acquire(ctx, key+"5", token, 0, time.Minute)
+			ignore(s.Release(ctx, key+"5", token[:]))
+			return err
+		}, nil},
+		{"reads", func() error {
+			_, _ = s.Get(ctx, key)
+			_, _ = s.Exists(ctx, key)
+			_, _, _ = s.TTL(ctx, key)
+			_, err := s.Count(ctx, t.Name(), "")
+			return err
+		}, nil},
+		{"Clear", func() error { _, err := s.Clear(ctx, t.Name(), ""); return err }, nil},
+	} {
+		if err := c.do(); err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		t.Log(c.name)
+		ch.want(t, rdb, c.want...)
+	}
+}
+
+func TestStoreWithoutChannelAnnouncesNothing(t *testing.T) {
+	rdb := shared.Client(t)
+	s := newStore(t, rdb, func(o *Options) { o.Channel = "" })
+	ch := subscribe(t, rdb)
+	m := []byte("message")
+	must(t, s.Set(t.Context(), t.Name(), value("v"), m))
+	_, err := s.Delete(t.Context(), t.Name(), m)
+	must(t, err)
+	must(t, s.Publish(t.Context(), m))
+	ch.want(t, rdb)
+}
