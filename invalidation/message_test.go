@@ -1,0 +1,128 @@
+package invalidation
+
+import (
+	"bytes"
+	"errors"
+	"math"
+	"slices"
+	"testing"
+)
+
+var trace25 = bytes.Repeat([]byte{0xAB}, traceSize)
+
+func sameMessage(a, b Message) bool {
+	return a.Type == b.Type && a.Publisher == b.Publisher && bytes.Equal(a.Trace, b.Trace) && slices.Equal(a.Hashes, b.Hashes)
+}
+
+func mustAppend(t testing.TB, m Message) []byte {
+	t.Helper()
+	data, err := m.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func TestMessageComesBackAsItWas(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		m    Message
+		size int
+	}{
+		{"one key", Message{Type: Keys, Publisher: 7, Hashes: []uint64{9}}, 44},
+		{"two keys", Message{Type: Keys, Publisher: 7, Hashes: []uint64{9, math.MaxUint64}}, 52},
+		{"with trace context", Message{Type: Keys, Publisher: 7, Trace: trace25, Hashes: []uint64{1}}, 69},
+		{"scope", Message{Type: Scope, Publisher: math.MaxUint64, Hashes: []uint64{0}}, 44},
+		{"everything", Message{Type: All, Publisher: 1}, 36},
+		{"everything, with trace context", Message{Type: All, Trace: trace25}, 61},
+		{"as many as fit", Message{Type: Keys, Hashes: make([]uint64, maxHashes)}, 36 + 8*maxHashes},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			data := mustAppend(t, c.m)
+			if len(data) != c.size {
+				t.Errorf("%d bytes, want %d", len(data), c.size)
+			}
+			got, err := Parse(data)
+			if err != nil || !sameMessage(got, c.m) {
+				t.Errorf("Parse: %v; type %d publisher %d, %d hashes", err, got.Type, got.Publisher, len(got.Hashes))
+			}
+		})
+	}
+}
+
+func TestMessageAppendsToWhatIsThere(t *testing.T) {
+	data, err := (&Message{Type: Keys, Hashes: []uint64{1}}).Append([]byte("before"))
+	if err != nil || !bytes.HasPrefix(data, []byte("before")) || len(data) != 6+44 {
+		t.Fatalf("%d bytes, %v", len(data), err)
+	}
+}
+
+func TestMessageThatCannotBeSentIsRefused(t *testing.T) {
+	for name, m := range map[string]Message{
+		"too many hashes":     {Type: Keys, Hashes: make([]uint64, maxHashes+1)},
+		"short trace context": {Type: Keys, Trace: trace25[:24]},
+		"long trace context":  {Type: Keys, Trace: append(slices.Clone(trace25), 0)},
+		"no type":             {Hashes: []uint64{1}},
+		"unknown type":        {Type: All + 1},
+		"type with the flag":  {Type: flagTrace | Keys},
+	} {
+		if data, err := m.Append([]byte("x")); err == nil || string(data) != "x" {
+			t.Errorf("%s: %d bytes, %v", name, len(data), err)
+		}
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	good := mustAppend(t, Message{Type: Keys, Publisher: 7, Trace: trace25, Hashes: []uint64{1, 2}})
+	changed := func(at int, b byte) []byte {
+		d := bytes.Clone(good)
+		d[at] = b
+		return d
+	}
+	cases := map[string][]byte{
+		"nothing":               {},
+		"text":                  []byte("hello"),
+		"long text":             bytes.Repeat([]byte("hello"), 20),
+		"another magic":         changed(0, 0xC2),
+		"type 0":                changed(1, flagTrace),
+		"type 4":                changed(1, flagTrace|4),
+		"trace flag taken away": changed(1, byte(Keys)),
+		"one hash more":         changed(offCount+traceSize+1, 3),
+		"one hash less":         changed(offCount+traceSize+1, 1),
+		"a byte too many":       append(bytes.Clone(good), 0),
+	}
+	for i := range good {
+		cases["cut at "+string(rune('0'+i%10))+" of "+string(rune('a'+i/10))] = good[:i]
+	}
+	for name, data := range cases {
+		if m, err := Parse(data); !errors.Is(err, ErrMalformed) || !sameMessage(m, Message{}) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(mustAppend(f, Message{Type: Keys, Publisher: 1, Hashes: []uint64{1, 2, 3}}))
+	f.Add(mustAppend(f, Message{Type: Scope, Trace: trace25, Hashes: []uint64{5}}))
+	f.Add(mustAppend(f, Message{Type: All}))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m, err := Parse(data)
+		if err != nil {
+			if !errors.Is(err, ErrMalformed) {
+				t.Fatalf("error %v", err)
+			}
+			return
+		}
+		again, err := m.Append(nil)
+		if err != nil {
+			t.Fatalf("what was read cannot be written: %v", err)
+		}
+		// The places in a lane are reserved, and not kept.
+		want := bytes.Clone(data)
+		clear(want[offPrevious:offPub])
+		if !bytes.Equal(again, want) {
+			t.Fatalf("%x became %x", data, again)
+		}
+	})
+}
