@@ -1,0 +1,252 @@
+package tiered
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/doppio-cache/doppio/remote"
+)
+
+// Item is one entry of SetMany. A TTL of 0 is the cache's default.
+type Item[V any] struct {
+	Key   string
+	Value V
+	TTL   time.Duration
+	Tags  []string
+}
+
+// GetMany gives the values under keys; those that are not found are absent from the map. What failed is in a
+// *BatchError, beside what was found: one MGET where one server holds all keys, pipelined GETs on a Cluster.
+func (c *Cache[V]) GetMany(ctx context.Context, keys []string) (map[string]V, error) {
+	out := make(map[string]V, len(keys))
+	var failed failures
+	var missing []string
+	var hashes []uint64
+	for _, key := range keys {
+		hash := c.hash(key)
+		n := c.nearest(ctx, hash, key)
+		switch n.state {
+		case usable, refreshable:
+			out[key] = *n.value
+		case absent:
+		default:
+			if err := c.usable(key); err != nil {
+				failed.add(key, err)
+				continue
+			}
+			missing = append(missing, key)
+			hashes = append(hashes, hash)
+		}
+	}
+	if len(missing) == 0 || c.client.opts.Disabled {
+		return out, failed.err()
+	}
+	stamp := c.client.co.table.Now()
+	results := c.client.far.GetMany(ctx, c.farKeys(missing))
+	known := c.versionsOf(ctx, results)
+	now := time.Now()
+	for i, r := range results {
+		v, err := c.accept(ctx, now, hashes[i], missing[i], stamp, r.Record, r.Err, known)
+		switch {
+		case err == nil:
+			out[missing[i]] = *v
+		case !errors.Is(err, ErrNotFound):
+			failed.add(missing[i], err)
+		}
+	}
+	return out, failed.err()
+}
+
+// farKeys gives the keys as Redis has them, cut from one string.
+func (s *shared[V]) farKeys(keys []string) []string {
+	size := 0
+	for _, k := range keys {
+		size += len(s.prefix) + len(k)
+	}
+	var b strings.Builder
+	b.Grow(size)
+	for _, k := range keys {
+		b.WriteString(s.prefix)
+		b.WriteString(k)
+	}
+	all, out := b.String(), make([]string, len(keys))
+	for i, k := range keys {
+		n := len(s.prefix) + len(k)
+		out[i], all = all[:n], all[n:]
+	}
+	return out
+}
+
+// SetMany stores items, each as Set does, pipelined. It gives how many were stored, and a *BatchError naming the
+// others. Of items with the same key the last counts.
+func (c *Cache[V]) SetMany(ctx context.Context, items []Item[V]) (int, error) {
+	var failed failures
+	type change struct {
+		item     *Item[V]
+		value    *V
+		st       settings
+		mutation mutation
+		rec      *remote.Record
+	}
+	last := make(map[string]int, len(items))
+	for i := range items {
+		last[items[i].Key] = i
+	}
+	changes := make([]change, 0, len(last))
+	for i := range items {
+		it := &items[i]
+		if last[it.Key] != i {
+			continue
+		}
+		st, err := c.defaults.with([]EntryOption{TTL(it.TTL), Tags(it.Tags...)})
+		if err == nil {
+			err = c.usable(it.Key)
+		}
+		if err != nil {
+			failed.add(it.Key, err)
+			continue
+		}
+		changes = append(changes, change{item: it, st: st})
+	}
+	if c.client.opts.Disabled {
+		return len(changes), failed.err()
+	}
+	// All changes begin before the versions of their tags are asked for, with one round trip.
+	var names []string
+	life := time.Duration(-1)
+	for i := range changes {
+		ch := &changes[i]
+		ch.mutation = c.client.co.mutate(c.floor, c.hash(ch.item.Key))
+		if len(ch.st.tags) > 0 {
+			names = append(names, ch.st.tags...)
+			life = longerLife(life, tagLife(&ch.st))
+		}
+	}
+	known, tagErr := c.makeVersions(ctx, names, life)
+	writes := make([]remote.Write, 0, len(changes))
+	sent := changes[:0]
+	for _, ch := range changes {
+		err := tagErr
+		if len(ch.st.tags) == 0 {
+			err = nil
+		}
+		if err == nil {
+			ch.rec, ch.value, err = c.encode(ch.item.Key, &ch.item.Value, &ch.st, known.carry(ch.st.tags))
+		}
+		if err != nil {
+			ch.mutation.done(err)
+			c.countFar(err)
+			failed.add(ch.item.Key, err)
+			continue
+		}
+		ch.rec.Stamp = ch.mutation.begun
+		writes = append(writes, remote.Write{Key: c.prefix + ch.item.Key, Record: ch.rec, Message: ch.mutation.message()})
+		sent = append(sent, ch)
+	}
+	stored := 0
+	errs := c.client.far.SetMany(ctx, writes)
+	now := time.Now()
+	for i, err := range errs {
+		ch := &sent[i]
+		stamp, clean := ch.mutation.done(err, c.tagHashes(ch.st.tags)...)
+		if err != nil {
+			c.countFar(err)
+			failed.add(ch.item.Key, err)
+			continue
+		}
+		stored++
+		c.counts.sets.Add(1)
+		if clean {
+			// A copy: the item is the caller's, and may hold much more alive.
+			v := *ch.value
+			c.keep(now, c.hash(ch.item.Key), ch.item.Key, &v, stamp, ch.rec, &ch.st)
+		}
+	}
+	return stored, failed.err()
+}
+
+// DeleteMany deletes keys, each as Delete does, pipelined. It gives how many existed in the far tier, and a *BatchError
+// naming those that failed.
+func (c *Cache[V]) DeleteMany(ctx context.Context, keys []string) (int, error) {
+	keys, failed := c.distinct(keys)
+	if c.client.opts.Disabled {
+		return 0, failed.err()
+	}
+	changes, messages := make([]mutation, len(keys)), make([][]byte, len(keys))
+	for i, key := range keys {
+		changes[i] = c.client.co.mutate(c.floor, c.hash(key))
+		messages[i] = changes[i].message()
+	}
+	existed, errs := c.client.far.DeleteMany(ctx, c.farKeys(keys), messages)
+	count := 0
+	for i, err := range errs {
+		changes[i].done(err)
+		if err != nil {
+			c.countFar(err)
+			failed.add(keys[i], err)
+			continue
+		}
+		c.counts.deletes.Add(1)
+		if existed[i] {
+			count++
+		}
+	}
+	return count, failed.err()
+}
+
+// ExistsMany tells for every key asked for whether there is an entry. Keys that failed are false, and in a *BatchError.
+func (c *Cache[V]) ExistsMany(ctx context.Context, keys []string) (map[string]bool, error) {
+	out := make(map[string]bool, len(keys))
+	for _, key := range keys {
+		out[key] = false
+	}
+	keys, failed := c.distinct(keys)
+	if c.client.opts.Disabled {
+		return out, failed.err()
+	}
+	missing := keys[:0]
+	for _, key := range keys {
+		switch c.nearest(ctx, c.hash(key), key).state {
+		case usable, refreshable:
+			out[key] = true
+		case absent:
+		default:
+			missing = append(missing, key)
+		}
+	}
+	found, errs := c.client.far.PresenceMany(ctx, c.farKeys(missing))
+	for i, key := range missing {
+		there, err := false, errs[i]
+		if err == nil {
+			there, err = c.exists(ctx, key, found[i])
+		}
+		if err != nil {
+			c.countFar(err)
+			failed.add(key, err)
+			continue
+		}
+		out[key] = there
+	}
+	return out, failed.err()
+}
+
+// distinct gives each usable key once, and what is wrong with the others.
+func (c *Cache[V]) distinct(keys []string) ([]string, failures) {
+	var failed failures
+	seen := make(map[string]struct{}, len(keys))
+	out := make([]string, 0, len(keys))
+	for _, key := range keys {
+		if _, twice := seen[key]; twice {
+			continue
+		}
+		seen[key] = struct{}{}
+		if err := c.usable(key); err != nil {
+			failed.add(key, err)
+			continue
+		}
+		out = append(out, key)
+	}
+	return out, failed
+}

@@ -1,0 +1,281 @@
+package tiered
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/doppio-cache/doppio/internal/codec"
+	"github.com/doppio-cache/doppio/internal/keyhash"
+	"github.com/doppio-cache/doppio/local"
+	"github.com/doppio-cache/doppio/remote"
+)
+
+// Cache is a typed view of a client's two tiers under a name of its own. It may be used by any number of goroutines.
+type Cache[V any] struct {
+	*shared[V]
+	defaults settings
+}
+
+// shared is what all handles of one cache name have in common.
+type shared[V any] struct {
+	client    *Client
+	name      string
+	prefix    string // namespace:name:, before each key in the far tier
+	tagPrefix string // before each tag in the far tier; no entry's key begins with it
+	seed      uint64 // of the hashes of keys
+	tagSeed   uint64
+	scope     *local.Scope
+	floor     *atomic.Uint64
+	codec     *codec.Typed[V]
+	bounds    *remote.Bounds // of numbers, where V is narrower than int64
+	numeric   bool
+	normalize bool // see dynamic: what is kept near is what the far tier would give
+	flights   flights[V]
+	counts    counters
+}
+
+// NewCache gives the cache of that name. A name may be used again with the same type and codec, and other defaults;
+// with another type or codec it is an error. A name may not hold any of : { } * ? [ ] \ and is at most MaxNameBytes
+// long.
+func NewCache[V any](c *Client, name string, opts CacheOptions) (*Cache[V], error) {
+	opts = opts.withDefaults(c.defaultTTL)
+	var f faults
+	f.name("name", name)
+	if err := opts.validate(); err != nil {
+		f = append(f, err)
+	}
+	values, err := codec.New[V](opts.codecOptions())
+	if err != nil {
+		f = append(f, codecFaults(err))
+	}
+	if err := f.err(); err != nil {
+		return nil, err
+	}
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return nil, ErrClosed
+	}
+	valueType := reflect.TypeFor[V]()
+	if r := c.caches[name]; r != nil {
+		s, same := r.shared.(*shared[V])
+		if !same || r.codec != values.Name() {
+			return nil, &OptionError{Field: "name", Reason: fmt.Sprintf("%q is in use with type %v and codec %s, not %v and %s",
+				name, r.valueType, r.codec, valueType, values.Name())}
+		}
+		if !reflect.DeepEqual(r.encoding, opts.codecOptions()) {
+			return nil, &OptionError{Field: "name", Reason: fmt.Sprintf("%q is in use with another Codec, Compression, CompressAbove, Keyring or MaxValueBytes", name)}
+		}
+		return &Cache[V]{shared: s, defaults: opts.settings()}, nil
+	}
+	s := newShared(c, name, values)
+	c.caches[name] = &registration{valueType: valueType, codec: values.Name(), encoding: opts.codecOptions(), shared: s, stats: s.stats}
+	return &Cache[V]{shared: s, defaults: opts.settings()}, nil
+}
+
+func newShared[V any](c *Client, name string, values *codec.Typed[V]) *shared[V] {
+	ns := c.opts.Namespace
+	s := &shared[V]{
+		client: c, name: name, prefix: ns + ":" + name + ":", tagPrefix: ns + "::tag:" + name + ":",
+		codec: values, normalize: dynamic(reflect.TypeFor[V]()),
+	}
+	s.seed, s.tagSeed = seedOf(ns, name), keyhash.Seed(s.tagPrefix)
+	s.flights.byKey = make(map[string]*flight[V])
+	numeric, lowest, highest, bounded := values.Numeric()
+	s.numeric = numeric
+	if bounded {
+		s.bounds = &remote.Bounds{Min: lowest, Max: highest}
+	}
+	if !c.opts.Disabled {
+		s.scope = c.near.NewScope()
+		s.floor = c.co.register(s.seed)
+	}
+	return s
+}
+
+// dynamic tells whether V is or holds an interface: then the type of what a far read gives is the codec's choice.
+func dynamic(t reflect.Type) bool {
+	seen := make(map[reflect.Type]bool)
+	var holds func(reflect.Type) bool
+	holds = func(t reflect.Type) bool {
+		if seen[t] {
+			return false
+		}
+		seen[t] = true
+		switch t.Kind() {
+		case reflect.Interface:
+			return true
+		case reflect.Map, reflect.Slice, reflect.Array, reflect.Pointer:
+			return holds(t.Elem())
+		case reflect.Struct:
+			for i := range t.NumField() {
+				if f := t.Field(i); f.IsExported() && holds(f.Type) {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	return holds(t)
+}
+
+// Name is the cache's name.
+func (c *Cache[V]) Name() string { return c.name }
+
+func (s *shared[V]) hash(key string) uint64 { return keyhash.Sum(s.seed, key) }
+
+// usable refuses bad keys and closed clients. It is asked off the hot path only: such a key is never stored, so it never hits.
+func (s *shared[V]) usable(key string) error {
+	if key == "" || len(key) > MaxKeyBytes {
+		return fmt.Errorf("%w: has %d bytes, must have 1 to %d", ErrInvalidKey, len(key), MaxKeyBytes)
+	}
+	if s.client.isClosed() {
+		return ErrClosed
+	}
+	return nil
+}
+
+// hash values of tags, with which the near tier checks them.
+func (s *shared[V]) tagHashes(tags []string) []uint64 {
+	if len(tags) == 0 {
+		return nil
+	}
+	out := make([]uint64, len(tags))
+	for i, t := range tags {
+		out[i] = keyhash.Sum(s.tagSeed, t)
+	}
+	return out
+}
+
+// record encodes a value for the far tier.
+func (s *shared[V]) record(key string, v *V, st *settings, tags []remote.Tag) (*remote.Record, error) {
+	payload, form, err := s.codec.Encode(nil, s.prefix+key, v)
+	if err != nil {
+		return nil, encodeFault(err)
+	}
+	r := &remote.Record{
+		Kind: remote.KindValue, Token: remote.NewToken(), Created: time.Now(), TTL: farLife(st.ttl, st.jitter), Grace: min(st.failSafe, maxGrace),
+		Number: form == codec.Number, Tags: tags, Payload: payload,
+	}
+	if r.TTL == 0 {
+		r.Grace = 0
+	}
+	return r, nil
+}
+
+// maxLife is a century; what shall live longer lives for ever.
+const maxLife = 100 * 365 * 24 * time.Hour
+
+// farLife is a TTL as records have it (0 is for ever), shortened by jitter.
+func farLife(ttl, jitter time.Duration) time.Duration {
+	if ttl > maxLife {
+		return 0
+	}
+	if most := min(jitter, ttl/2); most > 0 {
+		ttl -= rand.N(most + 1)
+	}
+	return max(ttl, time.Millisecond)
+}
+
+// decode reads a record's value.
+func (s *shared[V]) decode(key string, r *remote.Record) (*V, error) {
+	form := codec.Enveloped
+	if r.Number {
+		form = codec.Number
+	}
+	v := new(V)
+	if err := s.codec.Decode(s.prefix+key, r.Payload, form, v); err != nil {
+		s.counts.decodeErrors.Add(1)
+		return nil, &DecodeError{Key: key, Codec: s.codec.Name(), Err: err}
+	}
+	return v, nil
+}
+
+// asRead gives what a read of r would give: for an interface type, the decoded value instead of the one that was stored.
+func (s *shared[V]) asRead(key string, r *remote.Record, v *V) (*V, error) {
+	if !s.normalize {
+		return v, nil
+	}
+	return s.decode(key, r)
+}
+
+// meta is kept beside a near entry that has more to it than a value and an end.
+type meta struct {
+	tags        []uint64
+	until       int64 // when its life is over, as users see it; its entry may be refreshed before, or serve as a stale value after
+	negative    bool
+	provisional bool         // kept for want of coherence
+	refreshAt   atomic.Int64 // when the next refresh may begin; the first one when the entry is no longer fresh
+}
+
+// leastLife is what a near copy must have to live for it to be worth the keeping.
+const leastLife = int64(time.Millisecond)
+
+// keep stores a copy near, as of at. rec says how long the far copy has to live, stamp what was known when the value was read.
+func (s *shared[V]) keep(at time.Time, hash uint64, key string, v *V, stamp uint64, rec *remote.Record, st *settings) {
+	now := local.Reading(at)
+	until, expires := nearLife(at, now, rec, st)
+	all, gutterOnly := s.client.co.trust(s.client.co.liveUntil.Load(), now)
+	if !all {
+		until = min(until, now+int64(DefaultGutterTTL))
+		expires = min(expires, after(until, rec.Grace))
+	}
+	if until-now < leastLife || (!all && !gutterOnly) {
+		return
+	}
+	fresh := until
+	if st.refreshAhead > 0 && until != local.Never {
+		// Somewhere in the span, and never before half of the life is over.
+		if span := min(int64(st.refreshAhead), (until-now)/2); span > 0 {
+			fresh -= span/2 + rand.N(span/2+1)
+		}
+	}
+	e := &local.Entry{Key: strings.Clone(key), Value: v, Stamp: stamp, Fresh: fresh, Expires: expires, Cost: weigh(s.client.opts.Local, key, v)}
+	if negative := rec.Kind == remote.KindNegative; negative || !all || fresh != until || len(rec.Tags) > 0 {
+		m := &meta{tags: s.tagHashes(tagNames(rec.Tags)), until: until, negative: negative, provisional: !all}
+		m.refreshAt.Store(fresh)
+		e.Meta = m
+	}
+	s.scope.Set(hash, e)
+}
+
+// nearLife gives when a near copy's life is over, and until when it may serve as a stale value, by the clock that reads
+// now at the time at.
+func nearLife(at time.Time, now int64, rec *remote.Record, st *settings) (until, expires int64) {
+	until, expires = local.Never, local.Never
+	if left, forever := rec.Remaining(at); !forever {
+		until = after(now, left)
+		expires = after(until, rec.Grace)
+	}
+	if st.localTTL > 0 && after(now, st.localTTL) < until {
+		until = after(now, st.localTTL)
+		if rec.Grace == 0 {
+			expires = until
+		}
+	}
+	return until, expires
+}
+
+// after is at + d, or Never. A reading may be negative: in a synctest bubble the clock begins before the process did.
+func after(at int64, d time.Duration) int64 {
+	if sum := at + int64(d); sum >= at || d < 0 { // d < 0: over before it was kept
+		return sum
+	}
+	return local.Never
+}
+
+func tagNames(tags []remote.Tag) []string {
+	if len(tags) == 0 {
+		return nil
+	}
+	names := make([]string, len(tags))
+	for i, t := range tags {
+		names[i] = t.Name
+	}
+	return names
+}

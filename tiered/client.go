@@ -1,0 +1,206 @@
+package tiered
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/doppio-cache/doppio/internal/codec"
+	"github.com/doppio-cache/doppio/invalidation"
+	"github.com/doppio-cache/doppio/local"
+	"github.com/doppio-cache/doppio/remote"
+)
+
+// Client owns the near tier, the calls to the far tier and the subscription to invalidations. One for each process and
+// Redis deployment is enough; it may be used by any number of goroutines.
+type Client struct {
+	opts       Options
+	defaultTTL time.Duration
+
+	near     *local.Tier
+	far      *remote.Store
+	co       *coherence
+	receiver *invalidation.Receiver
+	owned    redis.UniversalClient // made by Open; nil otherwise
+	spans    spans
+	metrics  *metrics
+
+	life      context.Context // ends when Close begins
+	end       context.CancelFunc
+	closeOnce sync.Once
+	closed    chan struct{} // closed when all is released
+	closeErr  error         // set before closed is closed
+
+	mu     sync.Mutex // guards what follows, and running's rise from zero
+	ended  bool
+	caches map[string]*registration
+
+	running sync.WaitGroup // loads and the loaders they run
+}
+
+// registration is what is kept under a cache's name.
+type registration struct {
+	valueType reflect.Type
+	codec     string
+	encoding  codec.Options
+	shared    any // *shared[V]
+	stats     func() CacheStats
+}
+
+// New makes a client over rdb, which stays the caller's to close, after the client. It does not dial: with Redis down
+// the client works without it, and finds it when it comes. A *redis.Ring is refused.
+func New(rdb redis.UniversalClient, opts Options) (*Client, error) {
+	opts = opts.withDefaults()
+	wrong := opts.validate()
+	if opts.Disabled && wrong != nil {
+		return nil, wrong
+	}
+	c := &Client{
+		opts: opts, defaultTTL: DefaultTTL, spans: newSpans(opts), closed: make(chan struct{}),
+		caches: make(map[string]*registration),
+	}
+	c.life, c.end = context.WithCancel(context.Background())
+	if opts.Disabled {
+		return c, nil
+	}
+	if err := errors.Join(wrong, c.openTiers(rdb)); err != nil {
+		if c.near != nil {
+			err = errors.Join(err, c.near.Close())
+		}
+		return nil, err
+	}
+	c.co = newCoherence(opts)
+	var err error
+	if c.metrics, err = newMetrics(c); err != nil {
+		return nil, errors.Join(fmt.Errorf("doppio: registering metrics: %w", err), c.near.Close())
+	}
+	c.receiver = invalidation.Start(rdb, invalidation.Options{
+		Channel: channelOf(opts.Namespace), MaxSilence: opts.MaxStaleness, Backoff: opts.RetryBackoff, Handler: c.co, Logger: opts.Logger,
+	})
+	return c, nil
+}
+
+// openTiers makes both tiers, or reports the faults of both.
+func (c *Client) openTiers(rdb redis.UniversalClient) error {
+	o := c.opts
+	var farErr, nearErr error
+	c.far, farErr = remote.New(rdb, remote.Options{
+		Timeout: max(o.RemoteTimeout, 0), Channel: channelOf(o.Namespace), BreakerFailures: max(o.BreakerFailures, 0), BreakerPause: max(o.BreakerPause, 0),
+		TracerProvider: o.TracerProvider, Logger: o.Logger,
+	})
+	c.near, nearErr = local.New(o.Local)
+	return errors.Join(remoteFaults(farErr), localFaults(nearErr))
+}
+
+// channelOf names the namespace's invalidation channel. No entry's key can be equal to it: a name between the colons is
+// never empty.
+func channelOf(namespace string) string { return namespace + "::invalidations" }
+
+func remoteFaults(err error) error {
+	var f faults
+	for _, e := range joined(err) {
+		if fault := (*remote.OptionError)(nil); errors.As(e, &fault) {
+			f = append(f, &OptionError{Field: fault.Field, Reason: fault.Reason})
+		}
+	}
+	return f.err() // New reports nothing else
+}
+
+func localFaults(err error) error {
+	var f faults
+	for _, e := range joined(err) {
+		if fault := (*local.FieldError)(nil); errors.As(e, &fault) {
+			f = append(f, &OptionError{Field: "Local." + fault.Field, Reason: fault.Reason})
+		}
+	}
+	if len(f) == 0 {
+		return err
+	}
+	return f.err()
+}
+
+// joined gives the errors that errors.Join has put together, however deep.
+func joined(err error) []error {
+	many, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var out []error
+	for _, e := range many.Unwrap() {
+		out = append(out, joined(e)...)
+	}
+	return out
+}
+
+// Ready waits until the near tier is coherent: the subscription to invalidations is up and was alive within
+// MaxStaleness. It returns ctx's error, or ErrClosed. Nothing has to wait for it; until then WhenIncoherent holds.
+func (c *Client) Ready(ctx context.Context) error {
+	if c.isClosed() {
+		return ErrClosed
+	}
+	if c.opts.Disabled {
+		return ctx.Err()
+	}
+	return c.co.await(ctx, c.life.Done())
+}
+
+// Close ends the client: calls fail with ErrClosed from now on, loads are cancelled, and every goroutine is waited for.
+// When ctx ends first, its error is returned, closing goes on, and Close may be called again to wait for it. A loader
+// that ignores its context is waited for, too.
+func (c *Client) Close(ctx context.Context) error {
+	c.closeOnce.Do(func() {
+		c.mu.Lock()
+		c.ended = true
+		c.mu.Unlock()
+		c.end()
+		if c.co != nil {
+			c.co.close() // a local hit does not look whether the client is closed
+		}
+		go c.release()
+	})
+	select {
+	case <-c.closed:
+		return c.closeErr
+	default: // even if ctx has ended, too
+	}
+	select {
+	case <-c.closed:
+		return c.closeErr
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (c *Client) release() {
+	defer close(c.closed)
+	c.running.Wait()
+	if c.opts.Disabled {
+		return
+	}
+	c.receiver.Close()
+	errs := []error{c.far.Close(context.Background()), c.metrics.close(), c.near.Close()}
+	if c.owned != nil {
+		errs = append(errs, c.owned.Close())
+	}
+	c.closeErr = errors.Join(errs...)
+}
+
+func (c *Client) isClosed() bool {
+	return c.life.Err() != nil
+}
+
+// start counts one more goroutine that Close waits for, unless the client is closed.
+func (c *Client) start() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return false
+	}
+	c.running.Add(1)
+	return true
+}

@@ -1,0 +1,28 @@
+// Package tiered is a two-tier cache: a near tier in the process (ristretto, or otter) over a far tier in Redis or Valkey.
+//
+// A [Client] owns the near tier's memory, the calls to the far tier and one subscription, through which the instances of a fleet
+// tell each other what changed. Any number of typed caches share it:
+//
+//	client, err := tiered.New(rdb, tiered.Options{Namespace: "shop"})
+//	users, err := tiered.NewCache[User](client, "users", tiered.CacheOptions{TTL: time.Hour})
+//	u, err := users.GetOrSet(ctx, "42", func(ctx context.Context) (User, error) { return db.User(ctx, 42) })
+//
+// # Values are shared
+//
+// What a read returns may be held by the near tier and by other callers. Do not change what a returned pointer, slice
+// or map refers to. For a Cache[any] the near tier holds what the far tier would give back, so that a value looks the
+// same wherever it is found.
+//
+// # Errors
+//
+// An outage is never a miss: [ErrNotFound] says that the far tier answered and has no such entry,
+// [ErrRemoteUnavailable] that it could not be asked. A change that returns ErrRemoteUnavailable did not happen, unless
+// the error matches [ErrUnknownOutcome] too: then it was sent, and no reply came. [Cache.GetOrSet] survives an outage:
+// it loads, and what could not be stored is counted in [Stats] and logged.
+//
+// # Which copy is served
+//
+// A near entry is served only if nothing newer is known about its key when it is read, and only while the subscription
+// to invalidations is known to be alive: a PING over it must have been answered within [Options.MaxStaleness]. What
+// happens otherwise is up to [Options.WhenIncoherent].
+package tiered

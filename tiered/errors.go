@@ -1,0 +1,143 @@
+package tiered
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/doppio-cache/doppio/remote"
+)
+
+// What calls report. All are found with errors.Is, from every method and through batches.
+var (
+	// ErrNotFound: there is no such entry. A loader returns it to say that there is no such thing.
+	ErrNotFound = remote.ErrNotFound
+	// ErrClosed: the client was closed.
+	ErrClosed = remote.ErrClosed
+	// ErrNotNumeric: Increment met a value that is not an integer, or the cache's type cannot hold one.
+	ErrNotNumeric = remote.ErrNotNumeric
+	// ErrOverflow: the sum does not fit into int64, or into the cache's type. The entry is unchanged.
+	ErrOverflow = remote.ErrOverflow
+	// ErrRemoteUnavailable: Redis could not be asked. Without ErrUnknownOutcome beside it, nothing was changed.
+	ErrRemoteUnavailable = remote.ErrUnavailable
+	// ErrUnknownOutcome: a change was sent and no reply came; it may or may not have happened.
+	ErrUnknownOutcome = remote.ErrUnknownOutcome
+	// ErrWriteRefused: Redis answers but refuses writes (out of memory, too few replicas, a failed snapshot). Nothing
+	// was changed.
+	ErrWriteRefused = remote.ErrRefused
+	// ErrAccessDenied: Redis's credentials or ACL rules do not allow this.
+	ErrAccessDenied = remote.ErrDenied
+	// ErrWrongType: the key holds another Redis type, written by somebody else.
+	ErrWrongType = remote.ErrWrongType
+	// ErrInvalidOptions: an option is wrong. It is beside an *OptionError for each fault.
+	ErrInvalidOptions = errors.New("doppio: invalid options")
+	// ErrInvalidKey: a key is empty or longer than MaxKeyBytes.
+	ErrInvalidKey = errors.New("doppio: invalid key")
+	// ErrValueTooLarge: an encoded value is over CacheOptions.MaxValueBytes.
+	ErrValueTooLarge = errors.New("doppio: value too large")
+	// ErrLoaderExited: a loader ended its goroutine with runtime.Goexit instead of returning.
+	ErrLoaderExited = errors.New("doppio: loader called runtime.Goexit")
+)
+
+// OptionError reports one faulty option. It matches ErrInvalidOptions.
+type OptionError struct {
+	Field  string // as in the struct or the option's name
+	Reason string // what is wrong, with the limit; never a secret
+}
+
+func (e *OptionError) Error() string { return "doppio: option " + e.Field + ": " + e.Reason }
+
+// Is makes every OptionError match ErrInvalidOptions.
+func (e *OptionError) Is(target error) bool { return target == ErrInvalidOptions }
+
+// DecodeError reports that what is stored under a key cannot be read as this cache's type: it was written by another
+// type or codec, was cut short, or was not written by this library. Get returns it; GetOrSet loads anew and counts it.
+type DecodeError struct {
+	Key   string
+	Codec string
+	Err   error
+}
+
+func (e *DecodeError) Error() string {
+	return fmt.Sprintf("doppio: value of key %q does not decode with codec %s: %v", e.Key, e.Codec, e.Err)
+}
+
+// Unwrap gives the cause.
+func (e *DecodeError) Unwrap() error { return e.Err }
+
+// LoadError reports that a loader failed: it wraps the loader's error, its panic (*PanicError), ErrLoaderExited, or
+// context.DeadlineExceeded when HardTimeout passed.
+type LoadError struct {
+	Key string
+	Err error
+}
+
+func (e *LoadError) Error() string {
+	return fmt.Sprintf("doppio: load of key %q failed: %v", e.Key, e.Err)
+}
+
+// Unwrap gives the cause.
+func (e *LoadError) Unwrap() error { return e.Err }
+
+// PanicError is what becomes of a loader's panic: every waiting caller gets it as an error.
+type PanicError struct {
+	Value any
+	Stack []byte // of the loader's goroutine
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
+
+// Unwrap gives the panic's value when that is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// BatchError reports which keys, or tags, of a batch failed, and why. The others succeeded.
+type BatchError struct {
+	Failed map[string]error
+}
+
+func (e *BatchError) Error() string {
+	// One message for each kind of failure, so that an outage of 10,000 keys does not print 10,000 lines.
+	count := make(map[string]int)
+	for _, err := range e.Failed {
+		count[err.Error()]++
+	}
+	texts := make([]string, 0, len(count))
+	for text, n := range count {
+		texts = append(texts, fmt.Sprintf("%d× %s", n, text))
+	}
+	slices.Sort(texts)
+	if more := len(texts) - 3; more > 0 {
+		texts = append(texts[:3], fmt.Sprintf("and %d kinds more", more))
+	}
+	return fmt.Sprintf("doppio: %d of the batch failed: %s", len(e.Failed), strings.Join(texts, "; "))
+}
+
+// Unwrap gives the errors of all failed keys.
+func (e *BatchError) Unwrap() []error {
+	errs := make([]error, 0, len(e.Failed))
+	for _, err := range e.Failed {
+		errs = append(errs, err)
+	}
+	return errs
+}
+
+// failures collects what failed in a batch.
+type failures map[string]error
+
+func (f *failures) add(key string, err error) {
+	if *f == nil {
+		*f = make(failures)
+	}
+	(*f)[key] = err
+}
+
+func (f failures) err() error {
+	if len(f) == 0 {
+		return nil
+	}
+	return &BatchError{Failed: f}
+}

@@ -1,0 +1,135 @@
+package tiered
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/singleflight"
+)
+
+// flight is one load of a key, and those who wait for it.
+type flight[V any] struct {
+	stamp  uint64 // what was known when it began: a caller may join only if nothing newer is known about its key, or about its tags
+	begun  int64  // reading of local.Monotonic
+	cancel context.CancelFunc
+	stale  staleValue[V]
+
+	tags    []uint64 // guarded by flights.mu: hashes of the tags of what is being loaded, and of what the far tier holds
+	waiters int      // guarded by flights.mu
+	landed  bool     // guarded by flights.mu
+}
+
+// staleValue is a value past its life that a load came across, for those of its callers who want one.
+type staleValue[V any] struct {
+	value atomic.Pointer[V]
+	there chan struct{} // closed when there is a value
+	once  sync.Once
+}
+
+func (s *staleValue[V]) set(v *V) {
+	if v == nil {
+		return
+	}
+	s.value.Store(v)
+	s.once.Do(func() { close(s.there) })
+}
+
+// landing is what a flight gives all who wait for it.
+type landing[V any] struct {
+	value  *V
+	answer Answer
+}
+
+// flights runs one load of a key at a time, by x/sync's singleflight. What that lacks is added here: a caller joins
+// only a flight that is recent enough for it, and leaves when its own context ends; a flight that nobody waits for any
+// more is taken out first and cancelled then, so that nobody can join what is about to fail; and what a load does to
+// its goroutine reaches nobody (see run and Client.runLoader).
+type flights[V any] struct {
+	group singleflight.Group
+
+	mu    sync.Mutex
+	byKey map[string]*flight[V]
+}
+
+// join gives the flight of key that began late enough, or a new one, in which case begin is called, with the lock held,
+// for what it shall do and its stamp. begin gives nil when the client is closed. The channel gives the landing.
+func (fs *flights[V]) join(key string, valid func(*flight[V]) bool, begin func() (f *flight[V], run func() (landing[V], error))) (*flight[V], <-chan singleflight.Result, bool) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	return fs.joinLocked(key, valid, begin)
+}
+
+func (fs *flights[V]) joinLocked(key string, valid func(*flight[V]) bool, begin func() (f *flight[V], run func() (landing[V], error))) (*flight[V], <-chan singleflight.Result, bool) {
+	f, led := fs.byKey[key], false
+	if f != nil && !valid(f) {
+		fs.remove(key)
+		f = nil
+	}
+	var run func() (landing[V], error)
+	if f == nil {
+		if f, run = begin(); f == nil {
+			return nil, nil, false
+		}
+		fs.byKey[key] = f
+		led = true
+	}
+	f.waiters++
+	// While byKey holds the flight, the group holds its call: both are changed under mu only.
+	ch := fs.group.DoChan(key, func() (any, error) {
+		l, err := run()
+		fs.land(key, f)
+		return l, err
+	})
+	return f, ch, led
+}
+
+// lead begins a flight of key that nobody waits for, unless there is one that a caller could join.
+func (fs *flights[V]) lead(key string, valid func(*flight[V]) bool, begin func() (f *flight[V], run func() (landing[V], error))) (led bool) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if f := fs.byKey[key]; f != nil && valid(f) {
+		return false
+	}
+	_, _, led = fs.joinLocked(key, valid, begin)
+	return led
+}
+
+// carries adds to the tags that a flight depends on. It is called before their versions are asked for: who joins after
+// one of them was invalidated is turned away, and who joined before gets what those versions say.
+func (fs *flights[V]) carries(f *flight[V], tags []uint64) {
+	if len(tags) == 0 {
+		return
+	}
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	f.tags = append(f.tags, tags...)
+}
+
+func (fs *flights[V]) land(key string, f *flight[V]) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	f.landed = true
+	if fs.byKey[key] == f {
+		fs.remove(key)
+	}
+	f.cancel()
+}
+
+// leave takes a caller off a flight, and ends the flight with its last caller.
+func (fs *flights[V]) leave(key string, f *flight[V]) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if f.waiters--; f.waiters > 0 || f.landed {
+		return
+	}
+	if fs.byKey[key] == f {
+		fs.remove(key)
+	}
+	f.cancel()
+}
+
+func (fs *flights[V]) remove(key string) {
+	delete(fs.byKey, key)
+	fs.group.Forget(key)
+}

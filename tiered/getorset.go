@@ -1,0 +1,220 @@
+package tiered
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/doppio-cache/doppio/local"
+)
+
+// GetOrSet gives the value under key, or loads it: near tier, then a flight that asks the far tier and runs load.
+// Callers of one key share a flight, if it began after the last change that is known. load runs detached from ctx, with
+// its values, until HardTimeout or until nobody waits for it; each caller leaves when its own ctx ends.
+//
+// ErrNotFound when load says so; *LoadError when it fails, panics, or is too slow. With the far tier down it loads;
+// what could not be read or stored is counted and logged. A local hit does not look at ctx, and allocates nothing,
+// options or not; a load that captures variables is allocated by its own caller.
+func (c *Cache[V]) GetOrSet(ctx context.Context, key string, load func(context.Context) (V, error), opts ...EntryOption) (V, error) {
+	hash := c.hash(key)
+	n := c.nearest(ctx, hash, key)
+	if n.state == usable {
+		return *n.value, nil
+	}
+	st, err := c.defaults.with(opts)
+	if err != nil {
+		return *new(V), err
+	}
+	v, err := c.getOrLoad(ctx, hash, key, n, load, st)
+	if err != nil {
+		return *new(V), err
+	}
+	return *v, nil
+}
+
+func (c *Cache[V]) getOrLoad(ctx context.Context, hash uint64, key string, n nearCopy[V], load func(context.Context) (V, error), st settings) (*V, error) {
+	if err := c.usable(key); err != nil {
+		return nil, err
+	}
+	if load == nil {
+		return nil, &OptionError{Field: "load", Reason: "must not be nil"}
+	}
+	j := &job[V]{cache: c, key: key, hash: hash, load: load, st: st}
+	switch n.state {
+	case absent:
+		return nil, ErrNotFound
+	case refreshable:
+		j.refreshAhead(ctx, n.meta)
+		return n.value, nil
+	case expired:
+		j.fallback = n.value
+	}
+	return j.await(ctx)
+}
+
+// job is what a caller wants loaded. The first caller's job is the one that its flight runs.
+type job[V any] struct {
+	cache    *Cache[V]
+	key      string
+	hash     uint64
+	load     func(context.Context) (V, error)
+	st       settings
+	refresh  bool // the value is live: load it anew unless somebody else just did
+	fallback *V   // a near value past its life, to serve if the load fails
+}
+
+// begin makes the job's flight.
+func (j *job[V]) begin(ctx context.Context) (*flight[V], func() (landing[V], error)) {
+	c := j.cache.client
+	if !c.start() {
+		return nil, nil
+	}
+	f := j.newFlight()
+	// Detached: no caller's end is the flight's. The time for the far tier comes on top of the loader's.
+	detached, cancel := context.WithCancel(detach(ctx))
+	f.cancel = cancel
+	return f, func() (l landing[V], err error) {
+		defer c.running.Done()
+		stop := context.AfterFunc(c.life, cancel)
+		defer stop()
+		detached, span := c.spans.load(detached, j.cache.name)
+		defer func() { span.end(err) }()
+		return j.run(detached, f)
+	}
+}
+
+// stamp is what is known now, with which a load begins.
+func (s *shared[V]) stamp() uint64 {
+	if s.client.opts.Disabled {
+		return 0
+	}
+	return s.client.co.table.Now()
+}
+
+func (j *job[V]) newFlight() *flight[V] {
+	f := &flight[V]{stamp: j.cache.stamp(), begun: local.Monotonic(), tags: j.cache.tagHashes(j.st.tags)}
+	f.stale.there = make(chan struct{})
+	f.stale.set(j.fallback)
+	return f
+}
+
+// joinable tells whether a flight is recent enough for this caller. While the near tier is not coherent nothing is
+// heard of changes, so a flight may then be no older than MaxStaleness. With a client that is disabled every load runs:
+// nothing says which of them began before a change. It is called under flights.mu.
+func (j *job[V]) joinable(f *flight[V]) bool {
+	co := j.cache.client.co
+	if co == nil || !j.unchanged(f.stamp) || !j.cache.tagsValid(f.tags, f.stamp) {
+		return false
+	}
+	now := local.Monotonic()
+	return now < co.liveUntil.Load() || now-f.begun < int64(co.bound)
+}
+
+// unchanged tells whether nothing is known to have changed about the job's key and tags since stamp.
+func (j *job[V]) unchanged(stamp uint64) bool {
+	s := j.cache.shared
+	return stamp >= s.floor.Load() && s.client.co.table.Valid(j.hash, stamp) && s.tagsValid(s.tagHashes(j.st.tags), stamp)
+}
+
+func (j *job[V]) join(ctx context.Context) (*flight[V], <-chan singleflight.Result) {
+	f, ch, led := j.cache.flights.join(j.key, j.joinable, func() (*flight[V], func() (landing[V], error)) { return j.begin(ctx) })
+	if f != nil && !led {
+		j.cache.counts.joined.Add(1)
+	}
+	return f, ch
+}
+
+// refreshAhead loads a value anew in the background, unless somebody is at it, and waits for nothing. A refresh that
+// fails is tried again by a later hit, after a pause: the source may be in trouble, and a hot key is hit a great many
+// times.
+func (j *job[V]) refreshAhead(ctx context.Context, m *meta) {
+	now := local.Monotonic()
+	next := m.refreshAt.Load()
+	pause := max(leastRefreshPause, min(j.st.refreshAhead/4, maxRefreshPause))
+	if now < next || !m.refreshAt.CompareAndSwap(next, after(now, pause)) {
+		return
+	}
+	j.refresh = true
+	if j.cache.flights.lead(j.key, j.joinable, func() (*flight[V], func() (landing[V], error)) { return j.begin(ctx) }) {
+		j.cache.counts.refreshes.Add(1)
+	}
+}
+
+const (
+	leastRefreshPause = 100 * time.Millisecond
+	maxRefreshPause   = 10 * time.Second
+)
+
+// await waits for the job's flight, as long as ctx allows.
+func (j *job[V]) await(ctx context.Context) (*V, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	f, ch := j.join(ctx)
+	if f == nil {
+		return nil, ErrClosed
+	}
+	var soft <-chan time.Time
+	if j.st.softTimeout > 0 && j.st.failSafe > 0 {
+		timer := time.NewTimer(j.st.softTimeout)
+		defer timer.Stop()
+		soft = timer.C
+	}
+	l, err := j.wait(ctx, f, ch, soft)
+	if err != nil {
+		return nil, err
+	}
+	answered(ctx, l.answer)
+	return l.value, nil
+}
+
+// wait is a caller's part of a flight. What its own options say about stale values decides, whoever leads the flight:
+// one serves when the load fails, and once soft has fired as soon as there is one; the load then goes on, with this
+// caller among those who wait for it.
+func (j *job[V]) wait(ctx context.Context, f *flight[V], ch <-chan singleflight.Result, soft <-chan time.Time) (landing[V], error) {
+	var late <-chan struct{}
+	for {
+		select {
+		case r := <-ch:
+			if r.Err == nil {
+				return r.Val.(landing[V]), nil
+			}
+			var failed *LoadError
+			if errors.As(r.Err, &failed) {
+				if v := j.stale(f); v != nil {
+					j.cache.client.opts.Logger.Warn("doppio: load failed, serving a stale value", "cache", j.cache.name, "error", failed.Err)
+					return landing[V]{v, AnsweredStale}, nil
+				}
+			}
+			return landing[V]{}, r.Err
+		case <-soft:
+			soft, late = nil, f.stale.there
+		case <-late:
+			late = nil
+			if v := j.stale(f); v != nil {
+				return landing[V]{v, AnsweredStale}, nil
+			}
+		case <-ctx.Done():
+			j.cache.flights.leave(j.key, f)
+			return landing[V]{}, ctx.Err()
+		}
+	}
+}
+
+// stale gives the value past its life that may serve this caller, if it asked for such values and the value was not
+// invalidated meanwhile.
+func (j *job[V]) stale(f *flight[V]) *V {
+	if j.st.failSafe <= 0 || j.cache.client.co == nil || !j.unchanged(f.stamp) {
+		return nil
+	}
+	v := f.stale.value.Load()
+	if v == nil {
+		v = j.fallback
+	}
+	if v != nil {
+		j.cache.counts.staleServed.Add(1)
+	}
+	return v
+}

@@ -1,0 +1,277 @@
+package tiered
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/doppio-cache/doppio/local"
+	"github.com/doppio-cache/doppio/remote"
+)
+
+// run is the flight: far tier, lease, load, fill.
+func (j *job[V]) run(ctx context.Context, f *flight[V]) (landing[V], error) {
+	s := j.cache.shared
+	if s.client.opts.Disabled {
+		return j.runLoad(ctx, f, seat{})
+	}
+	rec, err := s.client.far.Get(ctx, s.prefix+j.key)
+	s.flights.carries(f, s.tagHashes(tagNames(rec.Tags)))
+	seen, err := s.examine(ctx, time.Now(), j.key, rec, err, nil)
+	j.note(err)
+	if end, err, served := j.served(f, &rec, seen, err); served {
+		return end, err
+	}
+	seen, err = j.sweep(ctx, seen, err)
+	st, need := seatOf(rec.Token, seen, err)
+	if need || st.witness != nil {
+		if st.tags, err = s.tagsToCarry(ctx, &j.st); err != nil {
+			j.note(err)
+			return j.runLoad(ctx, f, seat{})
+		}
+	}
+	if need {
+		token := remote.NewToken()
+		won, found, err := s.client.far.Acquire(ctx, s.prefix+j.key, token, f.stamp, leaseLife(j.st.hardTimeout))
+		if end, err, served := j.claimed(ctx, f, &st, token, won, found, err); served {
+			return end, err
+		}
+	}
+	return j.runLoad(ctx, f, st)
+}
+
+// sweep removes what is too short for a fill to recognize it again, a byte or none, so that a lease can take its place.
+// It was no entry, so nothing is announced.
+func (j *job[V]) sweep(ctx context.Context, seen farCopy[V], err error) (farCopy[V], error) {
+	var malformed *remote.MalformedError
+	if !errors.As(err, &malformed) || len(malformed.Seen) > 0 {
+		return seen, err
+	}
+	if _, err = j.cache.client.far.Sweep(ctx, j.cache.prefix+j.key); err != nil {
+		j.note(err)
+		return seen, err
+	}
+	return farCopy[V]{}, ErrNotFound // or what somebody has stored meanwhile, which refuses the lease
+}
+
+// served ends the flight with what the far tier holds, if that can be served.
+func (j *job[V]) served(f *flight[V], rec *remote.Record, seen farCopy[V], err error) (landing[V], error, bool) {
+	s := j.cache.shared
+	switch seen.state {
+	case live:
+		if j.refresh && j.dueAgain(rec) {
+			return landing[V]{}, nil, false
+		}
+		s.counts.farHits.Add(1)
+		s.keep(seen.at, j.hash, j.key, seen.value, f.stamp, rec, &j.st)
+		return landing[V]{seen.value, AnsweredFar}, nil, true
+	case negative:
+		s.counts.farHits.Add(1)
+		s.keep(seen.at, j.hash, j.key, nil, f.stamp, rec, &j.st)
+		return landing[V]{}, ErrNotFound, true
+	case stale:
+		f.stale.set(seen.value)
+	}
+	if seen.state != nothing || errors.Is(err, ErrNotFound) { // an outage is not a miss
+		s.counts.farMisses.Add(1)
+	}
+	return landing[V]{}, nil, false
+}
+
+// dueAgain tells a refresh whether the far value is the old one still, or one that another instance has just refreshed.
+func (j *job[V]) dueAgain(rec *remote.Record) bool {
+	left, forever := rec.Remaining(time.Now())
+	return !forever && left <= min(j.st.refreshAhead, rec.TTL/2) // see keep: no copy is refreshed in the first half of its life
+}
+
+// seat is a load's right to fill: what must still be in place then. Without a witness the load still runs, and fills
+// only the near tier.
+type seat struct {
+	witness []byte // the token of a lease, or what stands in the place of the token of the record that is to be replaced
+	leased  bool   // the lease is this load's own
+	tags    []remote.Tag
+}
+
+// seatOf gives the right to replace what was seen, or says that a lease is needed because nothing was there. A record
+// of a later version, another Redis type, and somebody else's lease are left alone; a far tier that could not be read
+// is not written either.
+func seatOf[V any](token remote.Token, seen farCopy[V], err error) (st seat, needLease bool) {
+	var malformed *remote.MalformedError
+	switch {
+	case errors.As(err, &malformed):
+		return seat{witness: malformed.Seen}, false
+	case seen.state == live || seen.state == stale || seen.state == unreadable:
+		return seat{witness: token[:]}, false
+	}
+	return seat{}, seen.state == nothing && errors.Is(err, ErrNotFound)
+}
+
+// leaseLife is how long a lease is held: as long as its load may take, and a little for the fill.
+func leaseLife(hardTimeout time.Duration) time.Duration {
+	return min(hardTimeout, time.Hour) + 2*time.Second
+}
+
+// claimed completes a seat with a lease that was asked for; or ends the flight with the value that somebody else has
+// stored meanwhile.
+func (j *job[V]) claimed(ctx context.Context, f *flight[V], st *seat, token remote.Token, won bool, found remote.Record, err error) (landing[V], error, bool) {
+	if won {
+		st.witness, st.leased = token[:], true
+		return landing[V]{}, nil, false
+	}
+	s := j.cache.shared
+	s.flights.carries(f, s.tagHashes(tagNames(found.Tags)))
+	seen, err := s.examine(ctx, time.Now(), j.key, found, err, nil)
+	j.note(err)
+	switch seen.state {
+	case live:
+		s.keep(seen.at, j.hash, j.key, seen.value, f.stamp, &found, &j.st)
+		return landing[V]{seen.value, AnsweredFar}, nil, true
+	case negative:
+		s.keep(seen.at, j.hash, j.key, nil, f.stamp, &found, &j.st)
+		return landing[V]{}, ErrNotFound, true
+	}
+	return landing[V]{}, nil, false
+}
+
+// runLoad runs the loader and stores what it gives.
+func (j *job[V]) runLoad(ctx context.Context, f *flight[V], st seat) (landing[V], error) {
+	s := j.cache.shared
+	if ctx.Err() != nil {
+		// Nobody waits any more, or the client is closing.
+		return landing[V]{}, j.failed(ctx, st, ctx.Err())
+	}
+	if len(st.witness) == 0 && !j.refresh {
+		// A caller that looked near just before another's load ended comes here after it. Nobody else's fill stands
+		// between it and the source, so it looks again.
+		switch n := s.nearest(ctx, j.hash, j.key); n.state {
+		case usable, refreshable:
+			return landing[V]{n.value, AnsweredLoad}, nil
+		case absent:
+			return landing[V]{}, ErrNotFound
+		}
+	}
+	s.counts.loads.Add(1)
+	lctx, cancel := context.WithTimeout(ctx, j.st.hardTimeout)
+	began := local.Monotonic()
+	v, err := runLoader(lctx, s.client, j.load)
+	cancel()
+	took := time.Duration(local.Monotonic() - began)
+	var rec *remote.Record
+	end := landing[V]{answer: AnsweredLoad}
+	switch {
+	case errors.Is(err, ErrNotFound):
+		err = ErrNotFound
+		rec = j.negative(f, st, took)
+	case err != nil:
+		s.counts.loadErrors.Add(1)
+		return landing[V]{}, j.failed(ctx, st, err)
+	default:
+		end.value, rec = j.encode(f, st, &v, took)
+	}
+	if rec == nil {
+		j.release(ctx, st)
+		return end, err
+	}
+	stored, fillErr := s.client.far.Fill(context.WithoutCancel(ctx), s.prefix+j.key, st.witness, rec)
+	j.filled(len(st.witness) > 0, stored, fillErr)
+	return end, err
+}
+
+// failed ends a flight whose loader failed.
+func (j *job[V]) failed(ctx context.Context, st seat, err error) error {
+	s := j.cache.shared
+	j.release(ctx, st)
+	if s.client.isClosed() {
+		return ErrClosed
+	}
+	return &LoadError{Key: j.key, Err: err}
+}
+
+// encode gives the record of a loaded value, and the value as later reads will give it, of which it keeps a copy near.
+// A value that cannot be encoded has no record: that is counted and logged, and the caller has its value.
+func (j *job[V]) encode(f *flight[V], st seat, v *V, took time.Duration) (*V, *remote.Record) {
+	s := j.cache.shared
+	if s.client.opts.Disabled {
+		return v, nil
+	}
+	rec, err := s.record(j.key, v, &j.st, j.tags(st))
+	if err == nil {
+		var read *V
+		if read, err = s.asRead(j.key, rec, v); err == nil {
+			v = read
+		}
+	}
+	if err != nil {
+		s.counts.storeErrors.Add(1)
+		s.client.opts.Logger.Warn("doppio: a loaded value cannot be stored", "cache", s.name, "error", err)
+		return v, nil
+	}
+	rec.Stamp, rec.Load = f.stamp, took
+	s.keep(time.Now(), j.hash, j.key, v, f.stamp, rec, &j.st)
+	return v, rec
+}
+
+// tags are those of the record that a load leaves. Where there is no far copy, whose tags' versions would matter, they
+// have none: a near copy checks its tags by what this instance hears.
+func (j *job[V]) tags(st seat) []remote.Tag {
+	if len(st.witness) > 0 || len(st.tags) > 0 {
+		return st.tags
+	}
+	var tags []remote.Tag
+	for _, t := range j.st.tags {
+		tags = append(tags, remote.Tag{Name: t})
+	}
+	return tags
+}
+
+// negative gives the record of a loader's word that there is no such thing, and keeps a copy near; nil if that is not to be kept.
+func (j *job[V]) negative(f *flight[V], st seat, took time.Duration) *remote.Record {
+	s := j.cache.shared
+	if j.st.negative <= 0 || s.client.opts.Disabled {
+		return nil
+	}
+	rec := &remote.Record{
+		Kind: remote.KindNegative, Token: remote.NewToken(), Stamp: f.stamp, Created: time.Now(),
+		TTL: farLife(j.st.negative, j.st.jitter), Load: took, Tags: j.tags(st),
+	}
+	s.keep(rec.Created, j.hash, j.key, nil, f.stamp, rec, &j.st)
+	return rec
+}
+
+// filled counts how a fill went.
+func (j *job[V]) filled(tried, stored bool, err error) {
+	s := j.cache.shared
+	switch {
+	case !tried:
+		s.counts.fillsSkipped.Add(1)
+	case err != nil:
+		s.counts.storeErrors.Add(1)
+		j.note(err)
+	case stored:
+		s.counts.fills.Add(1)
+	default:
+		s.counts.fillsRefused.Add(1)
+	}
+}
+
+// release gives a lease back, so that the next caller need not load without one.
+func (j *job[V]) release(ctx context.Context, st seat) {
+	if st.leased {
+		j.note(j.cache.client.far.Release(context.WithoutCancel(ctx), j.cache.prefix+j.key, st.witness))
+	}
+}
+
+// note counts and logs an error of the far tier that no caller sees.
+func (j *job[V]) note(err error) {
+	if err == nil || errors.Is(err, ErrNotFound) {
+		return
+	}
+	s := j.cache.shared
+	if ctxError(err) {
+		return // the load was abandoned: nothing failed
+	}
+	if decode := (*DecodeError)(nil); !errors.As(err, &decode) { // decode errors have been counted where they were met
+		s.counts.farErrors.Add(1)
+	}
+	s.client.opts.Logger.Warn("doppio: far tier failed behind a load", "cache", s.name, "error", err)
+}

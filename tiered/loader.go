@@ -1,0 +1,42 @@
+package tiered
+
+import (
+	"context"
+	"runtime/debug"
+)
+
+// runLoader calls a user's loader in a goroutine of its own, so that its panic or Goexit becomes an error, and a loader
+// that ignores its context keeps nobody waiting. Close waits for that goroutine.
+func runLoader[T any](ctx context.Context, c *Client, load func(context.Context) (T, error)) (T, error) {
+	type result struct {
+		v   T
+		err error
+	}
+	var none T
+	if !c.start() {
+		return none, ErrClosed
+	}
+	done := make(chan result, 1)
+	go func() {
+		defer c.running.Done()
+		var out result
+		returned := false
+		defer func() {
+			if !returned {
+				out.err = ErrLoaderExited
+				if r := recover(); r != nil {
+					out.err = &PanicError{Value: r, Stack: debug.Stack()}
+				}
+			}
+			done <- out
+		}()
+		out.v, out.err = load(ctx)
+		returned = true
+	}()
+	select {
+	case out := <-done:
+		return out.v, out.err
+	case <-ctx.Done():
+		return none, context.Cause(ctx)
+	}
+}

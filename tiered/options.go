@@ -1,0 +1,163 @@
+package tiered
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/doppio-cache/doppio/local"
+)
+
+// Defaults and limits of Options.
+const (
+	DefaultNamespace     = "doppio"
+	DefaultMaxStaleness  = 2 * time.Second
+	MinMaxStaleness      = 20 * time.Millisecond
+	DefaultRemoteTimeout = 2 * time.Second
+	DefaultGutterTTL     = time.Second // how long Gutter keeps what is loaded while the near tier cannot be trusted
+	DefaultRetryBackoff  = 2 * time.Second
+	MinRetryBackoff      = time.Millisecond // below, the first pauses would be none
+	MaxNameBytes         = 128
+	forbiddenInNames     = ":{}*?[]\\"
+)
+
+// Options configure a Client. The zero value is useful. They are copied before use.
+type Options struct {
+	// Namespace begins every remote key, namespace:name:key, and names the channel of the fleet: instances that share
+	// it must share caches. It may not hold any of : { } * ? [ ] \ and is at most MaxNameBytes long. Defaults to
+	// DefaultNamespace.
+	Namespace string
+	// Disabled makes every Get a miss and runs every load; nothing is stored and no connection is made.
+	Disabled bool
+	// Local bounds the near tier and chooses its engine. Defaults to 100,000 entries in ristretto. Its Cost is given
+	// values of the caches' types; without one, MaxBytes counts what values are found to hold.
+	Local local.Options
+	// MaxStaleness is how long the near tier is trusted after the last sign of life over the subscription to
+	// invalidations was asked for. Four times in this span the server is asked. At least MinMaxStaleness; defaults to
+	// DefaultMaxStaleness.
+	MaxStaleness time.Duration
+	// WhenIncoherent says what happens while the near tier cannot be trusted. Defaults to Gutter.
+	WhenIncoherent Incoherence
+	// Lanes is how many channels carry the namespace's invalidations. Only 1 is supported, which is the default.
+	Lanes int
+
+	// RemoteTimeout bounds each round trip to Redis, whatever the client's own timeouts are. Defaults to DefaultRemoteTimeout.
+	RemoteTimeout time.Duration
+	// BreakerFailures is how many outages in a row open the breaker: while it is open, calls fail at once with
+	// ErrRemoteUnavailable. Defaults to remote.DefaultBreakerFailures, 8.
+	BreakerFailures int
+	// BreakerPause is how long the breaker stays open before one call may try. Defaults to remote.DefaultBreakerPause, 1 s.
+	BreakerPause time.Duration
+	// RetryBackoff is the longest pause between attempts to subscribe. At least MinRetryBackoff; defaults to DefaultRetryBackoff.
+	RetryBackoff time.Duration
+
+	// TracerProvider makes spans of what leaves the process, and of loads. Defaults to OpenTelemetry's global one.
+	TracerProvider trace.TracerProvider
+	// TraceLocalHits adds an event to the caller's span for each local hit, when that span records. It costs about 5 ns
+	// a hit when it does not.
+	TraceLocalHits bool
+	// MeterProvider reports the counters of Stats. Defaults to OpenTelemetry's global one.
+	MeterProvider metric.MeterProvider
+	// Logger hears of state changes and of errors that no caller sees. Defaults to silence.
+	Logger *slog.Logger
+}
+
+// Incoherence says what the near tier does while its subscription to invalidations is not known to be alive.
+type Incoherence struct {
+	mode   incoherenceMode
+	maxAge time.Duration
+}
+
+type incoherenceMode uint8
+
+const (
+	gutter incoherenceMode = iota
+	bypass
+	serveStale
+)
+
+var (
+	// Gutter does not serve entries from before; what is loaded now is kept for DefaultGutterTTL, so that the source is
+	// not stampeded. It is the default.
+	Gutter = Incoherence{mode: gutter}
+	// Bypass neither serves nor keeps anything near.
+	Bypass = Incoherence{mode: bypass}
+)
+
+// ServeStale goes on serving entries for up to maxAge after the subscription was last known to be alive: availability first. It
+// adds maxAge to the bound that MaxStaleness sets.
+func ServeStale(maxAge time.Duration) Incoherence {
+	return Incoherence{mode: serveStale, maxAge: maxAge}
+}
+
+// String names the policy.
+func (i Incoherence) String() string {
+	switch i.mode {
+	case bypass:
+		return "bypass"
+	case serveStale:
+		return "serve-stale(" + i.maxAge.String() + ")"
+	default:
+		return "gutter"
+	}
+}
+
+func (o Options) withDefaults() Options {
+	if o.Namespace == "" {
+		o.Namespace = DefaultNamespace
+	}
+	if o.MaxStaleness == 0 {
+		o.MaxStaleness = DefaultMaxStaleness
+	}
+	if o.Lanes == 0 {
+		o.Lanes = 1
+	}
+	if o.RemoteTimeout == 0 {
+		o.RemoteTimeout = DefaultRemoteTimeout
+	}
+	if o.RetryBackoff == 0 {
+		o.RetryBackoff = DefaultRetryBackoff
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// validate reports every fault at once. It is called after withDefaults.
+func (o Options) validate() error {
+	var f faults
+	f.name("Namespace", o.Namespace)
+	f.check(o.MaxStaleness >= MinMaxStaleness, "MaxStaleness", "is %v, must be at least %v", o.MaxStaleness, MinMaxStaleness)
+	f.check(o.WhenIncoherent.maxAge >= 0, "WhenIncoherent", "ServeStale(%v) must not be negative", o.WhenIncoherent.maxAge)
+	f.check(o.Lanes == 1, "Lanes", "is %d, only 1 is supported", o.Lanes)
+	f.check(o.RemoteTimeout > 0, "RemoteTimeout", "is %v, must be positive", o.RemoteTimeout)
+	f.check(o.BreakerFailures >= 0, "BreakerFailures", "is %d, must not be negative", o.BreakerFailures)
+	f.check(o.BreakerPause >= 0, "BreakerPause", "is %v, must not be negative", o.BreakerPause)
+	f.check(o.RetryBackoff >= MinRetryBackoff, "RetryBackoff", "is %v, must be at least %v", o.RetryBackoff, MinRetryBackoff)
+	f.check(o.Local.Clock == nil, "Local.Clock", "must not be set: the client's expiry and coherence share one clock")
+	return f.err()
+}
+
+// faults collects what is wrong with options.
+type faults []error
+
+func (f *faults) check(ok bool, field, format string, args ...any) {
+	if !ok {
+		*f = append(*f, &OptionError{Field: field, Reason: fmt.Sprintf(format, args...)})
+	}
+}
+
+// name checks what becomes part of remote keys.
+func (f *faults) name(field, s string) {
+	f.check(s != "", field, "must not be empty")
+	f.check(len(s) <= MaxNameBytes, field, "has %d bytes, at most %d", len(s), MaxNameBytes)
+	f.check(!strings.ContainsAny(s, forbiddenInNames), field, "may not hold any of %s", forbiddenInNames)
+}
+
+func (f faults) err() error { return errors.Join(f...) }

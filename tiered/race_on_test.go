@@ -1,0 +1,6 @@
+//go:build race
+
+package tiered_test
+
+// raceAllocs is what the race detector, under which a sync.Pool forgets on purpose, adds to a call of the far tier at most.
+const raceAllocs = 12

@@ -1,0 +1,315 @@
+package tiered
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/doppio-cache/doppio/internal/codec"
+	"github.com/doppio-cache/doppio/local"
+	"github.com/doppio-cache/doppio/remote"
+)
+
+// Get gives the value under key: near tier, then far tier. ErrNotFound when there is none; *DecodeError when what is
+// there cannot be read; ErrRemoteUnavailable when the far tier could not be asked. A local hit does not look at ctx,
+// and allocates nothing.
+func (c *Cache[V]) Get(ctx context.Context, key string) (V, error) {
+	hash := c.hash(key)
+	n := c.nearest(ctx, hash, key)
+	if n.state == usable {
+		return *n.value, nil
+	}
+	v, err := c.getSlowly(ctx, hash, key, n)
+	if err != nil {
+		return *new(V), err
+	}
+	return *v, nil
+}
+
+// copyState says what a near entry is good for.
+type copyState uint8
+
+const (
+	unusable    copyState = iota
+	usable                // a value to serve
+	refreshable           // a value to serve, due to be loaded anew
+	absent                // the knowledge that there is no such thing, to serve
+	expired               // a value past its life, which may serve when a load fails
+)
+
+// nearCopy is what the near tier has for a key.
+type nearCopy[V any] struct {
+	state copyState
+	value *V
+	meta  *meta // of a refreshable copy
+}
+
+// nearest is the hot path. An entry that is plain, fresh, and newer than all that is known about its key is served;
+// anything else is judged.
+func (s *shared[V]) nearest(ctx context.Context, hash uint64, key string) nearCopy[V] {
+	if s.scope == nil {
+		return nearCopy[V]{}
+	}
+	e := s.scope.Lookup(hash, key)
+	if e == nil {
+		return nearCopy[V]{}
+	}
+	co := s.client.co
+	live := co.liveUntil.Load() // before the floor and the table: see coherence
+	now := local.Monotonic()
+	var n nearCopy[V]
+	if now < live && now < e.Fresh && e.Meta == nil && e.Stamp >= s.floor.Load() && co.table.Valid(hash, e.Stamp) {
+		n.value, _ = e.Value.(*V)
+		n.state = usable
+	} else {
+		n = s.judge(hash, e, live, now)
+	}
+	if n.state == unusable || n.state == expired {
+		s.scope.Stale(hash)
+		return n
+	}
+	s.scope.Hit(hash)
+	if s.client.spans.localHits {
+		s.client.spans.localHit(ctx, s.name)
+	}
+	return n
+}
+
+// judge looks at entries that have tags, stand for nothing, are due for a refresh or past their life, were kept for
+// want of coherence, or are invalid.
+func (s *shared[V]) judge(hash uint64, e *local.Entry, live, now int64) nearCopy[V] {
+	co := s.client.co
+	m, _ := e.Meta.(*meta)
+	all, gutterOnly := co.trust(live, now)
+	if !all && (!gutterOnly || m == nil || !m.provisional) {
+		return nearCopy[V]{}
+	}
+	if e.Stamp < s.floor.Load() || !co.table.Valid(hash, e.Stamp) || now >= e.Expires {
+		return nearCopy[V]{}
+	}
+	value, _ := e.Value.(*V)
+	until := e.Fresh
+	if m != nil {
+		for _, tag := range m.tags {
+			if !co.table.Valid(tag, e.Stamp) {
+				return nearCopy[V]{}
+			}
+		}
+		until = m.until
+		if m.negative {
+			if now < until {
+				return nearCopy[V]{state: absent}
+			}
+			return nearCopy[V]{}
+		}
+	}
+	switch {
+	case now >= until:
+		return nearCopy[V]{state: expired, value: value}
+	case now >= e.Fresh && m != nil && now >= m.refreshAt.Load():
+		return nearCopy[V]{state: refreshable, value: value, meta: m}
+	}
+	return nearCopy[V]{state: usable, value: value}
+}
+
+// getSlowly goes on where the near tier has no plain value.
+func (c *Cache[V]) getSlowly(ctx context.Context, hash uint64, key string, n nearCopy[V]) (*V, error) {
+	if err := c.usable(key); err != nil {
+		return nil, err
+	}
+	if c.client.opts.Disabled {
+		return nil, ErrNotFound
+	}
+	switch n.state {
+	case refreshable:
+		return n.value, nil
+	case absent:
+		return nil, ErrNotFound
+	}
+	stamp := c.client.co.table.Now() // before the far read: what changes from now on makes its copy invalid
+	rec, err := c.client.far.Get(ctx, c.prefix+key)
+	v, err := c.accept(ctx, time.Now(), hash, key, stamp, rec, err, nil)
+	if err == nil {
+		answered(ctx, AnsweredFar)
+	}
+	return v, err
+}
+
+// accept decides what a far read means to a user, and keeps a copy of what can be served.
+func (c *Cache[V]) accept(ctx context.Context, now time.Time, hash uint64, key string, stamp uint64, rec remote.Record, err error, known *tagVersions) (*V, error) {
+	seen, err := c.examine(ctx, now, key, rec, err, known)
+	switch {
+	case err != nil:
+		c.countFar(err)
+		return nil, err
+	case seen.state == negative:
+		c.counts.farHits.Add(1)
+		c.keep(now, hash, key, nil, stamp, &rec, &c.defaults)
+		return nil, ErrNotFound
+	case seen.state != live:
+		c.counts.farMisses.Add(1)
+		return nil, ErrNotFound
+	}
+	c.counts.farHits.Add(1)
+	c.keep(now, hash, key, seen.value, stamp, &rec, &c.defaults)
+	return seen.value, nil
+}
+
+func (s *shared[V]) countFar(err error) {
+	switch {
+	case errors.Is(err, ErrNotFound):
+		s.counts.farMisses.Add(1)
+	case ctxError(err), errors.Is(err, ErrNotNumeric), errors.Is(err, ErrOverflow), errors.Is(err, ErrValueTooLarge), errors.Is(err, codec.ErrEncode):
+		// The caller's own doing.
+	default:
+		s.counts.farErrors.Add(1)
+	}
+}
+
+// ctxError tells a caller's own impatience from trouble.
+func ctxError(err error) bool {
+	return (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) && !errors.Is(err, ErrRemoteUnavailable)
+}
+
+// farState says what the far tier holds.
+type farState uint8
+
+const (
+	nothing    farState = iota
+	live                // a value that may be served
+	negative            // the knowledge that there is no such thing
+	leased              // somebody is loading it
+	stale               // a value past its life, or one of whose tags was invalidated: not servable, but it may be replaced
+	unreadable          // what does not decode; it may be replaced
+	foreign             // a record of a later version, or another Redis type: it is left alone
+)
+
+// farCopy is what the far tier has for a key.
+type farCopy[V any] struct {
+	state farState
+	value *V        // of live, and of stale where it may serve when a load fails
+	at    time.Time // when it was looked at
+}
+
+// examine looks at what a far read gave. Its error is the user's: ErrNotFound for foreign records, *DecodeError, or why
+// the far tier could not be asked. known has the versions of tags, where they were asked for already.
+func (s *shared[V]) examine(ctx context.Context, now time.Time, key string, rec remote.Record, err error, known *tagVersions) (farCopy[V], error) {
+	if err != nil {
+		return s.examineFailure(key, err)
+	}
+	if rec.Kind == remote.KindLease {
+		return farCopy[V]{state: leased}, nil
+	}
+	intact, err := s.tagsIntact(ctx, rec.Tags, known)
+	if err != nil {
+		return farCopy[V]{}, err
+	}
+	if !intact || (rec.Kind == remote.KindNegative && rec.Expired(now)) {
+		return farCopy[V]{state: stale}, nil
+	}
+	if rec.Kind == remote.KindNegative {
+		return farCopy[V]{state: negative, at: now}, nil
+	}
+	v, err := s.decode(key, &rec)
+	if err != nil {
+		return farCopy[V]{state: unreadable}, err
+	}
+	if rec.Expired(now) {
+		return farCopy[V]{state: stale, value: v, at: now}, nil
+	}
+	return farCopy[V]{state: live, value: v, at: now}, nil
+}
+
+func (s *shared[V]) examineFailure(key string, err error) (farCopy[V], error) {
+	var version *remote.UnknownVersionError
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return farCopy[V]{}, ErrNotFound
+	case errors.As(err, &version):
+		s.counts.foreign.Add(1)
+		return farCopy[V]{state: foreign}, ErrNotFound
+	case errors.Is(err, remote.ErrMalformed):
+		s.counts.decodeErrors.Add(1)
+		return farCopy[V]{state: unreadable}, &DecodeError{Key: key, Codec: s.codec.Name(), Err: err}
+	case errors.Is(err, ErrWrongType):
+		return farCopy[V]{state: foreign}, err
+	}
+	return farCopy[V]{}, err
+}
+
+// Exists tells whether there is an entry under key.
+func (c *Cache[V]) Exists(ctx context.Context, key string) (bool, error) {
+	if err := c.usable(key); err != nil {
+		return false, err
+	}
+	if c.client.opts.Disabled {
+		return false, nil
+	}
+	switch c.nearest(ctx, c.hash(key), key).state {
+	case usable, refreshable:
+		return true, nil
+	case absent:
+		return false, nil
+	}
+	p, err := c.client.far.Presence(ctx, c.prefix+key)
+	found := false
+	if err == nil {
+		found, err = c.exists(ctx, key, p)
+	}
+	if err != nil {
+		c.countFar(err)
+	}
+	return found, err
+}
+
+// TTL gives the life left of the entry under key, NoExpiration for one without end, or ErrNotFound. It asks the far tier.
+func (c *Cache[V]) TTL(ctx context.Context, key string) (time.Duration, error) {
+	if err := c.usable(key); err != nil {
+		return 0, err
+	}
+	if c.client.opts.Disabled {
+		return 0, ErrNotFound
+	}
+	life, err := c.client.far.Life(ctx, c.prefix+key)
+	if err == nil && life.Tagged {
+		var found bool
+		if found, err = c.exists(ctx, key, remote.Tagged); err == nil && !found {
+			err = ErrNotFound
+		}
+	}
+	switch {
+	case err != nil:
+		c.countFar(err)
+		return 0, err
+	case life.Forever:
+		return NoExpiration, nil
+	}
+	return life.Left, nil
+}
+
+// exists completes what the far tier says of an entry: one with tags is there if they are intact, which takes two more
+// round trips.
+func (c *Cache[V]) exists(ctx context.Context, key string, p remote.Presence) (bool, error) {
+	if p != remote.Tagged {
+		return p == remote.Present, nil
+	}
+	_, found, err := c.taggedRecord(ctx, key)
+	return found, err
+}
+
+// taggedRecord reads an entry that was said to have tags, and tells whether there is one: its tags are intact.
+func (c *Cache[V]) taggedRecord(ctx context.Context, key string) (rec remote.Record, found bool, err error) {
+	rec, err = c.client.far.Get(ctx, c.prefix+key)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return rec, false, nil
+	case unreadableRecord(err):
+		return rec, true, nil
+	case err != nil:
+		return rec, false, err
+	case rec.Kind != remote.KindValue || rec.Expired(time.Now()):
+		return rec, false, nil
+	}
+	found, err = c.tagsIntact(ctx, rec.Tags, nil)
+	return rec, found, err
+}

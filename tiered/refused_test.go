@@ -1,0 +1,119 @@
+package tiered_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/doppio-cache/doppio/tiered"
+)
+
+// A loaded value that cannot be encoded is its caller's, and leaves nothing in the far tier, no lease either.
+func TestValueThatCannotBeStoredLeavesNoLease(t *testing.T) {
+	t.Parallel()
+	big := strings.Repeat("x", 100)
+	for name, load := range map[string]func(ctx context.Context, c *tiered.Cache[string]) (string, error){
+		"single": func(ctx context.Context, c *tiered.Cache[string]) (string, error) {
+			return c.GetOrSet(ctx, "k", constant(big))
+		},
+		"batch": func(ctx context.Context, c *tiered.Cache[string]) (string, error) {
+			m, err := c.GetOrSetMany(ctx, []string{"k", "small"}, func(context.Context, []string) (map[string]string, error) {
+				return map[string]string{"k": big, "small": "v"}, nil
+			})
+			if err == nil && m["small"] != "v" {
+				err = fmt.Errorf("small is %q", m["small"])
+			}
+			return m["k"], err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ns := namespace(t)
+			client := coherent(t, shared.Client(t), tiered.Options{Namespace: ns})
+			c := newCache[string](t, client, "c", tiered.CacheOptions{MaxValueBytes: 10})
+			if got, err := load(t.Context(), c); err != nil || got != big {
+				t.Fatalf("got %d bytes, %v", len(got), err)
+			}
+			if n, err := shared.Client(t).Exists(t.Context(), ns+":c:k").Result(); n != 0 || err != nil {
+				t.Errorf("EXISTS = %d, %v: the lease was not released", n, err)
+			}
+			if s := client.Stats(); s.StoreErrors != 1 || s.FarErrors != 0 {
+				t.Errorf("%d store errors, %d far errors, want 1 and 0", s.StoreErrors, s.FarErrors)
+			}
+		})
+	}
+}
+
+// A value that is too large never went to the far tier.
+func TestValueTooLargeIsNoFailureOfTheFarTier(t *testing.T) {
+	t.Parallel()
+	client, c := one[string](t, tiered.CacheOptions{MaxValueBytes: 10})
+	big, ctx := strings.Repeat("x", 100), t.Context()
+	_, many := c.SetMany(ctx, []tiered.Item[string]{{Key: "k", Value: big}, {Key: "l", Value: "v"}})
+	_, absent := c.SetIfAbsent(ctx, "k", big)
+	_, value := c.GetOrSetValue(ctx, "k", big)
+	for name, err := range map[string]error{"Set": c.Set(ctx, "k", big), "Set with tags": c.Set(ctx, "k", big, tiered.Tags("tag")), "SetMany": many, "SetIfAbsent": absent, "GetOrSetValue": value} {
+		t.Run(name, func(t *testing.T) { wantErr(t, err, tiered.ErrValueTooLarge) })
+	}
+	if s := client.Stats(); s.FarErrors != 0 {
+		t.Errorf("%d far errors", s.FarErrors)
+	}
+	wantMissing(t, c, "k")
+	wantGet(t, c, "l", "v")
+}
+
+func TestNameInUseWithOtherEncoding(t *testing.T) {
+	t.Parallel()
+	ring := func(id string) *tiered.Keyring {
+		return &tiered.Keyring{Active: id, Keys: map[string][]byte{id: []byte(strings.Repeat(id, 32))}}
+	}
+	client := newClient(t, shared.Client(t), tiered.Options{})
+	base := tiered.CacheOptions{Keyring: ring("a"), MaxValueBytes: 1000, Compression: tiered.S2, CompressAbove: 100}
+	newCache[string](t, client, "c", base)
+	for name, change := range map[string]func(o *tiered.CacheOptions){
+		"Keyring":         func(o *tiered.CacheOptions) { o.Keyring = ring("b") },
+		"no Keyring":      func(o *tiered.CacheOptions) { o.Keyring = nil },
+		"MaxValueBytes":   func(o *tiered.CacheOptions) { o.MaxValueBytes = 1001 },
+		"default maximum": func(o *tiered.CacheOptions) { o.MaxValueBytes = 0 },
+		"CompressAbove":   func(o *tiered.CacheOptions) { o.CompressAbove = 101 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := base
+			change(&o)
+			if _, err := tiered.NewCache[string](client, "c", o); err == nil {
+				t.Error("no error")
+			} else {
+				wantErr(t, err, tiered.ErrInvalidOptions)
+			}
+		})
+	}
+	newCache[string](t, client, "c", base)
+}
+
+type holder struct{ X any }
+
+// What a value's interfaces hold is what the codec makes of it, whichever tier is read.
+func TestInterfacesInStructsReadAlikeFromBothTiers(t *testing.T) {
+	t.Parallel()
+	for _, x := range []any{1, int64(2), float32(3), []int{4}, map[string]int{"five": 5}, "six", []byte("seven"), nil} {
+		t.Run(fmt.Sprintf("%T", x), func(t *testing.T) {
+			t.Parallel()
+			ns, _, caches := fleet[holder](t, 1, tiered.CacheOptions{})
+			c, raw := caches[0], far[holder](t, ns, "c")
+			check(t, c.Set(t.Context(), "set", holder{x}))
+			_, err := c.GetOrSet(t.Context(), "loaded", constant(holder{x}))
+			check(t, err)
+			for _, key := range []string{"set", "loaded"} {
+				var a tiered.Answer
+				near, err := c.Get(tiered.WithAnswer(t.Context(), &a), key)
+				check(t, err)
+				other, err := raw.Get(t.Context(), key)
+				check(t, err)
+				if fmt.Sprintf("%T", near.X) != fmt.Sprintf("%T", other.X) || a != tiered.AnsweredNear {
+					t.Errorf("%s: %T, answered by %v, and %T from the far tier", key, near.X, a, other.X)
+				}
+			}
+		})
+	}
+}

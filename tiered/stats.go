@@ -1,0 +1,119 @@
+package tiered
+
+import (
+	"sync/atomic"
+
+	"github.com/doppio-cache/doppio/local"
+)
+
+// counters of one cache, all off the hot path; near hits are counted by its scope.
+type counters struct {
+	farHits, farMisses, farErrors, decodeErrors, foreign atomic.Uint64
+	loads, loadErrors, joined, refreshes, staleServed    atomic.Uint64
+	fills, fillsRefused, fillsSkipped, storeErrors       atomic.Uint64
+	sets, deletes                                        atomic.Uint64
+}
+
+// Stats is a snapshot of a client: plain numbers since it was made.
+type Stats struct {
+	CacheStats // of all caches together
+
+	Caches map[string]CacheStats // by name
+	Near   local.Stats           // the near tier, shared by all caches
+
+	Coherent        bool   // the near tier can be trusted now
+	BreakerOpen     bool   // calls to the far tier fail at once
+	Subscriptions   uint64 // how often a subscription to invalidations was made
+	Losses          uint64 // how often it was lost
+	SubscribeErrors uint64 // how often making one failed
+	Invalidations   uint64 // messages received
+	Unreadable      uint64 // messages that could not be read, each of which dropped the near tier
+}
+
+// CacheStats are the counters of one cache.
+type CacheStats struct {
+	NearHits   uint64
+	NearMisses uint64 // nothing near
+	NearStale  uint64 // something near that could not be served: invalid, past its life, or not to be trusted
+
+	FarHits      uint64
+	FarMisses    uint64
+	FarErrors    uint64 // calls to the far tier that failed, whoever was told
+	DecodeErrors uint64 // records that did not decode
+	Foreign      uint64 // records of a later version, taken for misses
+
+	Loads       uint64 // loader calls
+	LoadErrors  uint64
+	Joined      uint64 // callers that waited for another caller's load
+	Refreshes   uint64 // loads ahead of an entry's end
+	StaleServed uint64 // values past their life given because a load failed or was slow
+
+	Fills        uint64 // loaded values stored in the far tier
+	FillsRefused uint64 // because the key was changed while its load ran
+	FillsSkipped uint64 // because another instance was loading, or the far tier could not be asked
+	StoreErrors  uint64 // loaded values that could not be stored
+
+	Sets    uint64 // entries stored by Set, SetMany, SetIfAbsent, GetOrSetValue and Increment
+	Deletes uint64 // deletions acknowledged, whether there was an entry or not
+}
+
+func (s *CacheStats) add(o CacheStats) {
+	s.NearHits += o.NearHits
+	s.NearMisses += o.NearMisses
+	s.NearStale += o.NearStale
+	s.FarHits += o.FarHits
+	s.FarMisses += o.FarMisses
+	s.FarErrors += o.FarErrors
+	s.DecodeErrors += o.DecodeErrors
+	s.Foreign += o.Foreign
+	s.Loads += o.Loads
+	s.LoadErrors += o.LoadErrors
+	s.Joined += o.Joined
+	s.Refreshes += o.Refreshes
+	s.StaleServed += o.StaleServed
+	s.Fills += o.Fills
+	s.FillsRefused += o.FillsRefused
+	s.FillsSkipped += o.FillsSkipped
+	s.StoreErrors += o.StoreErrors
+	s.Sets += o.Sets
+	s.Deletes += o.Deletes
+}
+
+func (s *shared[V]) stats() CacheStats {
+	c := &s.counts
+	out := CacheStats{
+		FarHits: c.farHits.Load(), FarMisses: c.farMisses.Load(), FarErrors: c.farErrors.Load(), DecodeErrors: c.decodeErrors.Load(), Foreign: c.foreign.Load(),
+		Loads: c.loads.Load(), LoadErrors: c.loadErrors.Load(), Joined: c.joined.Load(), Refreshes: c.refreshes.Load(), StaleServed: c.staleServed.Load(),
+		Fills: c.fills.Load(), FillsRefused: c.fillsRefused.Load(), FillsSkipped: c.fillsSkipped.Load(), StoreErrors: c.storeErrors.Load(),
+		Sets: c.sets.Load(), Deletes: c.deletes.Load(),
+	}
+	if s.scope != nil {
+		out.NearHits, out.NearMisses, out.NearStale = s.scope.Stats()
+	}
+	return out
+}
+
+// Stats gives a snapshot. It may be called after Close.
+func (c *Client) Stats() Stats {
+	c.mu.Lock()
+	snapshots := make(map[string]func() CacheStats, len(c.caches))
+	for name, r := range c.caches {
+		snapshots[name] = r.stats
+	}
+	c.mu.Unlock()
+	out := Stats{Caches: make(map[string]CacheStats, len(snapshots))}
+	for name, snapshot := range snapshots {
+		s := snapshot()
+		out.Caches[name] = s
+		out.add(s)
+	}
+	if c.opts.Disabled {
+		return out
+	}
+	out.Near = c.near.Stats()
+	out.Coherent = local.Monotonic() < c.co.liveUntil.Load()
+	out.BreakerOpen = c.far.BreakerOpen()
+	out.Subscriptions, out.Losses, out.SubscribeErrors = c.co.subscribed.Load(), c.co.lost.Load(), c.co.refused.Load()
+	out.Invalidations, out.Unreadable = c.co.received.Load(), c.co.unreadable.Load()
+	return out
+}

@@ -1,0 +1,182 @@
+package tiered
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/doppio-cache/doppio/remote"
+)
+
+// A tag has a version in the far tier, under a key of its own. An entry carries the versions that its tags had before
+// it was written, or before its load began; invalidating a tag removes its version, so that no entry of before matches,
+// however many there are, and a version that Redis loses invalidates too. Reading a tagged entry from the far tier
+// costs one more round trip; a near hit compares hashes; entries without tags pay nothing.
+
+func (s *shared[V]) tagKeys(names []string) []string {
+	keys := make([]string, len(names))
+	for i, n := range names {
+		keys[i] = s.tagPrefix + n
+	}
+	return keys
+}
+
+// tagsToCarry gives the tags of an entry that is about to be written or loaded, with their versions, which are made if
+// there are none.
+func (s *shared[V]) tagsToCarry(ctx context.Context, st *settings) ([]remote.Tag, error) {
+	if len(st.tags) == 0 || s.client.opts.Disabled {
+		return nil, nil
+	}
+	known, err := s.makeVersions(ctx, st.tags, tagLife(st))
+	if err != nil {
+		return nil, err
+	}
+	return known.carry(st.tags), nil
+}
+
+// tagLife is how long the versions of an entry's tags are kept (0: for ever): longer than the entry.
+func tagLife(st *settings) time.Duration {
+	ttl := farLife(st.ttl, 0)
+	if ttl == 0 {
+		return 0
+	}
+	return ttl + min(st.failSafe, maxGrace) + tagSlack
+}
+
+// tagVersions are the versions of some tags, by name, or why they could not be had.
+type tagVersions struct {
+	versions map[string]remote.Token
+	err      error
+}
+
+// longerLife is the longer of two lives as tagLife gives them; a negative one is none yet.
+func longerLife(a, b time.Duration) time.Duration {
+	if a == 0 || b == 0 {
+		return 0
+	}
+	return max(a, b)
+}
+
+func (t *tagVersions) carry(names []string) []remote.Tag {
+	if len(names) == 0 {
+		return nil
+	}
+	names = slices.Compact(slices.Sorted(slices.Values(names)))
+	tags := make([]remote.Tag, len(names))
+	for i, n := range names {
+		tags[i] = remote.Tag{Name: n, Version: t.versions[n]}
+	}
+	return tags
+}
+
+// makeVersions asks for the versions of tags, with one round trip, and makes those that are missing.
+func (s *shared[V]) makeVersions(ctx context.Context, names []string, life time.Duration) (*tagVersions, error) {
+	return s.askVersions(ctx, names, &life)
+}
+
+// versionsOf asks for the versions of all tags of some records, with one round trip.
+func (s *shared[V]) versionsOf(ctx context.Context, results []remote.Result) *tagVersions {
+	var names []string
+	for _, r := range results {
+		names = append(names, tagNames(r.Record.Tags)...)
+	}
+	known, err := s.askVersions(ctx, names, nil)
+	if err != nil {
+		return &tagVersions{err: err}
+	}
+	return known
+}
+
+func (s *shared[V]) askVersions(ctx context.Context, names []string, life *time.Duration) (*tagVersions, error) {
+	out := &tagVersions{versions: make(map[string]remote.Token, len(names))}
+	if len(names) == 0 {
+		return out, nil
+	}
+	names = slices.Compact(slices.Sorted(slices.Values(names)))
+	versions, err := s.client.far.TagVersions(ctx, s.tagKeys(names), life)
+	if err != nil {
+		return nil, err
+	}
+	for i, n := range names {
+		out.versions[n] = versions[i]
+	}
+	return out, nil
+}
+
+// tagSlack keeps a tag's version longer than the entry that is about to carry it, which is written a load later.
+const tagSlack = time.Hour
+
+// tagsIntact tells whether the versions that a far record carries are those of now: of known, or asked for.
+func (s *shared[V]) tagsIntact(ctx context.Context, tags []remote.Tag, known *tagVersions) (bool, error) {
+	if len(tags) == 0 {
+		return true, nil
+	}
+	if known == nil {
+		var err error
+		if known, err = s.askVersions(ctx, tagNames(tags), nil); err != nil {
+			return false, err
+		}
+	}
+	if known.err != nil {
+		return false, known.err
+	}
+	for _, t := range tags {
+		if t.Version != known.versions[t.Name] || t.Version == (remote.Token{}) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// extendTags lets the versions of an entry's tags live as long as the entry, which was given another life. It tells
+// whether there was one: its tags were intact.
+func (c *Cache[V]) extendTags(ctx context.Context, key string, ttl time.Duration) (bool, error) {
+	rec, found, err := c.taggedRecord(ctx, key)
+	if err != nil || !found || len(rec.Tags) == 0 {
+		return found, err
+	}
+	life := tagLife(&settings{ttl: ttl, failSafe: rec.Grace})
+	return true, c.client.far.ExtendTags(ctx, c.tagKeys(tagNames(rec.Tags)), life)
+}
+
+// tagsValid tells whether no tag with these hashes was invalidated, as far as this instance knows, since stamp.
+func (s *shared[V]) tagsValid(hashes []uint64, stamp uint64) bool {
+	for _, h := range hashes {
+		if !s.client.co.table.Valid(h, stamp) {
+			return false
+		}
+	}
+	return true
+}
+
+// InvalidateTags invalidates every entry of this cache that carries any of the tags, in both tiers and on all
+// instances, however many there are, with one round trip; an entry that is being loaded is among them. A tag belongs to
+// its cache. If some tags failed, the error is a *BatchError by tag.
+func (c *Cache[V]) InvalidateTags(ctx context.Context, tags ...string) error {
+	if c.client.isClosed() {
+		return ErrClosed
+	}
+	if _, err := (settings{}).with([]EntryOption{Tags(tags...)}); err != nil {
+		return err
+	}
+	if len(tags) == 0 || c.client.opts.Disabled {
+		return nil
+	}
+	names := slices.Compact(slices.Sorted(slices.Values(tags)))
+	changes := make([]mutation, len(names))
+	messages := make([][]byte, len(names))
+	for i, h := range c.tagHashes(names) {
+		changes[i] = c.client.co.mutate(c.floor, h)
+		messages[i] = changes[i].message()
+	}
+	_, errs := c.client.far.DeleteMany(ctx, c.tagKeys(names), messages)
+	var failed failures
+	for i, err := range errs {
+		changes[i].done(err)
+		if err != nil {
+			c.countFar(err)
+			failed.add(names[i], err)
+		}
+	}
+	return failed.err()
+}

@@ -1,0 +1,291 @@
+package tiered
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/doppio-cache/doppio/remote"
+)
+
+// Set stores value in both tiers, with one round trip (two with tags), and tells the other instances. After it
+// returned, this instance reads the new value, or a later one. ErrRemoteUnavailable says that nothing was stored,
+// unless ErrUnknownOutcome is there too.
+func (c *Cache[V]) Set(ctx context.Context, key string, value V, opts ...EntryOption) error {
+	st, err := c.defaults.with(opts)
+	if err != nil {
+		return err
+	}
+	return c.set(ctx, key, &value, &st)
+}
+
+func (c *Cache[V]) set(ctx context.Context, key string, value *V, st *settings) error {
+	if err := c.usable(key); err != nil {
+		return err
+	}
+	if c.client.opts.Disabled {
+		return nil
+	}
+	hash := c.hash(key)
+	m := c.client.co.mutate(c.floor, hash)
+	rec, value, err := c.prepare(ctx, key, value, st)
+	if err == nil {
+		rec.Stamp = m.begun
+		err = c.client.far.Set(ctx, c.prefix+key, rec, m.message())
+	}
+	stamp, clean := m.done(err, c.tagHashes(st.tags)...)
+	if err != nil {
+		c.countFar(err)
+		return err
+	}
+	c.counts.sets.Add(1)
+	if clean {
+		c.keep(time.Now(), hash, key, value, stamp, rec, st)
+	}
+	return nil
+}
+
+// prepare gives the record of a value, with the versions of its tags, and the value as reads will give it.
+func (c *Cache[V]) prepare(ctx context.Context, key string, value *V, st *settings) (*remote.Record, *V, error) {
+	tags, err := c.tagsToCarry(ctx, st)
+	if err != nil {
+		return nil, nil, err
+	}
+	return c.encode(key, value, st, tags)
+}
+
+func (c *Cache[V]) encode(key string, value *V, st *settings, tags []remote.Tag) (*remote.Record, *V, error) {
+	rec, err := c.record(key, value, st, tags)
+	if err != nil {
+		return nil, nil, err
+	}
+	value, err = c.asRead(key, rec, value)
+	return rec, value, err
+}
+
+// SetIfAbsent stores value if there is no entry, and tells whether it did. A loser's value is kept nowhere. If the
+// reply was lost, the error matches ErrUnknownOutcome.
+func (c *Cache[V]) SetIfAbsent(ctx context.Context, key string, value V, opts ...EntryOption) (bool, error) {
+	won, err := c.setIfAbsent(ctx, key, &value, opts)
+	if won.lost {
+		return false, nil // there is an entry; that it cannot be read is for readers to report
+	}
+	return won.stored != nil, err
+}
+
+// GetOrSetValue gives the value under key, or stores this one, atomically: of several callers with different values,
+// all get the same one. It asks the far tier unless the near tier has a value. What is there but does not decode is a
+// *DecodeError.
+func (c *Cache[V]) GetOrSetValue(ctx context.Context, key string, value V, opts ...EntryOption) (V, error) {
+	hash := c.hash(key)
+	if n := c.nearest(ctx, hash, key); n.state == usable || n.state == refreshable {
+		return *n.value, nil
+	}
+	var none V
+	for try := 1; ; try++ {
+		won, err := c.setIfAbsent(ctx, key, &value, opts)
+		if err != nil {
+			return none, err
+		}
+		if won.stored != nil {
+			answered(ctx, AnsweredFar)
+			return *won.stored, nil
+		}
+		v, err := c.accept(ctx, time.Now(), hash, key, won.stamp, won.found, nil, nil)
+		switch {
+		case err == nil:
+			answered(ctx, AnsweredFar)
+			return *v, nil
+		case !errors.Is(err, ErrNotFound) || try == maxContests:
+			return none, err
+		}
+		// Its life ended on the way here.
+	}
+}
+
+// maxContests bounds how often SetIfAbsent begins again because the entry that it lost to turned out to be over.
+const maxContests = 8
+
+// contest is how a SetIfAbsent ended.
+type contest[V any] struct {
+	stored *V   // the value as reads will give it, where it was stored
+	lost   bool // there was an entry: found, or what cannot be read
+	found  remote.Record
+	stamp  uint64 // of a copy of found
+}
+
+func (c *Cache[V]) setIfAbsent(ctx context.Context, key string, value *V, opts []EntryOption) (contest[V], error) {
+	var won contest[V]
+	st, err := c.defaults.with(opts)
+	if err == nil {
+		err = c.usable(key)
+	}
+	if err != nil {
+		return won, err
+	}
+	if c.client.opts.Disabled {
+		won.stored = value
+		return won, nil
+	}
+	for try := 1; ; try++ {
+		won, err = c.contend(ctx, key, value, &st)
+		if err != nil || won.stored != nil || try == maxContests {
+			return won, err
+		}
+		// The script knows nothing of tags: what one of them has invalidated is no entry, and has to make room.
+		intact, err := c.tagsIntact(ctx, won.found.Tags, nil)
+		if err == nil && !intact {
+			err = c.client.far.Release(ctx, c.prefix+key, won.found.Token[:])
+		}
+		if err != nil {
+			c.countFar(err)
+			won.lost = false
+			return won, err
+		}
+		if intact {
+			return won, nil
+		}
+	}
+}
+
+// contend is one attempt to store value where there is no entry.
+func (c *Cache[V]) contend(ctx context.Context, key string, value *V, st *settings) (won contest[V], err error) {
+	hash := c.hash(key)
+	m := c.client.co.mutate(c.floor, hash)
+	won.stamp = m.begun
+	stored := false
+	rec, value, err := c.prepare(ctx, key, value, st)
+	if err == nil {
+		rec.Stamp = m.begun
+		stored, won.found, err = c.client.far.SetIfAbsent(ctx, c.prefix+key, rec, m.message())
+	}
+	if !stored && (err == nil || unreadableRecord(err)) {
+		m.cancel()
+		won.lost = true
+		if err != nil {
+			c.counts.decodeErrors.Add(1)
+			err = &DecodeError{Key: key, Codec: c.codec.Name(), Err: err}
+		}
+		return won, err
+	}
+	stamp, clean := m.done(err, c.tagHashes(st.tags)...)
+	if err != nil {
+		c.countFar(err)
+		return won, err
+	}
+	c.counts.sets.Add(1)
+	won.stored = value
+	if clean {
+		c.keep(time.Now(), hash, key, value, stamp, rec, st)
+	}
+	return won, nil
+}
+
+// unreadableRecord tells that an entry was there which cannot be read.
+func unreadableRecord(err error) bool {
+	var version *remote.UnknownVersionError
+	return errors.Is(err, remote.ErrMalformed) || errors.As(err, &version)
+}
+
+// Delete removes the entry under key from both tiers and tells the other instances, whether it was there or not. It
+// tells whether the far tier had it, whatever became of its tags. After it returned, this instance does not read it any
+// more.
+func (c *Cache[V]) Delete(ctx context.Context, key string) (bool, error) {
+	if err := c.usable(key); err != nil {
+		return false, err
+	}
+	if c.client.opts.Disabled {
+		return false, nil
+	}
+	m := c.client.co.mutate(c.floor, c.hash(key))
+	existed, err := c.client.far.Delete(ctx, c.prefix+key, m.message())
+	m.done(err)
+	if err != nil {
+		c.countFar(err)
+		return false, err
+	}
+	c.counts.deletes.Add(1)
+	return existed, nil
+}
+
+// Expire gives the entry under key another life, counted from now; NoExpiration is for ever. It tells whether there was
+// one. To end an entry at once, Delete it: ttl must be positive.
+func (c *Cache[V]) Expire(ctx context.Context, key string, ttl time.Duration) (bool, error) {
+	if err := c.usable(key); err != nil {
+		return false, err
+	}
+	if ttl <= 0 {
+		return false, &OptionError{Field: "ttl", Reason: "is " + ttl.String() + ", must be positive or NoExpiration; Delete ends an entry"}
+	}
+	if c.client.opts.Disabled {
+		return false, nil
+	}
+	m := c.client.co.mutate(c.floor, c.hash(key))
+	found, err := c.client.far.Extend(ctx, c.prefix+key, farLife(ttl, 0), m.message())
+	if err == nil && found == remote.Absent {
+		m.cancel() // nothing was announced
+		return false, nil
+	}
+	m.done(err)
+	existed := found == remote.Present
+	if err == nil && found == remote.Tagged {
+		existed, err = c.extendTags(ctx, key, ttl)
+	}
+	if err != nil {
+		c.countFar(err)
+	}
+	return existed, err
+}
+
+// Increment adds delta to the integer under key, exactly, and gives the sum. A missing entry counts as 0 and gets the
+// cache's TTL; one that is there keeps its life. ErrNotNumeric if the entry is not an integer, or V is no integer type
+// and not an interface, or the cache is encrypted; ErrOverflow past int64, or past what V holds. It is sent once: if
+// the reply is lost, the error matches ErrUnknownOutcome.
+func (c *Cache[V]) Increment(ctx context.Context, key string, delta int64) (int64, error) {
+	if err := c.usable(key); err != nil {
+		return 0, err
+	}
+	if !c.numeric {
+		return 0, ErrNotNumeric
+	}
+	if c.client.opts.Disabled {
+		return delta, nil
+	}
+	m := c.client.co.mutate(c.floor, c.hash(key))
+	begin := remote.Record{
+		Kind: remote.KindValue, Token: remote.NewToken(), Stamp: m.begun, Created: time.Now(), TTL: farLife(c.defaults.ttl, c.defaults.jitter), Grace: min(c.defaults.failSafe, maxGrace),
+	}
+	sum, err := c.incrementTagged(ctx, key, delta, &begin, m.message())
+	m.done(err)
+	if err != nil {
+		c.countFar(err)
+		return 0, err
+	}
+	c.counts.sets.Add(1)
+	return sum, nil
+}
+
+// incrementTagged asks for the tags of an entry that has some before it is added to: one of them invalidated, it counts
+// as missing. An entry without tags costs one round trip, as it would otherwise.
+func (c *Cache[V]) incrementTagged(ctx context.Context, key string, delta int64, begin *remote.Record, message []byte) (int64, error) {
+	var verdict *remote.Verdict
+	for {
+		sum, err := c.client.far.IncrementJudged(ctx, c.prefix+key, delta, c.bounds, begin, message, verdict)
+		if !errors.Is(err, remote.ErrTagged) {
+			return sum, err
+		}
+		// Nothing was changed: the entry has tags, or other ones than those that were asked for.
+		rec, err := c.client.far.Get(ctx, c.prefix+key)
+		switch {
+		case errors.Is(err, ErrNotFound):
+			continue
+		case err != nil:
+			return 0, err
+		}
+		intact, err := c.tagsIntact(ctx, rec.Tags, nil)
+		if err != nil {
+			return 0, err
+		}
+		verdict = &remote.Verdict{Token: rec.Token, Invalidated: !intact}
+	}
+}
