@@ -1,0 +1,106 @@
+package conformance
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/doppio-cache/doppio/internal/redistest"
+	"github.com/doppio-cache/doppio/local"
+	"github.com/doppio-cache/doppio/tiered"
+)
+
+// Each of aclRules is needed: without it some operation fails, or the subscription does. That together they are enough,
+// the whole table says.
+func TestACLRulesAreMinimal(t *testing.T) {
+	t.Parallel()
+	d := secured.start()
+	try := func(t *testing.T, without string) error {
+		t.Helper()
+		ns := fmt.Sprintf("acl%d", unique.Add(1))
+		limited := *d
+		limited.connect = func(h redistest.Host, ns string) redis.UniversalClient {
+			rules := slices.DeleteFunc(rulesFor(ns), func(r string) bool { return r == strings.ReplaceAll(without, "<ns>", ns) })
+			return d.connectWith(h, ns, rules)
+		}
+		f := &fleet{deployment: &limited, target: &secured, engine: local.Ristretto}
+		c := f.instance(t, ns, func(o *tiered.Options) { o.MaxStaleness = silence })
+		check(t, d.raw.ScriptFlush(t.Context()).Err()) // so that scripts are sent whole
+		return tour(t, c)
+	}
+	t.Run("all", func(t *testing.T) {
+		if err := try(t, ""); err != nil {
+			t.Fatalf("the rules are not enough: %v", err)
+		}
+	})
+	for _, rule := range strings.Fields(aclRules) {
+		if rule == "resetchannels" || rule == "-@all" {
+			continue // they take away
+		}
+		t.Run("without "+rule, func(t *testing.T) {
+			if err := try(t, rule); err == nil {
+				t.Fatal("the rule is not needed")
+			}
+		})
+	}
+}
+
+// silence is after how long a subscription that does not answer is given up.
+const silence = 2 * time.Second
+
+// tour calls everything that the library offers, and gives what failed.
+func tour(t *testing.T, client *tiered.Client) error {
+	t.Helper()
+	c := cache[int64](t, client, fmt.Sprintf("c%d", unique.Add(1)))
+	var errs []error
+	note := func(what string, err error) {
+		if err != nil && !errors.Is(err, tiered.ErrNotFound) {
+			errs = append(errs, fmt.Errorf("%s: %w", what, err))
+		}
+	}
+	ctx := t.Context()
+	for _, key := range []string{"k", "l"} {
+		for _, p := range slices.Concat(probes, probes) {
+			_, err := p.do(ctx, c, key)
+			note(p.op, err)
+		}
+		note("Set", c.Set(ctx, key, 1, tiered.Tags("t"), tiered.TTL(time.Minute)))
+		note("Set", c.Set(ctx, key, 1, tiered.Tags("t"), tiered.TTL(time.Hour))) // a tag's life is made longer
+		note("Set", c.Set(ctx, key, 1, tiered.Tags("t"), tiered.TTL(tiered.NoExpiration)))
+		_, err := c.Expire(ctx, key, tiered.NoExpiration)
+		note("Expire", err)
+		sum, err := c.Increment(ctx, key, 1)
+		if err == nil && sum != 2 {
+			err = fmt.Errorf("sum %d", sum)
+		}
+		note("Increment", err)
+		note("InvalidateTags", c.InvalidateTags(ctx, "t"))
+		_, err = c.Delete(ctx, key)
+		note("Delete", err)
+	}
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	// The subscription is up, and still is when one that does not answer would have been given up.
+	began := time.Now()
+	var lost error
+	becomesTrue(t, func() bool {
+		s := client.Stats()
+		if s.SubscribeErrors+s.Losses > 0 {
+			lost = errors.New("the subscription was lost")
+		}
+		return lost != nil || s.Coherent && time.Since(began) > silence
+	})
+	return lost
+}
+
+func TestACLRulesNameWhatTheyAllow(t *testing.T) {
+	if strings.Contains(aclRules, "+@") || strings.Contains(aclRules, "~*") || strings.Contains(aclRules, "&*") {
+		t.Fatal("a rule allows more than is needed")
+	}
+}
