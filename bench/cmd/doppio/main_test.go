@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/doppio-cache/doppio/bench/internal/demo"
+)
+
+// The test binary is the command too, when the demo starts it as an instance.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == demo.InstanceCommand {
+		os.Exit(run(context.Background(), os.Args))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func TestExitCodes(t *testing.T) {
+	t.Setenv("TRACE", "")
+	t.Setenv("REDIS_URL", "")
+	interrupted, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	for _, c := range []struct {
+		name string
+		ctx  context.Context
+		args []string
+		want int
+	}{
+		{"help", t.Context(), []string{"--help"}, exitOK},
+		{"no command", t.Context(), nil, exitOK},
+		{"unknown command", t.Context(), []string{"brew"}, exitUsage},
+		{"unknown flag", t.Context(), []string{"demo", "--brew"}, exitUsage},
+		{"an argument", t.Context(), []string{"demo", "brew"}, exitUsage},
+		{"no number", t.Context(), []string{"demo", "--requests", "many"}, exitUsage},
+		{"wrong configuration", t.Context(), []string{"demo", "--updates", "2"}, exitUsage},
+		{"no such trace", t.Context(), []string{"demo", "--trace", filepath.Join(t.TempDir(), "absent")}, exitFailed},
+		{"interrupted", interrupted, []string{"demo"}, exitInterrupted},
+		{"a small demo", t.Context(), []string{"demo", "--requests", "300", "--keys", "20", "--source-latency", "1ms", "--updates", "0", "--quiet"}, exitOK},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := run(c.ctx, append([]string{"doppio"}, c.args...)); got != c.want {
+				t.Errorf("exit code %d, want %d", got, c.want)
+			}
+		})
+	}
+}
+
+func TestExitCodesOfErrors(t *testing.T) {
+	ended, end := context.WithCancel(t.Context())
+	end()
+	for _, c := range []struct {
+		ctx  context.Context
+		err  error
+		want int
+	}{
+		{ended, errors.Join(context.Canceled), exitInterrupted},
+		{t.Context(), context.Canceled, exitFailed},
+		{t.Context(), fmt.Errorf("found: %w", errUnclean), exitUnclean},
+		{ended, nil, exitOK},
+	} {
+		if got := exitCode(c.ctx, c.err); got != c.want {
+			t.Errorf("exit code of %v is %d, want %d", c.err, got, c.want)
+		}
+	}
+}

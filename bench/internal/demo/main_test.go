@@ -1,0 +1,76 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// The test binary is an instance too, of several kinds, by its first argument.
+var instanceKinds = map[string]openCache{
+	InstanceCommand: openItems,
+	"none":          func(cfg instanceConfig) (cache, error) { return &fake{}, nil },
+	"lying":         func(cfg instanceConfig) (cache, error) { return &fake{held: map[string]Item{}}, nil },
+	"dying":         func(cfg instanceConfig) (cache, error) { return &fake{dieOn: 100}, nil },
+	"refusing":      func(cfg instanceConfig) (cache, error) { return &fake{refuse: true}, nil },
+	"broken":        func(cfg instanceConfig) (cache, error) { return nil, fmt.Errorf("broken by intention") },
+}
+
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 {
+		if open, ok := instanceKinds[os.Args[1]]; ok {
+			if err := runInstance(context.Background(), os.Stdin, os.Stdout, open); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			os.Exit(0)
+		}
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// fake is a cache that holds nothing, and so cannot lie; or one that holds on to all it ever loaded, and does.
+type fake struct {
+	refuse bool
+	dieOn  int // the read in which to exit
+
+	mu    sync.Mutex
+	held  map[string]Item // guarded by mu; nil: hold nothing
+	reads int             // guarded by mu
+}
+
+func (f *fake) ready(context.Context) error { return nil }
+
+func (f *fake) get(ctx context.Context, key string, loadItem func(context.Context) (Item, error)) (Item, answer, error) {
+	begin := time.Now()
+	f.mu.Lock()
+	f.reads++
+	if f.reads == f.dieOn {
+		os.Exit(7)
+	}
+	item, ok := f.held[key]
+	f.mu.Unlock()
+	if f.refuse {
+		return item, answer{}, fmt.Errorf("refused by intention")
+	}
+	if ok {
+		return item, answer{begin: begin, took: time.Since(begin), tier: near}, nil
+	}
+	item, err := loadItem(ctx)
+	if err == nil && f.held != nil {
+		f.mu.Lock()
+		f.held[key] = item
+		f.mu.Unlock()
+	}
+	return item, answer{begin: begin, took: time.Since(begin), tier: load}, err
+}
+
+func (f *fake) invalidate(context.Context, string) error { return nil }
+func (f *fake) received() (int64, int64)                 { return 0, 0 }
+func (f *fake) commands() int64                          { return 0 }
+func (f *fake) close() error                             { return nil }

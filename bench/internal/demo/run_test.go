@@ -1,0 +1,317 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func command(t *testing.T, kind string) []string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []string{self, kind}
+}
+
+// tiny is a workload of a second or less, with so many updates of so few keys that invalidations and reads cross.
+func tiny(t *testing.T, kind string) Config {
+	return Config{
+		Requests: 900, Keys: 40, Instances: 3, Workers: 4, UpdateShare: 0.2,
+		SourceLatency: time.Millisecond, Command: command(t, kind),
+	}
+}
+
+// checkSums checks what holds for every whole run.
+func checkSums(t *testing.T, cfg Config, r *Report) {
+	t.Helper()
+	if r.Requests != int64(cfg.Requests) || r.Notice != "" {
+		t.Errorf("%d requests, want %d; notice %q", r.Requests, cfg.Requests, r.Notice)
+	}
+	if got := r.NearHits + r.FarHits + r.LoadedReads + r.Errors; got != r.Reads {
+		t.Errorf("near %d + far %d + loaded %d + errors %d are %d, not %d reads",
+			r.NearHits, r.FarHits, r.LoadedReads, r.Errors, got, r.Reads)
+	}
+	if r.Updates == 0 || r.InvalidationsSent != r.Updates {
+		t.Errorf("%d updates, %d invalidations sent", r.Updates, r.InvalidationsSent)
+	}
+	if r.Stale.Reads != r.Stale.WithinHop+r.Stale.Later+r.Stale.Beyond {
+		t.Errorf("stale reads do not add up: %+v", r.Stale)
+	}
+	for name, want := range map[string]int64{"near": r.NearHits, "far": r.FarHits, "load": r.LoadedReads, "update": r.Updates} {
+		if got := r.Latency[name].Count; got != want {
+			t.Errorf("%d latencies of %s, want %d", got, name, want)
+		}
+	}
+}
+
+func TestDemo(t *testing.T) {
+	cfg := tiny(t, InstanceCommand)
+	r, err := Run(t.Context(), cfg, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkSums(t, cfg, r)
+	if r.Errors != 0 {
+		t.Errorf("%d errors: %v", r.Errors, r.ErrorSamples)
+	}
+	if r.Stale.Own != 0 {
+		t.Errorf("%d reads missed an invalidation of their own instance", r.Stale.Own)
+	}
+	if r.NearHits == 0 || r.LoadedReads == 0 || r.RedisCommands == 0 || r.InvalidationsReceived == 0 {
+		t.Errorf("nothing happened: %+v", r)
+	}
+	if r.Loads >= r.Reads {
+		t.Errorf("%d loads for %d reads: the cache saved nothing", r.Loads, r.Reads)
+	}
+}
+
+func TestDemoReplaysATrace(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keys.txt")
+	if err := os.WriteFile(path, []byte(strings.Repeat("a\nb\nc\nd\ne\n", 100)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := tiny(t, "none")
+	cfg.Trace, cfg.Requests = path, 333
+	r, err := Run(t.Context(), cfg, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkSums(t, cfg, r)
+	if r.DistinctKeys != 5 || r.Format != "lines" || r.Trace != path {
+		t.Errorf("%d distinct keys of %s in %s", r.DistinctKeys, r.Trace, r.Format)
+	}
+}
+
+// The two controls of the staleness check: a cache that cannot be stale, and one that must be.
+
+func TestCheckAcquitsACacheThatHoldsNothing(t *testing.T) {
+	cfg := tiny(t, "none")
+	r, err := Run(t.Context(), cfg, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkSums(t, cfg, r)
+	if r.Stale.Reads != 0 || !r.Clean() {
+		t.Errorf("found stale reads: %+v", r.Stale)
+	}
+	if r.LoadedReads != r.Reads || r.Loads != r.Reads {
+		t.Errorf("%d loads and %d loaded reads of %d", r.Loads, r.LoadedReads, r.Reads)
+	}
+}
+
+func TestCheckConvictsACacheThatNeverInvalidates(t *testing.T) {
+	cfg := tiny(t, "lying")
+	cfg.Requests = 3000
+	r, err := Run(t.Context(), cfg, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkSums(t, cfg, r)
+	if r.Stale.Reads == 0 || r.Stale.Own == 0 || r.Stale.Max <= 0 || r.Clean() {
+		t.Errorf("found no stale reads: %+v", r.Stale)
+	}
+}
+
+func TestErrorsAreCounted(t *testing.T) {
+	cfg := tiny(t, "refusing")
+	r, err := Run(t.Context(), cfg, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkSums(t, cfg, r)
+	if r.Errors != r.Reads || len(r.ErrorSamples) == 0 || r.Clean() {
+		t.Errorf("%d errors of %d reads, samples %v", r.Errors, r.Reads, r.ErrorSamples)
+	}
+}
+
+// slow takes minutes, if it is let.
+func slow(t *testing.T) Config {
+	cfg := tiny(t, "none")
+	cfg.Requests, cfg.SourceLatency = 100_000, 20*time.Millisecond
+	return cfg
+}
+
+// onWrite calls a function at the first write: the first sign of progress.
+type onWrite func()
+
+func (f onWrite) Write(p []byte) (int, error) {
+	f()
+	return len(p), nil
+}
+
+func TestInterruptReportsWhatWasMeasured(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	r, err := Run(ctx, slow(t), onWrite(interrupt))
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v, want context.Canceled", err)
+	}
+	if r == nil || r.Requests == 0 || r.Requests >= 100_000 || r.Reads != r.LoadedReads || r.Notice == "" {
+		t.Errorf("report of an interrupted run: %+v", r)
+	}
+}
+
+func TestInterruptBeforeTheStart(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	if _, err := Run(ctx, slow(t), io.Discard); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want context.Canceled", err)
+	}
+}
+
+func TestTimeLimitIsANotice(t *testing.T) {
+	cfg := slow(t)
+	cfg.TimeLimit = 200 * time.Millisecond
+	r, err := Run(t.Context(), cfg, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Requests >= 100_000 || !strings.Contains(r.Notice, "time limit of 200ms") {
+		t.Errorf("%d requests, notice %q", r.Requests, r.Notice)
+	}
+}
+
+func TestInstancesThatFail(t *testing.T) {
+	for kind, want := range map[string]string{
+		"broken": "broken by intention",
+		"dying":  "exit status 7",
+	} {
+		t.Run(kind, func(t *testing.T) {
+			r, err := Run(t.Context(), tiny(t, kind), io.Discard)
+			if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "instance ") {
+				t.Errorf("got %v and %v, want an error that names the instance and says %q", r, err, want)
+			}
+		})
+	}
+	t.Run("absent", func(t *testing.T) {
+		cfg := tiny(t, "none")
+		cfg.Command = []string{filepath.Join(t.TempDir(), "absent")}
+		if _, err := Run(t.Context(), cfg, io.Discard); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("got %v, want os.ErrNotExist", err)
+		}
+	})
+}
+
+// An instance whose parent is gone, so that its input ends before its requests do, ends too.
+func TestInstanceEndsWithItsParent(t *testing.T) {
+	cfg := tiny(t, "none").withDefaults()
+	w, err := survey(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &demo{cfg: cfg, workload: w}
+	defer func() {
+		if err := d.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := d.open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var failure atomic.Value
+	processes, err := d.start(t.Context(), func(err error) { failure.CompareAndSwap(nil, err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := awaitReady(t.Context(), processes); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range processes {
+		if err := p.in.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, p := range processes {
+		<-p.done
+		if p.err == nil || !strings.Contains(p.err.Error(), errParentGone.Error()) {
+			t.Errorf("got %v, want %v", p.err, errParentGone)
+		}
+	}
+	finish(processes)
+}
+
+func TestRunRefuses(t *testing.T) {
+	_, err := Run(t.Context(), Config{
+		Format: "int16", Requests: -1, Exponent: 1, Instances: 99, Workers: -1, UpdateShare: 2,
+		SourceLatency: -1, NearEntries: -1, TTL: -1, TimeLimit: -2,
+	}, io.Discard)
+	if !errors.Is(err, ErrConfig) {
+		t.Fatalf("got %v, want ErrConfig", err)
+	}
+	if got := strings.Count(err.Error(), ErrConfig.Error()); got != 10 {
+		t.Errorf("%d faults named, want all 10:\n%v", got, err)
+	}
+	empty := filepath.Join(t.TempDir(), "empty")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Run(t.Context(), Config{Trace: empty}, io.Discard); err == nil || !strings.Contains(err.Error(), "no requests") {
+		t.Errorf("an empty trace: %v", err)
+	}
+	if _, err := Run(t.Context(), Config{Requests: 10, RedisURL: "redis://127.0.0.1:1"}, io.Discard); err == nil {
+		t.Error("took a Redis that is not there")
+	}
+}
+
+func TestUpdatesAreTheSameEachTime(t *testing.T) {
+	deal := func() (all []request) {
+		cfg := Config{Requests: 500, UpdateShare: 0.3}.withDefaults()
+		w, err := survey(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		to := make(chan []request, 500)
+		if err := w.deal(t.Context(), []chan<- []request{to}); err != nil {
+			t.Fatal(err)
+		}
+		close(to)
+		for batch := range to {
+			all = append(all, batch...)
+		}
+		return all
+	}
+	first, second := deal(), deal()
+	if len(first) != 500 || !slices.Equal(first, second) {
+		t.Error("the same configuration dealt other requests")
+	}
+	updates := 0
+	for _, r := range first {
+		if r.update {
+			updates++
+		}
+	}
+	if updates < 100 || updates > 200 {
+		t.Errorf("%d updates of 500, want about 150", updates)
+	}
+}
+
+func TestReportsAreReadable(t *testing.T) {
+	cfg := tiny(t, "lying")
+	r, err := Run(t.Context(), cfg, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text, data bytes.Buffer
+	if err := errors.Join(r.WriteTable(&text), r.WriteJSON(&data)); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"requests", "near hits", "far hits", "loads", "invalidations", "redis commands", "errors", "p99.9", "stale reads", "within one hop"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("the table says nothing of %s:\n%s", want, text.String())
+		}
+	}
+	var back Report
+	if err := json.Unmarshal(data.Bytes(), &back); err != nil || back.Reads != r.Reads || back.Stale != r.Stale {
+		t.Errorf("the JSON does not read back: %v", err)
+	}
+}
