@@ -1,0 +1,91 @@
+# Everything the project does. `make` alone lists it.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# A clone that belongs to another user must build too, and Go would ask git about it.
+export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
+# The race detector needs C.
+export CGO_ENABLED := 1
+
+GO       ?= go
+PKG      ?= ./...
+COUNT    ?= 50
+FUZZTIME ?= 30s
+BENCH    ?= .
+ARGS     ?=
+
+# bench is a module of its own, so that its dependencies are not those of the library's users. So is tools.
+MODULES  := . bench
+TESTTIME := 8m
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+.PHONY: demo
+demo: export CGO_ENABLED := 0
+demo: ## replay a trace against several processes: TRACE=file REDIS_URL=url ARGS="--help"
+	@echo "building the demo; the first time takes a minute or two"
+	@$(GO) -C bench build -o ../bin/doppio ./cmd/doppio
+	@bin/doppio demo $(ARGS)
+
+.PHONY: test
+test: servers lint ## all that CI checks: lint, tests with -race, every benchmark once
+	@for m in $(MODULES); do \
+		echo "== $$m: tests, examples and fuzz seeds, with the race detector"; \
+		$(GO) -C "$$m" test -race -shuffle on -timeout $(TESTTIME) ./...; \
+	done
+	@for m in $(MODULES); do \
+		echo "== $$m: every benchmark, once"; \
+		$(GO) -C "$$m" test -run '^$$' -bench . -benchtime 1x -timeout $(TESTTIME) ./...; \
+	done
+
+.PHONY: servers
+servers: ## install what the tests need and the machine lacks
+	@scripts/install-servers.sh
+
+.PHONY: lint
+lint: bin/golangci-lint ## formatting, vet, golangci-lint, tidy modules, the project's own rules
+	@scripts/check-source.sh
+	@for m in $(MODULES) tools; do \
+		echo "== $$m: go mod tidy"; \
+		$(GO) -C "$$m" mod tidy -diff; \
+	done
+	@for m in $(MODULES); do \
+		echo "== $$m: vet, golangci-lint"; \
+		$(GO) -C "$$m" vet ./...; \
+		(cd "$$m" && "$(CURDIR)/bin/golangci-lint" run --config "$(CURDIR)/.golangci.yml" ./...); \
+	done
+
+# Built from the version that tools/go.mod pins. The first time takes some minutes.
+bin/golangci-lint: tools/go.mod tools/go.sum
+	@echo "== building golangci-lint"
+	@$(GO) -C tools build -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+.PHONY: fuzz
+fuzz: ## fuzz every target for FUZZTIME=30s; PKG=./internal/codec for one package
+	@scripts/fuzz.sh "$(FUZZTIME)" "$(PKG)"
+
+.PHONY: bench
+bench: ## run benchmarks: PKG=./local BENCH=Get; the result is kept for benchstat in out/bench.txt
+	@mkdir -p out
+	@$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count 6 $(PKG) | tee out/bench.txt
+	@$(GO) -C tools tool benchstat "$(CURDIR)/out/bench.txt"
+
+.PHONY: shake
+shake: ## look for races and flakes: PKG=./tiered COUNT=50
+	@$(GO) test -race -shuffle on -cpu 1,2,4 -count $(COUNT) -timeout 60m $(PKG)
+
+.PHONY: cover
+cover: ## measure the coverage, also across packages
+	@mkdir -p out
+	@$(GO) test -coverpkg ./... -coverprofile out/cover.out -timeout $(TESTTIME) ./...
+	@$(GO) tool cover -html out/cover.out -o out/cover.html
+	@$(GO) tool cover -func out/cover.out | tail -n 1
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin out
