@@ -102,38 +102,37 @@ func pipelined[C redis.Cmder](ctx context.Context, rdb redis.UniversalClient, ke
 
 // Write is one entry of SetMany.
 type Write struct {
-	Key     string
-	Record  *Record
-	Message []byte
+	Key          string
+	Record       *Record
+	Announcement *Announcement
 }
 
 // SetMany stores each entry as Set does.
 func (s *Store) SetMany(ctx context.Context, writes []Write) []error {
-	calls := make([]scriptCall, len(writes))
-	errs := make([]error, len(writes))
+	changes, errs := make([]change, len(writes)), make([]error, len(writes))
 	for i, w := range writes {
 		raw, err := AppendRecord(make([]byte, 0, recordSize(w.Key, w.Record)), w.Key, w.Record)
 		errs[i] = err
-		calls[i] = scriptCall{key: w.Key, args: []any{raw, w.Record.lifetime(), s.opts.Channel, s.message(w.Message)}}
+		changes[i] = change{key: w.Key, a: w.Announcement, args: []any{raw, w.Record.lifetime()}}
 	}
-	s.scriptMany(ctx, "set-many", true, scriptSet, calls, errs, func(int, any) {})
+	s.changeMany(ctx, "set-many", scriptSet, changes, errs, func(int, []any) {})
 	return errs
 }
 
-// DeleteMany deletes each key as Delete does; messages are by key.
-func (s *Store) DeleteMany(ctx context.Context, keys []string, messages [][]byte) ([]bool, []error) {
-	calls := make([]scriptCall, len(keys))
-	now := time.Now().UnixMilli()
+// DeleteMany deletes each key as Delete does. There is one announcement for each key, which may be nil, or none at all.
+func (s *Store) DeleteMany(ctx context.Context, keys []string, floor uint64, announcements []*Announcement) ([]bool, []error) {
+	changes, errs := make([]change, len(keys)), make([]error, len(keys))
+	args := []any{time.Now().UnixMilli(), floorArg(floor)}
 	for i, key := range keys {
-		var m []byte
-		if messages != nil {
-			m = messages[i]
+		changes[i] = change{key: key, args: args}
+		if announcements != nil {
+			changes[i].a = announcements[i]
 		}
-		calls[i] = scriptCall{key: key, args: []any{s.opts.Channel, s.message(m), now}}
 	}
-	existed, errs := make([]bool, len(keys)), make([]error, len(keys))
-	s.scriptMany(ctx, "delete-many", true, scriptDelete, calls, errs, func(i int, v any) {
-		n, _ := v.(int64)
+	existed := make([]bool, len(keys))
+	s.changeMany(ctx, "delete-many", scriptDelete, changes, errs, func(i int, rest []any) {
+		var n int64
+		n, errs[i] = first[int64]("delete-many", rest)
 		existed[i] = n > 0
 	})
 	return existed, errs
@@ -142,14 +141,7 @@ func (s *Store) DeleteMany(ctx context.Context, keys []string, messages [][]byte
 // scriptMany runs one script for many keys, in chunks. Calls whose error is set already are left out; done is told the
 // reply of each that succeeded. write is as for call.
 func (s *Store) scriptMany(ctx context.Context, op string, write bool, sc script, calls []scriptCall, errs []error, done func(i int, reply any)) {
-	which := make([]int, 0, len(calls))
-	for i := range calls {
-		if errs[i] == nil {
-			which = append(which, i)
-		}
-	}
-	s.chunks(len(which), func(from, to int) {
-		part := which[from:to]
+	s.pending(errs, func(part []int) {
 		chunk := make([]scriptCall, len(part))
 		for j, i := range part {
 			chunk[j] = calls[i]
@@ -176,6 +168,17 @@ func (s *Store) scriptMany(ctx context.Context, op string, write bool, sc script
 	})
 }
 
+// pending hands out, in chunks, the indexes of those without an error.
+func (s *Store) pending(errs []error, fn func(part []int)) {
+	which := make([]int, 0, len(errs))
+	for i, err := range errs {
+		if err == nil {
+			which = append(which, i)
+		}
+	}
+	s.chunks(len(which), func(from, to int) { fn(which[from:to]) })
+}
+
 // Claim is one key of AcquireMany: the lease to take, and how it went. Found and Err are as for Acquire.
 type Claim struct {
 	Key   string
@@ -193,7 +196,7 @@ func (s *Store) AcquireMany(ctx context.Context, claims []Claim, stamp uint64, l
 		lease := Record{Kind: KindLease, Token: claims[i].Token, Stamp: stamp, Created: now, TTL: life}
 		raw, err := AppendRecord(nil, claims[i].Key, &lease)
 		errs[i] = err
-		calls[i] = scriptCall{key: claims[i].Key, args: []any{raw, lease.lifetime()}}
+		calls[i] = scriptCall{keys: []string{claims[i].Key}, args: []any{raw, lease.lifetime()}}
 	}
 	s.scriptMany(ctx, "acquire-many", true, scriptAcquire, calls, errs, func(i int, v any) {
 		text, _ := v.(string)
@@ -217,7 +220,7 @@ type Filling struct {
 }
 
 // FillMany stores each record as Fill does.
-func (s *Store) FillMany(ctx context.Context, fillings []Filling) ([]bool, []error) {
+func (s *Store) FillMany(ctx context.Context, fillings []Filling) ([]Filled, []error) {
 	calls, errs := make([]scriptCall, 0, len(fillings)), make([]error, len(fillings))
 	at := make([]int, 0, len(fillings)) // index of each call's filling
 	for i, f := range fillings {
@@ -229,13 +232,13 @@ func (s *Store) FillMany(ctx context.Context, fillings []Filling) ([]bool, []err
 			errs[i] = err
 			continue
 		}
-		calls = append(calls, scriptCall{key: f.Key, args: []any{f.Seen, raw, f.Record.lifetime()}})
+		calls = append(calls, scriptCall{keys: []string{f.Key}, args: []any{f.Seen, raw, f.Record.lifetime()}})
 		at = append(at, i)
 	}
-	stored, callErrs := make([]bool, len(fillings)), make([]error, len(calls))
+	stored, callErrs := make([]Filled, len(fillings)), make([]error, len(calls))
 	s.scriptMany(ctx, "fill-many", true, scriptFill, calls, callErrs, func(j int, v any) {
 		n, _ := v.(int64)
-		stored[at[j]] = n == 1
+		stored[at[j]] = filled(n)
 	})
 	for j, err := range callErrs {
 		if err != nil {

@@ -185,7 +185,7 @@ func TestBatchThatFailsAsAWholeKeepsEachOutcome(t *testing.T) {
 func TestCloseWaitsForCallsThatWereAbandoned(t *testing.T) {
 	t.Parallel()
 	p, rdb := proxied(t, shared)
-	s, err := New(rdb, Options{Timeout: time.Minute, Channel: "closed"})
+	s, err := New(rdb, Options{Timeout: time.Minute, Namespace: "closed"})
 	must(t, err)
 	must(t, rdb.Ping(t.Context()).Err())
 	p.HoldReplies()

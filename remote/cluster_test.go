@@ -10,6 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/doppio-cache/doppio/internal/lane"
 	"github.com/doppio-cache/doppio/internal/redistest"
 )
 
@@ -25,12 +26,14 @@ func TestCluster(t *testing.T) {
 		{"batches over many slots", manySlots},
 		{"nodes without scripts", nodesWithoutScripts},
 		{"a slot that moves", movingSlot},
+		{"a lane that moves", movingLane},
 		{"clear and count on all masters", scanAllMasters},
+		{"out of memory", fullCluster},
 		{"a reply that is lost", lostClusterReply},
 		{"a master that hangs", func(t *testing.T, c *redistest.Cluster) {
-			deadShard(t, c, c.Nodes[1].Pause, c.Nodes[1].Resume)
+			deadShard(t, c, c.Nodes[1], c.Nodes[1].Pause, c.Nodes[1].Resume)
 		}},
-		{"a master that is gone", func(t *testing.T, c *redistest.Cluster) { deadShard(t, c, c.Nodes[2].Kill, func() {}) }},
+		{"a master that is gone", func(t *testing.T, c *redistest.Cluster) { deadShard(t, c, c.Nodes[2], c.Nodes[2].Kill, func() {}) }},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, c) })
 	}
@@ -47,7 +50,7 @@ func someKeys(prefix string, n int) []string {
 func writesOf(keys []string) []Write {
 	writes := make([]Write, len(keys))
 	for i, k := range keys {
-		writes[i] = Write{Key: k, Record: value("of " + k), Message: []byte("m")}
+		writes[i] = Write{Key: k, Record: value("of " + k), Announcement: news("m")}
 	}
 	return writes
 }
@@ -90,9 +93,9 @@ func manySlots(t *testing.T, c *redistest.Cluster) {
 			t.Fatalf("%s: %q, %v", asked[i], r.Record.Payload, r.Err)
 		}
 	}
-	exist, errs := s.ExistsMany(t.Context(), asked)
+	exist, errs := s.ExistsMany(t.Context(), asked, 0)
 	noErrors(t, errs)
-	existed, errs := s.DeleteMany(t.Context(), asked, nil)
+	existed, errs := s.DeleteMany(t.Context(), asked, 0, nil)
 	noErrors(t, errs)
 	for i := range asked {
 		if exist[i] != (i > 0) || existed[i] != (i > 0) {
@@ -143,13 +146,13 @@ func movingSlot(t *testing.T, c *redistest.Cluster) {
 	const tag = "{moving}"
 	keys := someKeys(tag, 20)
 	for _, k := range keys {
-		_, err := s.Increment(t.Context(), k, 1, nil, number(0), nil)
+		_, err := s.Increment(t.Context(), k, 1, nil, number(0), 0, nil)
 		must(t, err)
 	}
 	increment := func(when string, want string) {
 		t.Helper()
 		for _, k := range keys {
-			if _, err := s.Increment(t.Context(), k, 1, nil, number(0), nil); err != nil {
+			if _, err := s.Increment(t.Context(), k, 1, nil, number(0), 0, nil); err != nil {
 				t.Errorf("%s: %v", when, err)
 			}
 		}
@@ -180,22 +183,83 @@ func movingSlot(t *testing.T, c *redistest.Cluster) {
 	c.AwaitHealthy(t)
 }
 
+// The chain goes on, whichever node appends to it.
+func movingLane(t *testing.T, c *redistest.Cluster) {
+	s := newStore(t, c.Client(t))
+	stream := lane.Of(t.Name(), 0).Stream
+	slot := c.Slot(t, stream)
+	from := c.Owner(t, slot)
+	to := c.Nodes[0]
+	if to == from {
+		to = c.Nodes[1]
+	}
+	var want []entry
+	announce := func(when string) {
+		t.Helper()
+		writes := writesOf(someKeys(t.Name()+when, 5))
+		noErrors(t, s.SetMany(t.Context(), writes))
+		a := news("m")
+		must(t, s.Set(t.Context(), t.Name(), value("v"), a))
+		writes = append(writes, Write{Announcement: a})
+		for _, w := range writes {
+			e := entry{id: lane.ID(w.Announcement.ID), text: "m"}
+			if len(want) > 0 {
+				e.previous = want[len(want)-1].id
+			}
+			want = append(want, e)
+		}
+	}
+	announce("before")
+	c.OpenSlot(t, slot, from, to)
+	announce("while it is open")
+	c.MoveSlot(t, slot, from, to)
+	announce("after the move")
+	c.AwaitHealthy(t)
+	if got := kept(t, to.Client(t), t.Name(), 0); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("the lane holds\n%v, want\n%v", got, want)
+	}
+}
+
+// What takes something away is done and announced without memory; what needs some is refused, and not announced.
+func fullCluster(t *testing.T, c *redistest.Cluster) {
+	rdb := c.Client(t)
+	s := newStore(t, rdb)
+	key := t.Name()
+	must(t, s.Set(t.Context(), key, value("v"), news("m")))
+	limit := func(bytes string) {
+		for _, n := range c.Nodes {
+			must(t, n.Client(t).ConfigSet(t.Context(), "maxmemory-policy", "noeviction").Err())
+			must(t, n.Client(t).ConfigSet(t.Context(), "maxmemory", bytes).Err())
+		}
+	}
+	limit("1")
+	wantErr(t, s.Set(t.Context(), key, value("w"), news("m")), ErrRefused)
+	if existed, err := s.Delete(t.Context(), key, 0, news("m")); !existed || err != nil {
+		t.Errorf("Delete: %v, %v", existed, err)
+	}
+	must(t, s.RaiseFloor(t.Context(), "cache", 0, news("m")))
+	limit("0")
+	if n := len(kept(t, rdb, t.Name(), 0)); n != 3 {
+		t.Errorf("the lane holds %d", n)
+	}
+}
+
 func scanAllMasters(t *testing.T, c *redistest.Cluster) {
 	rdb := c.Client(t)
 	s := newStore(t, rdb, func(o *Options) { o.ScanPage = 50 })
 	keys := someKeys("scan:", 1500)
 	noErrors(t, s.SetMany(t.Context(), writesOf(keys)))
 	noErrors(t, s.SetMany(t.Context(), writesOf(someKeys("scan-neighbour", 10))))
-	if n, err := s.Count(t.Context(), "scan:", ""); n != len(keys) || err != nil {
+	if n, err := s.Count(t.Context(), "scan:", "", 0); n != len(keys) || err != nil {
 		t.Errorf("Count: %d, %v", n, err)
 	}
-	if n, err := s.Count(t.Context(), "scan:", "1?"); n != 10 || err != nil {
+	if n, err := s.Count(t.Context(), "scan:", "1?", 0); n != 10 || err != nil {
 		t.Errorf("Count by pattern: %d, %v", n, err)
 	}
-	if n, err := s.Clear(t.Context(), "scan:", ""); n != len(keys) || err != nil {
+	if n, err := s.Clear(t.Context(), "scan:", "", 0, 0); n != len(keys) || err != nil {
 		t.Errorf("Clear: %d, %v", n, err)
 	}
-	if n, err := s.Count(t.Context(), "scan", ""); n != 10 || err != nil {
+	if n, err := s.Count(t.Context(), "scan", "", 0); n != 10 || err != nil {
 		t.Errorf("neighbours: %d, %v", n, err)
 	}
 }
@@ -239,11 +303,12 @@ func lostClusterReply(t *testing.T, c *redistest.Cluster) {
 }
 
 // Each key has its own result, and what a dead shard held is not missing.
-func deadShard(t *testing.T, c *redistest.Cluster, stop, start func()) {
+func deadShard(t *testing.T, c *redistest.Cluster, dies *redistest.Server, stop, start func()) {
 	rdb := c.Client(t, func(o *redis.ClusterOptions) {
 		o.ReadTimeout, o.DialTimeout, o.MaxRedirects = 200*time.Millisecond, 200*time.Millisecond, 1
 	})
-	s := newStore(t, rdb, never)
+	s := newStore(t, rdb, never, func(o *Options) { o.Namespace = laneOn(t, c, c.Nodes[0]) }) // which stays
+	unheard := newStore(t, rdb, never, func(o *Options) { o.Namespace = laneOn(t, c, dies) })
 	keys := someKeys("dead", 60)
 	noErrors(t, s.SetMany(t.Context(), writesOf(keys)))
 	dead := make([]bool, len(keys))
@@ -277,14 +342,20 @@ func deadShard(t *testing.T, c *redistest.Cluster, stop, start func()) {
 	for i, r := range s.GetMany(t.Context(), keys) {
 		check("GetMany", i, r.Err, false)
 	}
-	_, errs := s.ExistsMany(t.Context(), keys)
+	_, errs := s.ExistsMany(t.Context(), keys, 0)
 	for i, err := range errs {
 		check("ExistsMany", i, err, false)
 	}
 	for i, err := range s.SetMany(t.Context(), writesOf(keys)) {
 		check("SetMany", i, err, true)
 	}
-	existed, errs := s.DeleteMany(t.Context(), keys, nil)
+	// What the lane's shard cannot announce is of unknown outcome, wherever the keys are.
+	for i, err := range unheard.SetMany(t.Context(), writesOf(keys)) {
+		if !errors.Is(err, ErrUnavailable) || !dead[i] && !errors.Is(err, ErrUnknownOutcome) {
+			t.Errorf("SetMany without the lane: %v", err)
+		}
+	}
+	existed, errs := s.DeleteMany(t.Context(), keys, 0, nil)
 	for i, err := range errs {
 		check("DeleteMany", i, err, true)
 		if existed[i] != !dead[i] {
@@ -295,8 +366,8 @@ func deadShard(t *testing.T, c *redistest.Cluster, stop, start func()) {
 		t.Errorf("TagVersions: %v", err)
 	}
 	for name, scan := range map[string]func() (int, error){
-		"Count": func() (int, error) { return s.Count(t.Context(), "dead", "") },
-		"Clear": func() (int, error) { return s.Clear(t.Context(), "dead", "") },
+		"Count": func() (int, error) { return s.Count(t.Context(), "dead", "", 0) },
+		"Clear": func() (int, error) { return s.Clear(t.Context(), "dead", "", 0, 0) },
 	} {
 		if n, err := scan(); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("%s: %d, %v", name, n, err)
@@ -304,6 +375,19 @@ func deadShard(t *testing.T, c *redistest.Cluster, stop, start func()) {
 	}
 	start()
 	_ = rdb.Close() // replies that come now are nobody's
+}
+
+// laneOn is a namespace whose first lane lies on the given node.
+func laneOn(t *testing.T, c *redistest.Cluster, node *redistest.Server) string {
+	t.Helper()
+	for i := range 1000 {
+		namespace := fmt.Sprint(t.Name(), i)
+		if c.Owner(t, c.Slot(t, lane.Of(namespace, 0).Stream)) == node {
+			return namespace
+		}
+	}
+	t.Fatal("no lane lies there")
+	return ""
 }
 
 func answers(s *redistest.Server) bool {

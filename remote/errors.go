@@ -18,7 +18,8 @@ var (
 	// ErrUnavailable: Redis could not be asked, or said that it cannot answer now (loading, cluster down, a
 	// replica that does not accept writes). Unless ErrUnknownOutcome is matched too, nothing was changed.
 	ErrUnavailable = errors.New("doppio: remote unavailable")
-	// ErrUnknownOutcome: a change was sent and no reply came; it may or may not have happened.
+	// ErrUnknownOutcome: a change was sent and no reply came; it may or may not have happened. On a Cluster it may also have
+	// happened without being announced.
 	ErrUnknownOutcome = errors.New("doppio: unknown outcome")
 	// ErrRefused: Redis answers but refuses writes (out of memory, too few replicas, a failed snapshot). Nothing was changed.
 	ErrRefused = errors.New("doppio: write refused")
@@ -225,6 +226,20 @@ func abandoned(ctx context.Context, op string, write bool) error {
 	e := &Error{Op: op, Err: cause}
 	if write {
 		e.kinds = append(e.kinds, ErrUnknownOutcome)
+	}
+	return e
+}
+
+// unknown is what a caller gets when a change was made, or may have been, and what should have followed failed with err.
+func unknown(op string, err error) error {
+	err = classify(op, true, err)
+	if errors.Is(err, ErrUnknownOutcome) {
+		return err
+	}
+	e := &Error{Op: op, Err: err, kinds: []error{ErrUnknownOutcome}}
+	var cause *Error
+	if errors.As(err, &cause) {
+		e.Err, e.kinds = cause.Err, append(cause.kinds[:len(cause.kinds):len(cause.kinds)], ErrUnknownOutcome)
 	}
 	return e
 }

@@ -13,13 +13,15 @@ type Presence uint8
 
 // The answers.
 const (
-	Absent  Presence = iota // nothing, or a lease, a negative, or a value past its TTL
+	Absent  Presence = iota // nothing, or a lease, a negative, a value past its TTL, or one below the floor
 	Present                 // an entry; what cannot be read is one, whatever its Redis type
 	Tagged                  // an entry with tags: whether they are intact is to be asked for
 )
 
+// A remote floor is an id of a lane: records with an older stamp were invalidated all at once, and count as absent. 0 is below all.
+
 // presence decides by a header, as the scripts do: what cannot be read is there.
-func presence(header []byte) Presence {
+func presence(header []byte, floor uint64) Presence {
 	if len(header) == 0 {
 		return Absent
 	}
@@ -27,7 +29,7 @@ func presence(header []byte) Presence {
 	switch {
 	case err != nil:
 		return Present
-	case r.Kind != KindValue || r.Expired(time.Now()):
+	case r.Kind != KindValue || r.Stamp < floor || r.Expired(time.Now()):
 		return Absent
 	case header[offFlags]&flagTagged != 0:
 		return Tagged
@@ -36,7 +38,7 @@ func presence(header []byte) Presence {
 }
 
 // Presence asks for the header of what is under key.
-func (s *Store) Presence(ctx context.Context, key string) (Presence, error) {
+func (s *Store) Presence(ctx context.Context, key string, floor uint64) (Presence, error) {
 	header, err := call(ctx, s, "exists", false, func(ctx context.Context) ([]byte, error) {
 		return s.rdb.GetRange(ctx, key, 0, headerSize-1).Bytes()
 	})
@@ -46,12 +48,12 @@ func (s *Store) Presence(ctx context.Context, key string) (Presence, error) {
 	if err != nil {
 		return Absent, err
 	}
-	return presence(header), nil
+	return presence(header, floor), nil
 }
 
 // Exists tells whether there is an entry under key, whatever became of its tags.
-func (s *Store) Exists(ctx context.Context, key string) (bool, error) {
-	p, err := s.Presence(ctx, key)
+func (s *Store) Exists(ctx context.Context, key string, floor uint64) (bool, error) {
+	p, err := s.Presence(ctx, key, floor)
 	return p != Absent, err
 }
 
@@ -63,9 +65,9 @@ type Life struct {
 }
 
 // Life gives the life left of the entry under key, or ErrNotFound.
-func (s *Store) Life(ctx context.Context, key string) (Life, error) {
+func (s *Store) Life(ctx context.Context, key string, floor uint64) (Life, error) {
 	reply, err := call(ctx, s, "ttl", false, func(ctx context.Context) ([]any, error) {
-		v, err := scriptTTL.run(ctx, s.rdb, key)
+		v, err := scriptTTL.run(ctx, s.rdb, []string{key})
 		list, _ := v.([]any)
 		return list, err
 	})
@@ -78,7 +80,7 @@ func (s *Store) Life(ctx context.Context, key string) (Life, error) {
 	text, _ := reply[0].(string)
 	ms, _ := reply[1].(int64)
 	header := []byte(text)
-	p := presence(header)
+	p := presence(header, floor)
 	if p == Absent {
 		return Life{}, ErrNotFound
 	}
@@ -94,25 +96,30 @@ func (s *Store) Life(ctx context.Context, key string) (Life, error) {
 
 // TTL gives the life left, whatever became of the entry's tags; forever is true for an entry without end. ErrNotFound
 // when there is none.
-func (s *Store) TTL(ctx context.Context, key string) (left time.Duration, forever bool, err error) {
-	life, err := s.Life(ctx, key)
+func (s *Store) TTL(ctx context.Context, key string, floor uint64) (left time.Duration, forever bool, err error) {
+	life, err := s.Life(ctx, key, floor)
 	return life.Left, life.Forever, err
 }
 
-// Extend gives an entry another life, counted from now (0: for ever), and announces message. It tells whether there was an entry.
-func (s *Store) Extend(ctx context.Context, key string, life time.Duration, message []byte) (Presence, error) {
+// Extend gives an entry another life, counted from now (0: for ever), and announces a. It tells whether there was an
+// entry; if not, nothing is announced.
+func (s *Store) Extend(ctx context.Context, key string, life time.Duration, floor uint64, a *Announcement) (Presence, error) {
 	r := Record{TTL: life, Created: time.Now()}
 	fields := binary.BigEndian.AppendUint64(nil, uint64(r.Created.UnixMilli()))
 	fields = binary.BigEndian.AppendUint32(fields, packDuration(life))
 	token := NewToken()
-	n, err := call(ctx, s, "expire", true, func(ctx context.Context) (int64, error) {
-		return asInt(scriptExpire.run(ctx, s.rdb, key, token[:], fields, r.lifetime(), s.opts.Channel, s.message(message), r.Created.UnixMilli()))
+	rest, err := s.change(ctx, "expire", scriptExpire, change{
+		key: key, a: a, args: []any{r.Created.UnixMilli(), floorArg(floor), token[:], fields, r.lifetime()},
 	})
+	if err != nil {
+		return Absent, err
+	}
+	n, err := first[int64]("expire", rest)
 	return Presence(n), err
 }
 
 // Expire is Extend for who keeps no tags.
-func (s *Store) Expire(ctx context.Context, key string, life time.Duration, message []byte) (bool, error) {
-	p, err := s.Extend(ctx, key, life, message)
+func (s *Store) Expire(ctx context.Context, key string, life time.Duration, floor uint64, a *Announcement) (bool, error) {
+	p, err := s.Extend(ctx, key, life, floor, a)
 	return p != Absent, err
 }

@@ -5,21 +5,30 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
+	"github.com/doppio-cache/doppio/internal/lane"
 	"github.com/doppio-cache/doppio/internal/redistest"
 )
 
-// shared is one server for all tests that do not harm it. Each test uses keys and a channel that begin with its name.
-var shared *redistest.Server
+// shared is one server for all tests that do not harm it, sharedCluster another. Each test uses keys that begin with its
+// name, and has lanes of its own.
+var (
+	shared        *redistest.Server
+	sharedCluster *redistest.Cluster
+)
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(
-		redistest.Shared(m, func(h redistest.Host) { shared = redistest.Start(h) }),
+		redistest.Shared(m, func(h redistest.Host) {
+			shared = redistest.Start(h)
+			sharedCluster = redistest.StartCluster(h, 3)
+		}),
 		// go-redis looks once a second whether a server that refused has come back, and whether its pool is closed.
 		goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }
@@ -29,7 +38,7 @@ const patience = 15 * time.Second
 
 func newStore(t testing.TB, rdb redis.UniversalClient, mutate ...func(*Options)) *Store {
 	t.Helper()
-	o := Options{Timeout: 10 * time.Second, Channel: t.Name()}
+	o := Options{Timeout: 10 * time.Second, Namespace: t.Name()}
 	for _, m := range mutate {
 		m(&o)
 	}
@@ -53,14 +62,25 @@ func onShared(t testing.TB) (*Store, *redis.Client) {
 	return newStore(t, rdb), rdb
 }
 
-// fresh removes what an earlier run of the test left.
+// fresh removes what an earlier run of the test left on a server.
 func fresh(t testing.TB, rdb *redis.Client) {
 	t.Helper()
-	keys, err := rdb.Keys(context.Background(), EscapeGlob(t.Name())+"*").Result()
-	must(t, err)
-	if len(keys) > 0 {
-		must(t, rdb.Del(context.Background(), keys...).Err())
+	for _, prefix := range []string{t.Name(), "{" + t.Name() + ":"} {
+		keys, err := rdb.Keys(context.Background(), EscapeGlob(prefix)+"*").Result()
+		must(t, err)
+		for _, key := range keys { // one by one, for those of a Cluster's node are of many slots
+			must(t, rdb.Del(context.Background(), key).Err())
+		}
 	}
+}
+
+// onSharedCluster is a client of the shared Cluster, where nothing of an earlier run of the test is left.
+func onSharedCluster(t testing.TB) *redis.ClusterClient {
+	t.Helper()
+	for _, node := range sharedCluster.Nodes {
+		fresh(t, node.Client(t))
+	}
+	return sharedCluster.Client(t)
 }
 
 // proxied is a client whose bytes pass a proxy.
@@ -169,7 +189,15 @@ func wantErr(t testing.TB, err error, want ...error) {
 	}
 }
 
-// channel listens to what is announced.
+// bodyAt is where a message's places in the lane end.
+const bodyAt = 2 + 2*lane.WireSize
+
+// news is an announcement whose message ends with text.
+func news(text string) *Announcement {
+	return &Announcement{Message: []byte("\xC1\x01" + strings.Repeat("\x00", bodyAt-2) + text)}
+}
+
+// channel listens to what is announced in the first lane.
 type channel struct {
 	ps *redis.PubSub
 	ch <-chan *redis.Message
@@ -177,7 +205,7 @@ type channel struct {
 
 func subscribe(t testing.TB, rdb redis.UniversalClient) *channel {
 	t.Helper()
-	ps := rdb.Subscribe(context.Background(), t.Name())
+	ps := rdb.Subscribe(context.Background(), lane.Of(t.Name(), 0).Channel)
 	t.Cleanup(func() { _ = ps.Close() })
 	_, err := ps.Receive(context.Background())
 	must(t, err)
@@ -188,13 +216,13 @@ func subscribe(t testing.TB, rdb redis.UniversalClient) *channel {
 func (c *channel) want(t testing.TB, rdb redis.UniversalClient, want ...string) {
 	t.Helper()
 	const end = "\x00the end"
-	must(t, rdb.Publish(context.Background(), t.Name(), end).Err())
+	must(t, rdb.Publish(context.Background(), lane.Of(t.Name(), 0).Channel, end).Err())
 	var got []string
 	for {
 		select {
 		case m := <-c.ch:
 			if m.Payload != end {
-				got = append(got, m.Payload)
+				got = append(got, m.Payload[bodyAt:])
 				continue
 			}
 		case <-time.After(patience):

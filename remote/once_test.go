@@ -39,7 +39,7 @@ func TestLostReplyIsNotAskedForAgain(t *testing.T) {
 	})
 	s := newStore(t, rdb, never)
 	ctx := context.Background()
-	for _, sc := range []script{scriptIncrement, scriptSet, scriptSetNX, scriptDelete, scriptExpire, scriptAcquire} {
+	for _, sc := range []script{scriptIncrement, scriptSet, scriptSetNX, scriptDelete, scriptExpire, scriptAcquire, scriptPublish, scriptAnnounce, scriptFloor} {
 		must(t, direct.ScriptLoad(ctx, sc.source).Err()) // else a reply NOSCRIPT is lost, and nothing ran
 	}
 	for _, c := range []struct {
@@ -48,11 +48,14 @@ func TestLostReplyIsNotAskedForAgain(t *testing.T) {
 		do    func() error
 		runs  int
 	}{
-		{"Increment", "n-key", func() error { _, err := s.Increment(ctx, "n-key", 1, nil, number(0), nil); return err }, 1},
+		{"Increment", "n-key", func() error { _, err := s.Increment(ctx, "n-key", 1, nil, number(0), 0, nil); return err }, 1},
 		{"Set", "k-key", func() error { return s.Set(ctx, "k-key", value("v"), nil) }, 1},
-		{"SetIfAbsent", "k2-key", func() error { _, _, err := s.SetIfAbsent(ctx, "k2-key", value("v"), nil); return err }, 1},
-		{"Delete", "k-key", func() error { _, err := s.Delete(ctx, "k-key", nil); return err }, 1},
-		{"Expire", "k2-key", func() error { _, err := s.Expire(ctx, "k2-key", time.Hour, nil); return err }, 1},
+		{"SetIfAbsent", "k2-key", func() error { _, _, err := s.SetIfAbsent(ctx, "k2-key", value("v"), 0, nil); return err }, 1},
+		{"Delete", "k-key", func() error { _, err := s.Delete(ctx, "k-key", 0, nil); return err }, 1},
+		{"Expire", "k2-key", func() error { _, err := s.Expire(ctx, "k2-key", time.Hour, 0, nil); return err }, 1},
+		{"Announce", "the-news", func() error { return s.Announce(ctx, news("the-news")) }, 1},
+		{"RaiseFloor", "the-cache", func() error { return s.RaiseFloor(ctx, "the-cache", 0, news("m")) }, 1},
+		{"Set, announced", "a-key", func() error { return s.Set(ctx, "a-key", value("v"), news("m")) }, 1},
 		{"Acquire", "l-key", func() error { _, _, err := s.Acquire(ctx, "l-key", NewToken(), 0, time.Hour); return err }, 1},
 		{"SetMany", "m4-key", func() error {
 			var writes []Write
@@ -66,7 +69,7 @@ func TestLostReplyIsNotAskedForAgain(t *testing.T) {
 			return errs[0]
 		}, 5},
 		{"DeleteMany", "m2-key", func() error {
-			_, errs := s.DeleteMany(ctx, []string{"m0-key", "m1-key", "m2-key"}, nil)
+			_, errs := s.DeleteMany(ctx, []string{"m0-key", "m1-key", "m2-key"}, 0, nil)
 			return errs[0]
 		}, 3},
 	} {
@@ -87,7 +90,7 @@ func TestLostReplyIsNotAskedForAgain(t *testing.T) {
 	before := calls(t, direct, "publish")
 	must(t, greeted(rdb))
 	p.SwallowNextReplyTo("the message")
-	wantErr(t, s.Publish(ctx, []byte("the message")), ErrUnavailable, ErrUnknownOutcome)
+	wantErr(t, s.Publish(ctx, 0, []byte("the message")), ErrUnavailable, ErrUnknownOutcome)
 	if n := calls(t, direct, "publish") - before; n != 1 {
 		t.Errorf("published %d times", n)
 	}
@@ -110,9 +113,9 @@ func TestReadsAreAskedForAgain(t *testing.T) {
 	for name, read := range map[string]func() error{
 		"Get":        func() error { _, err := s.Get(t.Context(), key); return err },
 		"GetMany":    func() error { return s.GetMany(t.Context(), []string{key, key})[1].Err },
-		"Exists":     func() error { _, err := s.Exists(t.Context(), key); return err },
-		"ExistsMany": func() error { _, errs := s.ExistsMany(t.Context(), []string{key}); return errs[0] },
-		"Count":      func() error { _, err := s.Count(t.Context(), key, ""); return err },
+		"Exists":     func() error { _, err := s.Exists(t.Context(), key, 0); return err },
+		"ExistsMany": func() error { _, errs := s.ExistsMany(t.Context(), []string{key}, 0); return errs[0] },
+		"Count":      func() error { _, err := s.Count(t.Context(), key, "", 0); return err },
 	} {
 		must(t, greeted(rdb))
 		trap := p.SwallowNextReplyTo(key)
@@ -145,7 +148,7 @@ func TestServerThatForgotItsScriptsLearnsThemAgain(t *testing.T) {
 	before := calls(t, rdb, "eval")
 	var writes []Write
 	for i := range 50 {
-		writes = append(writes, Write{Key: fmt.Sprint("w", i), Record: number(int64(i)), Message: []byte("m")})
+		writes = append(writes, Write{Key: fmt.Sprint("w", i), Record: number(int64(i)), Announcement: news("m")})
 	}
 	for i, err := range s.SetMany(t.Context(), writes) {
 		if err != nil {
@@ -162,7 +165,7 @@ func TestServerThatForgotItsScriptsLearnsThemAgain(t *testing.T) {
 	}
 	flush()
 	for range 3 {
-		if n, err := s.Increment(t.Context(), "n", 1, nil, number(0), nil); err != nil {
+		if n, err := s.Increment(t.Context(), "n", 1, nil, number(0), 0, nil); err != nil {
 			t.Errorf("%d, %v", n, err)
 		}
 	}

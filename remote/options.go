@@ -3,6 +3,7 @@ package remote
 import (
 	"errors"
 	"log/slog"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -26,8 +27,10 @@ type Options struct {
 	BatchSize int
 	// ScanPage is the COUNT of SCAN. Defaults to DefaultScanPage.
 	ScanPage int
-	// Channel is where changes are announced. Empty: announcements are dropped.
-	Channel string
+	// Namespace names the lanes in which changes are announced. It holds no brace. Empty: nothing is announced.
+	Namespace string
+	// Lanes is how many lanes the namespace has, the same for all its instances. Defaults to 1.
+	Lanes int
 	// BreakerFailures is how many outages in a row open the breaker; while it is open, calls fail at once with
 	// ErrUnavailable. Defaults to DefaultBreakerFailures.
 	BreakerFailures int
@@ -48,6 +51,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.ScanPage == 0 {
 		o.ScanPage = DefaultScanPage
+	}
+	if o.Lanes == 0 {
+		o.Lanes = 1
 	}
 	if o.BreakerFailures == 0 {
 		o.BreakerFailures = DefaultBreakerFailures
@@ -71,6 +77,10 @@ func (o Options) validate() error {
 	notNegative("Timeout", o.Timeout < 0)
 	notNegative("BatchSize", o.BatchSize < 0)
 	notNegative("ScanPage", o.ScanPage < 0)
+	notNegative("Lanes", o.Lanes < 0)
+	if strings.ContainsAny(o.Namespace, "{}") {
+		faults = append(faults, &OptionError{Field: "Namespace", Reason: "must not hold a brace"})
+	}
 	notNegative("BreakerFailures", o.BreakerFailures < 0)
 	notNegative("BreakerPause", o.BreakerPause < 0)
 	return errors.Join(faults...)

@@ -38,7 +38,7 @@ func TestEveryOptionHasADefaultAndACheck(t *testing.T) {
 	for i := range every.NumField() {
 		name := every.Type().Field(i).Name
 		switch name {
-		case "Channel", "TracerProvider": // nothing is what they default to
+		case "Namespace", "TracerProvider": // nothing is what they default to
 			continue
 		}
 		if completed.Field(i).IsZero() {
@@ -59,8 +59,8 @@ func TestEveryOptionHasADefaultAndACheck(t *testing.T) {
 	if got := faults(err); len(got) != checked+1 || !got["rdb"] {
 		t.Errorf("not all faults are reported at once: %v", err)
 	}
-	set := Options{Timeout: 1, BatchSize: 2, ScanPage: 3, BreakerFailures: 4, BreakerPause: 5}
-	if got := set.withDefaults(); got.Timeout != 1 || got.BatchSize != 2 || got.ScanPage != 3 || got.BreakerFailures != 4 || got.BreakerPause != 5 {
+	set := Options{Timeout: 1, BatchSize: 2, ScanPage: 3, BreakerFailures: 4, BreakerPause: 5, Lanes: 6}
+	if got := set.withDefaults(); got.Timeout != 1 || got.BatchSize != 2 || got.ScanPage != 3 || got.BreakerFailures != 4 || got.BreakerPause != 5 || got.Lanes != 6 {
 		t.Errorf("defaults replaced what was set: %+v", got)
 	}
 }

@@ -30,13 +30,13 @@ const secretKey, secretValue = "key-hunter2", "value-hunter2"
 var operations = []operation{
 	{"Get", false, func(ctx context.Context, s *Store, key string) error { _, err := s.Get(ctx, key); return err }},
 	{"GetMany", false, func(ctx context.Context, s *Store, key string) error { return s.GetMany(ctx, []string{key})[0].Err }},
-	{"Exists", false, func(ctx context.Context, s *Store, key string) error { _, err := s.Exists(ctx, key); return err }},
+	{"Exists", false, func(ctx context.Context, s *Store, key string) error { _, err := s.Exists(ctx, key, 0); return err }},
 	{"ExistsMany", false, func(ctx context.Context, s *Store, key string) error {
-		_, errs := s.ExistsMany(ctx, []string{key})
+		_, errs := s.ExistsMany(ctx, []string{key}, 0)
 		return errs[0]
 	}},
-	{"TTL", false, func(ctx context.Context, s *Store, key string) error { _, _, err := s.TTL(ctx, key); return err }},
-	{"Count", false, func(ctx context.Context, s *Store, key string) error { _, err := s.Count(ctx, key, ""); return err }},
+	{"TTL", false, func(ctx context.Context, s *Store, key string) error { _, _, err := s.TTL(ctx, key, 0); return err }},
+	{"Count", false, func(ctx context.Context, s *Store, key string) error { _, err := s.Count(ctx, key, "", 0); return err }},
 	{"TagVersions, read", false, func(ctx context.Context, s *Store, key string) error {
 		_, err := s.TagVersions(ctx, []string{key}, nil)
 		return err
@@ -47,26 +47,29 @@ var operations = []operation{
 		return err
 	}},
 	{"Set", true, func(ctx context.Context, s *Store, key string) error {
-		return s.Set(ctx, key, value(secretValue), []byte("m"))
+		return s.Set(ctx, key, value(secretValue), news("m"))
 	}},
 	{"SetMany", true, func(ctx context.Context, s *Store, key string) error {
-		return s.SetMany(ctx, []Write{{key, value(secretValue), []byte("m")}})[0]
+		return s.SetMany(ctx, []Write{{key, value(secretValue), news("m")}})[0]
 	}},
 	{"SetIfAbsent", true, func(ctx context.Context, s *Store, key string) error {
-		_, _, err := s.SetIfAbsent(ctx, key, value(secretValue), nil)
+		_, _, err := s.SetIfAbsent(ctx, key, value(secretValue), 0, nil)
 		return err
 	}},
-	{"Delete", true, func(ctx context.Context, s *Store, key string) error { _, err := s.Delete(ctx, key, nil); return err }},
+	{"Delete", true, func(ctx context.Context, s *Store, key string) error {
+		_, err := s.Delete(ctx, key, 0, nil)
+		return err
+	}},
 	{"DeleteMany", true, func(ctx context.Context, s *Store, key string) error {
-		_, errs := s.DeleteMany(ctx, []string{key}, nil)
+		_, errs := s.DeleteMany(ctx, []string{key}, 0, nil)
 		return errs[0]
 	}},
 	{"Expire", true, func(ctx context.Context, s *Store, key string) error {
-		_, err := s.Expire(ctx, key, time.Hour, nil)
+		_, err := s.Expire(ctx, key, time.Hour, 0, nil)
 		return err
 	}},
 	{"Increment", true, func(ctx context.Context, s *Store, key string) error {
-		_, err := s.Increment(ctx, key, 1, nil, number(0), nil)
+		_, err := s.Increment(ctx, key, 1, nil, number(0), 0, nil)
 		return err
 	}},
 	{"Acquire", true, func(ctx context.Context, s *Store, key string) error {
@@ -91,9 +94,16 @@ var operations = []operation{
 	}},
 	{"Sweep", true, func(ctx context.Context, s *Store, key string) error { _, err := s.Sweep(ctx, key); return err }},
 	{"Release", false, func(ctx context.Context, s *Store, key string) error {
-		return s.Release(ctx, key, []byte("0123456789abcdef"))
+		_, err := s.Release(ctx, key, []byte("0123456789abcdef"))
+		return err
 	}},
-	{"Publish", true, func(ctx context.Context, s *Store, key string) error { return s.Publish(ctx, []byte(secretValue)) }},
+	{"Publish", true, func(ctx context.Context, s *Store, _ string) error { return s.Publish(ctx, 0, []byte(secretValue)) }},
+	{"Announce", true, func(ctx context.Context, s *Store, _ string) error { return s.Announce(ctx, news(secretValue)) }},
+	{"RaiseFloor", true, func(ctx context.Context, s *Store, _ string) error {
+		return s.RaiseFloor(ctx, secretValue, 0, news("m"))
+	}},
+	{"Floors", false, func(ctx context.Context, s *Store, _ string) error { _, err := s.Floors(ctx, 0); return err }},
+	{"CheckLanes", true, func(ctx context.Context, s *Store, _ string) error { return s.CheckLanes(ctx) }},
 }
 
 // each runs every operation and checks its error: want, and also for mutations. No message may hold what is secret.
@@ -327,6 +337,8 @@ func TestForbiddenCommandIsDeniedAndChangesNothing(t *testing.T) {
 		redistest.WithACLUser("keys", "pw", "~other:*", "&*", "+@all"),
 		redistest.WithACLUser("commands", "pw", "~*", "&*", "+ping", "+hello"),
 		redistest.WithACLUser("channel", "pw", "~*", "resetchannels", "+@all"),
+		redistest.WithACLUser("xadd", "pw", "~*", "&*", "+@all", "-xadd"),
+		redistest.WithACLUser("lane", "pw", "~[^{]*", "&*", "+@all"),
 		redistest.WithACLUser("incrby", "pw", "~*", "&*", "+@all", "-incrby"))
 	admin := server.Client(t)
 	for _, user := range []string{"keys", "commands"} {
@@ -340,68 +352,92 @@ func TestForbiddenCommandIsDeniedAndChangesNothing(t *testing.T) {
 		}
 	}
 	// A change that cannot be announced is not made.
-	s := newStore(t, server.ClientAs(t, "channel", "pw"))
-	m := []byte("m")
-	for name, do := range map[string]func(key string) error{
-		"Set":     func(key string) error { return s.Set(t.Context(), key, value("new"), m) },
-		"SetMany": func(key string) error { return s.SetMany(t.Context(), []Write{{key, value("new"), m}})[0] },
-		"SetIfAbsent": func(key string) error {
-			must(t, admin.Del(t.Context(), key).Err())
-			_, _, err := s.SetIfAbsent(t.Context(), key, value("new"), m)
-			return err
-		},
-		"Delete":    func(key string) error { _, err := s.Delete(t.Context(), key, m); return err },
-		"Expire":    func(key string) error { _, err := s.Expire(t.Context(), key, time.Second, m); return err },
-		"Increment": func(key string) error { _, err := s.Increment(t.Context(), key, 1, nil, number(0), m); return err },
-		"Increment of nothing": func(key string) error {
-			must(t, admin.Del(t.Context(), key).Err())
-			_, err := s.Increment(t.Context(), key, 1, nil, number(0), m)
-			return err
-		},
-	} {
-		t.Log(name)
-		before := put(t, admin, name, number(41))
-		wantErr(t, do(name), ErrDenied)
-		if name == "SetIfAbsent" || name == "Increment of nothing" {
-			before = nil
+	for _, user := range []string{"channel", "xadd", "lane"} {
+		s := newStore(t, server.ClientAs(t, user, "pw"))
+		for _, m := range mutations {
+			t.Log(user, m.name)
+			key := user + m.name
+			var before []byte
+			if m.present {
+				before = put(t, admin, key, number(41))
+			}
+			wantErr(t, m.do(t.Context(), s, key, news("m")), ErrDenied)
+			wantRaw(t, admin, key, before)
+			if left := admin.PTTL(t.Context(), key).Val(); m.present && left < 59*time.Minute {
+				t.Errorf("it ends in %v", left)
+			}
 		}
-		wantRaw(t, admin, name, before)
+		if floors, err := newStore(t, admin).Floors(t.Context(), 0); len(floors) > 0 || err != nil {
+			t.Errorf("floors %v, %v", floors, err)
+		}
 	}
-	s = newStore(t, server.ClientAs(t, "incrby", "pw"))
+	s := newStore(t, server.ClientAs(t, "incrby", "pw"))
 	before := put(t, admin, "n", number(41))
-	_, err := s.Increment(t.Context(), "n", 1, nil, number(0), nil)
+	_, err := s.Increment(t.Context(), "n", 1, nil, number(0), 0, nil)
 	wantErr(t, err, ErrDenied)
 	wantRaw(t, admin, "n", before)
 }
 
 func TestFullServerRefusesWritesOnly(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
-	rdb := server.Client(t)
-	s := newStore(t, rdb)
-	must(t, s.Set(t.Context(), "k", number(1), nil))
-	must(t, rdb.ConfigSet(t.Context(), "maxmemory-policy", "noeviction").Err())
-	must(t, rdb.ConfigSet(t.Context(), "maxmemory", "1").Err())
-	for _, op := range operations {
-		key := "k"
-		t.Log(op.name)
-		switch op.name {
-		case "Set", "SetMany", "Increment":
-			wantErr(t, op.do(t.Context(), s, key), ErrRefused)
-		case "SetIfAbsent", "Acquire", "AcquireMany", "TagVersions, made":
-			wantErr(t, op.do(t.Context(), s, "absent"), ErrRefused)
-		case "Get", "Exists", "Count", "GetMany", "ExistsMany", "TTL", "Publish", "Release", "Fill", "FillMany":
-			wantErr(t, op.do(t.Context(), s, key))
+	for _, start := range []func(redistest.Host, ...redistest.Option) *redistest.Server{redistest.Start, redistest.StartValkey} {
+		server := start(t)
+		rdb := server.Client(t)
+		s := newStore(t, rdb)
+		held := NewToken()
+		must(t, s.Set(t.Context(), "k", number(1), nil))
+		for i, m := range mutations {
+			if m.present {
+				must(t, s.Set(t.Context(), fmt.Sprint("full", i), number(1), nil))
+			}
 		}
-	}
-	if r, err := s.Get(t.Context(), "k"); err != nil || string(r.Payload) != "1" {
-		t.Errorf("%q, %v", r.Payload, err)
-	}
-	if existed, err := s.Delete(t.Context(), "k", []byte("m")); !existed || err != nil {
-		t.Errorf("Delete: %v, %v", existed, err)
-	}
-	if s.BreakerOpen() {
-		t.Error("a refusal opened the breaker")
+		_, _, err := s.Acquire(t.Context(), "lease", held, 0, time.Minute)
+		must(t, err)
+		must(t, rdb.ConfigSet(t.Context(), "maxmemory-policy", "noeviction").Err())
+		must(t, rdb.ConfigSet(t.Context(), "maxmemory", "1").Err())
+		for _, op := range operations {
+			key := "k"
+			t.Log(op.name)
+			switch op.name {
+			case "Set", "SetMany", "Increment":
+				wantErr(t, op.do(t.Context(), s, key), ErrRefused)
+			case "SetIfAbsent", "Acquire", "AcquireMany", "TagVersions, made":
+				wantErr(t, op.do(t.Context(), s, "absent"), ErrRefused)
+			case "Get", "Exists", "Count", "GetMany", "ExistsMany", "TTL", "Publish", "Release", "Fill", "FillMany", "Floors":
+				wantErr(t, op.do(t.Context(), s, key))
+			}
+		}
+		if r, err := s.Get(t.Context(), "k"); err != nil || string(r.Payload) != "1" {
+			t.Errorf("%q, %v", r.Payload, err)
+		}
+		// What needs memory is refused with its announcement; what takes something away is done, and announced.
+		for i, m := range mutations {
+			key := fmt.Sprint("full", i)
+			before, lane := raw(t, rdb, key), len(kept(t, rdb, t.Name(), 0))
+			err := m.do(t.Context(), s, key, news("m"))
+			t.Log(m.name)
+			if m.stores() || m.name == "Increment" {
+				wantErr(t, err, ErrRefused)
+				wantRaw(t, rdb, key, before)
+			} else {
+				wantErr(t, err)
+				lane++
+			}
+			if n := len(kept(t, rdb, t.Name(), 0)); n != lane {
+				t.Errorf("the lane holds %d, want %d", n, lane)
+			}
+		}
+		// A lease that cannot be marked is found all the same.
+		won, found, err := s.Acquire(t.Context(), "lease", NewToken(), 0, time.Minute)
+		if won || err != nil || found.Token != held {
+			t.Errorf("the lease: won %v, %+v, %v", won, found, err)
+		}
+		if existed, err := s.Delete(t.Context(), "k", 0, news("m")); !existed || err != nil {
+			t.Errorf("Delete: %v, %v", existed, err)
+		}
+		if s.BreakerOpen() {
+			t.Error("a refusal opened the breaker")
+		}
 	}
 }
 

@@ -37,6 +37,7 @@ const (
 
 	flagNumber = 1 << 0
 	flagTagged = 1 << 1 // so that who reads only the header knows to ask for the tags
+	// Bit 2 is the scripts' own: in a lease it says that somebody waits for its end.
 
 	// A duration of four bytes is in milliseconds, or in seconds when this bit is set.
 	unitSeconds = 1 << 31
@@ -63,7 +64,7 @@ type Tag struct {
 type Record struct {
 	Kind    Kind
 	Token   Token
-	Stamp   uint64        // position of the newest invalidation known when the load began
+	Stamp   uint64        // id of the newest announcement known when the load began, or of the one that came with the change
 	Created time.Time     // wall clock of the writer, to the millisecond
 	TTL     time.Duration // life as users see it; 0: without end
 	Grace   time.Duration // how long past TTL it is kept as a stale value (fail-safe)

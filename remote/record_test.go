@@ -254,7 +254,7 @@ func TestLifetimeIsWhatRedisTakes(t *testing.T) {
 	if left := rdb.PTTL(t.Context(), t.Name()).Val(); left < 136*365*24*time.Hour {
 		t.Errorf("Redis keeps the longest life for %v", left)
 	}
-	left, forever, err := s.TTL(t.Context(), t.Name())
+	left, forever, err := s.TTL(t.Context(), t.Name(), 0)
 	if err != nil || forever || left < 68*365*24*time.Hour || left > longest {
 		t.Errorf("TTL %v, forever %v, %v", left, forever, err)
 	}

@@ -5,20 +5,22 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/redis/go-redis/v9"
 )
 
 // Clear removes what lies under prefix and matches the glob pattern ("" is everything), on all masters, page by page,
-// and gives how many entries went. It stops with ctx; what was removed until then stays removed. A master that cannot
-// be asked is an error, after the others were cleared. Nothing is announced: the caller announces that all entries of
-// the cache may have changed.
-func (s *Store) Clear(ctx context.Context, prefix, pattern string) (int, error) {
+// and gives how many entries went: as Exists counts them, by floor. With a reclaim above 0 it leaves records whose stamp
+// is not below reclaim, be they leases: those came later. It stops with ctx; what was removed until then stays removed. A
+// master that cannot be asked is an error, after the others were cleared. Nothing is announced: the caller announces that
+// all entries of the cache may have changed.
+func (s *Store) Clear(ctx context.Context, prefix, pattern string, reclaim, floor uint64) (int, error) {
 	var mu sync.Mutex
 	total := 0
 	err := s.scan(ctx, "clear", prefix, pattern, func(keys []string) error {
-		existed, errs := s.DeleteMany(ctx, keys, nil)
+		existed, errs := s.reclaimMany(ctx, keys, reclaim, floor)
 		mu.Lock()
 		defer mu.Unlock()
 		for _, e := range existed {
@@ -31,13 +33,26 @@ func (s *Store) Clear(ctx context.Context, prefix, pattern string) (int, error) 
 	return total, err
 }
 
+func (s *Store) reclaimMany(ctx context.Context, keys []string, reclaim, floor uint64) ([]bool, []error) {
+	calls, errs := make([]scriptCall, len(keys)), make([]error, len(keys))
+	args := []any{time.Now().UnixMilli(), floorArg(floor), floorArg(reclaim)}
+	for i, key := range keys {
+		calls[i] = scriptCall{keys: []string{key}, args: args}
+	}
+	existed := make([]bool, len(keys))
+	s.scriptMany(ctx, "clear", true, scriptReclaim, calls, errs, func(i int, v any) {
+		existed[i] = v == int64(1)
+	})
+	return existed, errs
+}
+
 // Count counts the entries under prefix that match the glob pattern ("" is everything), on all masters. An entry that
 // comes or goes meanwhile may or may not be counted.
-func (s *Store) Count(ctx context.Context, prefix, pattern string) (int, error) {
+func (s *Store) Count(ctx context.Context, prefix, pattern string, floor uint64) (int, error) {
 	var mu sync.Mutex
 	seen := make(map[uint64]struct{}) // SCAN may give a key twice
 	err := s.scan(ctx, "count", prefix, pattern, func(keys []string) error {
-		exists, errs := s.ExistsMany(ctx, keys)
+		exists, errs := s.ExistsMany(ctx, keys, floor)
 		mu.Lock()
 		defer mu.Unlock()
 		for i, e := range exists {
@@ -51,8 +66,8 @@ func (s *Store) Count(ctx context.Context, prefix, pattern string) (int, error) 
 }
 
 // ExistsMany asks for each key what Exists asks for one.
-func (s *Store) ExistsMany(ctx context.Context, keys []string) ([]bool, []error) {
-	found, errs := s.PresenceMany(ctx, keys)
+func (s *Store) ExistsMany(ctx context.Context, keys []string, floor uint64) ([]bool, []error) {
+	found, errs := s.PresenceMany(ctx, keys, floor)
 	out := make([]bool, len(keys))
 	for i, p := range found {
 		out[i] = p != Absent
@@ -61,7 +76,7 @@ func (s *Store) ExistsMany(ctx context.Context, keys []string) ([]bool, []error)
 }
 
 // PresenceMany asks for each key what Presence asks for one.
-func (s *Store) PresenceMany(ctx context.Context, keys []string) ([]Presence, []error) {
+func (s *Store) PresenceMany(ctx context.Context, keys []string, floor uint64) ([]Presence, []error) {
 	out, errs := make([]Presence, len(keys)), make([]error, len(keys))
 	s.chunks(len(keys), func(from, to int) {
 		part := keys[from:to]
@@ -78,7 +93,7 @@ func (s *Store) PresenceMany(ctx context.Context, keys []string) ([]Presence, []
 			header, cmdErr := cmds[i].Bytes()
 			switch cmdErr = classify("exists-many", false, cmdErr); {
 			case cmdErr == nil:
-				out[from+i] = presence(header)
+				out[from+i] = presence(header, floor)
 			case errors.Is(cmdErr, ErrWrongType):
 				out[from+i] = Present
 			default:

@@ -4,34 +4,44 @@ import (
 	"context"
 	"embed"
 	"slices"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/doppio-cache/doppio/internal/lane"
 )
 
 //go:embed script/*.lua
 var scriptFiles embed.FS
 
 var (
-	scriptAcquire   = loadScript("acquire")
-	scriptFill      = loadScript("fill")
-	scriptRelease   = loadScript("release")
-	scriptSet       = loadScript("set")
-	scriptSetNX     = loadScript("setnx")
-	scriptDelete    = loadScript("delete")
-	scriptExpire    = loadScript("expire")
-	scriptTTL       = loadScript("ttl")
-	scriptIncrement = loadScript("increment")
-	scriptTag       = loadScript("tag")
-	scriptKeep      = loadScript("keep")
-	scriptSweep     = loadScript("sweep")
+	scriptAcquire = loadScript("acquire", mustRead("record"))
+	scriptFill    = loadScript("fill", mustRead("record"))
+	scriptRelease = loadScript("release", mustRead("record"))
+	scriptTTL     = loadScript("ttl", mustRead("record"))
+	scriptTag     = loadScript("tag", mustRead("record"))
+	scriptKeep    = loadScript("keep", mustRead("record"))
+	scriptReclaim = loadScript("reclaim", mustRead("record"))
+	scriptSweep   = loadScript("sweep")
+	scriptLanes   = loadScript("lanes")
+
+	// These announce.
+	scriptSet       = loadScript("set", lane.Script, mustRead("record"), mustRead("change"))
+	scriptSetNX     = loadScript("setnx", lane.Script, mustRead("record"), mustRead("change"))
+	scriptDelete    = loadScript("delete", lane.Script, mustRead("record"), mustRead("change"))
+	scriptExpire    = loadScript("expire", lane.Script, mustRead("record"), mustRead("change"))
+	scriptIncrement = loadScript("increment", lane.Script, mustRead("record"), mustRead("change"))
+	scriptAnnounce  = loadScript("announce", lane.Script, mustRead("change"))
+	scriptFloor     = loadScript("floor", lane.Script, mustRead("change"))
+	scriptPublish   = loadScript("publish", lane.Script)
 )
 
 type script struct{ source, sha string }
 
-// loadScript puts the shared functions before a script. The files are embedded, so that one is missing shows in the
-// first test that runs.
-func loadScript(name string) script {
-	source := mustRead("record") + mustRead(name)
+// loadScript puts shared functions before a script. A run makes each of them anew, so it is given only those that it
+// needs. The files are embedded, so that one is missing shows in the first test that runs.
+func loadScript(name string, shared ...string) script {
+	source := strings.Join(append(shared, mustRead(name)), "")
 	return script{source: source, sha: redis.NewScript(source).Hash()}
 }
 
@@ -70,12 +80,15 @@ type unsendable struct{ err error }
 // MarshalBinary is what go-redis asks for the bytes of an argument.
 func (u unsendable) MarshalBinary() ([]byte, error) { return nil, u.err }
 
-func (s script) cmd(ctx context.Context, byHash bool, key string, args []any) onceCmd {
-	all := make([]any, 0, 4+len(args))
+func (s script) cmd(ctx context.Context, byHash bool, keys []string, args []any) onceCmd {
+	all := make([]any, 0, 3+len(keys)+len(args))
 	if byHash {
-		all = append(all, "evalsha", s.sha, 1, key)
+		all = append(all, "evalsha", s.sha, len(keys))
 	} else {
-		all = append(all, "eval", s.source, 1, key)
+		all = append(all, "eval", s.source, len(keys))
+	}
+	for _, key := range keys {
+		all = append(all, key)
 	}
 	c := redis.NewCmd(ctx, append(all, args...)...)
 	c.SetFirstKeyPos(3)
@@ -83,11 +96,11 @@ func (s script) cmd(ctx context.Context, byHash bool, key string, args []any) on
 }
 
 // run executes the script. A server that does not know it yet has executed nothing, so sending it whole is no repetition.
-func (s script) run(ctx context.Context, rdb redis.UniversalClient, key string, args ...any) (any, error) {
-	c := s.cmd(ctx, true, key, args)
+func (s script) run(ctx context.Context, rdb redis.UniversalClient, keys []string, args ...any) (any, error) {
+	c := s.cmd(ctx, true, keys, args)
 	_ = rdb.Process(ctx, c) // the command keeps its error
 	if redis.HasErrorPrefix(c.Err(), "NOSCRIPT") {
-		c = s.cmd(ctx, false, key, args)
+		c = s.cmd(ctx, false, keys, args)
 		_ = rdb.Process(ctx, c)
 	}
 	return c.Result()
@@ -95,7 +108,7 @@ func (s script) run(ctx context.Context, rdb redis.UniversalClient, key string, 
 
 // scriptCall is one script of a pipeline.
 type scriptCall struct {
-	key  string
+	keys []string
 	args []any
 }
 
@@ -138,7 +151,7 @@ func (s script) send(ctx context.Context, rdb redis.UniversalClient, byHash bool
 	}
 	pipe := rdb.Pipeline()
 	for _, i := range which {
-		cmds[i] = s.cmd(ctx, byHash, calls[i].key, calls[i].args)
+		cmds[i] = s.cmd(ctx, byHash, calls[i].keys, calls[i].args)
 		_ = pipe.Process(ctx, cmds[i])
 	}
 	_, err := pipe.Exec(ctx)

@@ -8,6 +8,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/sony/gobreaker/v2"
+
+	"github.com/doppio-cache/doppio/internal/lane"
 )
 
 // Store is the far tier. It may be used by any number of goroutines.
@@ -15,6 +17,7 @@ type Store struct {
 	rdb     redis.UniversalClient
 	opts    Options
 	masters masterWalker // nil where one server holds all keys
+	lanes   []lane.Names // nil where nothing is announced
 	breaker *gobreaker.TwoStepCircuitBreaker[any]
 	tracer  tracing
 
@@ -42,6 +45,12 @@ func New(rdb redis.UniversalClient, opts Options) (*Store, error) {
 	}
 	s := &Store{rdb: rdb, opts: opts.withDefaults()}
 	s.masters, _ = rdb.(masterWalker)
+	if s.opts.Namespace != "" {
+		s.lanes = make([]lane.Names, s.opts.Lanes)
+		for i := range s.lanes {
+			s.lanes[i] = lane.Of(s.opts.Namespace, i)
+		}
+	}
 	s.waits.New = newWait
 	s.tracer = newTracing(opts.TracerProvider)
 	s.breaker = gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{

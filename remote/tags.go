@@ -34,7 +34,7 @@ func (s *Store) TagVersions(ctx context.Context, keys []string, life *time.Durat
 	px := (&Record{TTL: *life}).lifetime()
 	for i, key := range keys {
 		fresh := NewToken()
-		calls[i] = scriptCall{key: key, args: []any{fresh[:], px}}
+		calls[i] = scriptCall{keys: []string{key}, args: []any{fresh[:], px}}
 	}
 	s.scriptMany(ctx, "tags", false, scriptTag, calls, errs, func(i int, v any) {
 		text, _ := v.(string)
@@ -50,7 +50,7 @@ func (s *Store) ExtendTags(ctx context.Context, keys []string, life time.Duratio
 	calls, errs := make([]scriptCall, len(keys)), make([]error, len(keys))
 	px := (&Record{TTL: life}).lifetime()
 	for i, key := range keys {
-		calls[i] = scriptCall{key: key, args: []any{px}}
+		calls[i] = scriptCall{keys: []string{key}, args: []any{px}}
 	}
 	s.scriptMany(ctx, "extend-tags", false, scriptKeep, calls, errs, func(int, any) {})
 	return errors.Join(errs...)

@@ -35,7 +35,7 @@ func TestSetIfAbsentFollowsWhatUsersSee(t *testing.T) {
 			c.put(t, rdb, key)
 			before := dump(t, rdb, key)
 			r := value("new")
-			stored, found, err := s.SetIfAbsent(t.Context(), key, r, nil)
+			stored, found, err := s.SetIfAbsent(t.Context(), key, r, 0, nil)
 			if stored == c.present {
 				t.Fatalf("stored is %v", stored)
 			}
@@ -63,9 +63,9 @@ func TestDeleteRemovesAnything(t *testing.T) {
 	for _, c := range anything {
 		t.Run(c.name, func(t *testing.T) {
 			for name, remove := range map[string]func(key string) (bool, error){
-				"Delete": func(key string) (bool, error) { return s.Delete(t.Context(), key, nil) },
+				"Delete": func(key string) (bool, error) { return s.Delete(t.Context(), key, 0, nil) },
 				"DeleteMany": func(key string) (bool, error) {
-					existed, errs := s.DeleteMany(t.Context(), []string{key}, nil)
+					existed, errs := s.DeleteMany(t.Context(), []string{key}, 0, nil)
 					return existed[0], errs[0]
 				},
 			} {
@@ -90,11 +90,11 @@ func TestExistsFollowsWhatUsersSee(t *testing.T) {
 		key := t.Name() + c.name
 		c.put(t, rdb, key)
 		keys, want = append(keys, key), append(want, c.present)
-		if got, err := s.Exists(t.Context(), key); got != c.present || err != nil {
+		if got, err := s.Exists(t.Context(), key, 0); got != c.present || err != nil {
 			t.Errorf("%s: %v, %v", c.name, got, err)
 		}
 	}
-	got, errs := s.ExistsMany(t.Context(), keys)
+	got, errs := s.ExistsMany(t.Context(), keys, 0)
 	for i := range keys {
 		if got[i] != want[i] || errs[i] != nil {
 			t.Errorf("%s: %v, %v", keys[i], got[i], errs[i])
@@ -108,8 +108,7 @@ func TestEachChangeAnnouncesItself(t *testing.T) {
 	s, rdb := onShared(t)
 	ch := subscribe(t, rdb)
 	ctx, key := t.Context(), t.Name()+"key"
-	m := []byte("message")
-	ignore := func(error) {}
+	m := news("message")
 	for _, c := range []struct {
 		name string
 		do   func() error
@@ -117,43 +116,43 @@ func TestEachChangeAnnouncesItself(t *testing.T) {
 	}{
 		{"Set", func() error { return s.Set(ctx, key, value("v"), m) }, []string{"message"}},
 		{"Set without a message", func() error { return s.Set(ctx, key, value("v"), nil) }, nil},
-		{"SetIfAbsent lost", func() error { _, _, err := s.SetIfAbsent(ctx, key, value("v"), m); return err }, nil},
-		{"SetIfAbsent won", func() error { _, _, err := s.SetIfAbsent(ctx, key+"2", value("v"), m); return err }, []string{"message"}},
-		{"Delete", func() error { _, err := s.Delete(ctx, key, m); return err }, []string{"message"}},
-		{"Delete of nothing", func() error { _, err := s.Delete(ctx, key, m); return err }, []string{"message"}},
-		{"Expire of nothing", func() error { _, err := s.Expire(ctx, key, time.Hour, m); return err }, nil},
-		{"Increment of nothing", func() error { _, err := s.Increment(ctx, key, 1, nil, number(0), m); return err }, []string{"message"}},
-		{"Increment", func() error { _, err := s.Increment(ctx, key, 1, nil, number(0), m); return err }, []string{"message"}},
+		{"SetIfAbsent lost", func() error { _, _, err := s.SetIfAbsent(ctx, key, value("v"), 0, m); return err }, nil},
+		{"SetIfAbsent won", func() error { _, _, err := s.SetIfAbsent(ctx, key+"2", value("v"), 0, m); return err }, []string{"message"}},
+		{"Delete", func() error { _, err := s.Delete(ctx, key, 0, m); return err }, []string{"message"}},
+		{"Delete of nothing", func() error { _, err := s.Delete(ctx, key, 0, m); return err }, []string{"message"}},
+		{"Expire of nothing", func() error { _, err := s.Expire(ctx, key, time.Hour, 0, m); return err }, nil},
+		{"Increment of nothing", func() error { _, err := s.Increment(ctx, key, 1, nil, number(0), 0, m); return err }, []string{"message"}},
+		{"Increment", func() error { _, err := s.Increment(ctx, key, 1, nil, number(0), 0, m); return err }, []string{"message"}},
 		{"Increment out of bounds", func() error {
-			_, err := s.Increment(ctx, key, 1, &Bounds{0, 2}, number(0), m)
+			_, err := s.Increment(ctx, key, 1, &Bounds{0, 2}, number(0), 0, m)
 			wantErr(t, err, ErrOverflow)
 			return nil
 		}, nil},
-		{"Expire", func() error { _, err := s.Expire(ctx, key, time.Hour, m); return err }, []string{"message"}},
-		{"Publish", func() error { return s.Publish(ctx, m) }, []string{"message"}},
+		{"Expire", func() error { _, err := s.Expire(ctx, key, time.Hour, 0, m); return err }, []string{"message"}},
+		{"Publish", func() error { return s.Publish(ctx, 0, m.Message) }, []string{"message"}},
 		{"SetMany", func() error {
-			errs := s.SetMany(ctx, []Write{{key, value("v"), []byte("1")}, {key + "3", value("v"), []byte("2")}, {strings.Repeat("x", 1<<16), value("v"), []byte("3")}, {key + "4", value("v"), nil}})
+			errs := s.SetMany(ctx, []Write{{key, value("v"), news("1")}, {key + "3", value("v"), news("2")}, {strings.Repeat("x", 1<<16), value("v"), news("3")}, {key + "4", value("v"), nil}})
 			wantErr(t, errs[2], ErrTooLarge)
 			return errs[0]
 		}, []string{"1", "2"}},
 		{"DeleteMany", func() error {
-			_, errs := s.DeleteMany(ctx, []string{key, key + "none"}, [][]byte{[]byte("1"), []byte("2")})
+			_, errs := s.DeleteMany(ctx, []string{key, key + "none"}, 0, []*Announcement{news("1"), news("2")})
 			return errs[0]
 		}, []string{"1", "2"}},
 		{"Acquire, Fill, Release", func() error {
 			token := NewToken()
 			_, _, err := s.Acquire(ctx, key+"5", token, 0, time.Minute)
-			ignore(s.Release(ctx, key+"5", token[:]))
+			_, _ = s.Release(ctx, key+"5", token[:])
 			return err
 		}, nil},
 		{"reads", func() error {
 			_, _ = s.Get(ctx, key)
-			_, _ = s.Exists(ctx, key)
-			_, _, _ = s.TTL(ctx, key)
-			_, err := s.Count(ctx, t.Name(), "")
+			_, _ = s.Exists(ctx, key, 0)
+			_, _, _ = s.TTL(ctx, key, 0)
+			_, err := s.Count(ctx, t.Name(), "", 0)
 			return err
 		}, nil},
-		{"Clear", func() error { _, err := s.Clear(ctx, t.Name(), ""); return err }, nil},
+		{"Clear", func() error { _, err := s.Clear(ctx, t.Name(), "", 0, 0); return err }, nil},
 	} {
 		if err := c.do(); err != nil {
 			t.Errorf("%s: %v", c.name, err)
@@ -163,14 +162,22 @@ func TestEachChangeAnnouncesItself(t *testing.T) {
 	}
 }
 
-func TestStoreWithoutChannelAnnouncesNothing(t *testing.T) {
+func TestStoreWithoutNamespaceAnnouncesNothing(t *testing.T) {
 	rdb := shared.Client(t)
-	s := newStore(t, rdb, func(o *Options) { o.Channel = "" })
+	s := newStore(t, rdb, func(o *Options) { o.Namespace = "" })
 	ch := subscribe(t, rdb)
-	m := []byte("message")
+	m := news("message")
 	must(t, s.Set(t.Context(), t.Name(), value("v"), m))
-	_, err := s.Delete(t.Context(), t.Name(), m)
+	_, err := s.Delete(t.Context(), t.Name(), 0, m)
 	must(t, err)
-	must(t, s.Publish(t.Context(), m))
+	must(t, s.Publish(t.Context(), 0, m.Message))
+	must(t, s.Announce(t.Context(), m))
+	floors, err := s.Floors(t.Context(), 0)
+	if len(floors) != 0 || err != nil || m.ID != 0 {
+		t.Errorf("floors %v, %v, id %d", floors, err, m.ID)
+	}
 	ch.want(t, rdb)
+	if got := kept(t, rdb, t.Name(), 0); got != nil {
+		t.Errorf("announced %v", got)
+	}
 }

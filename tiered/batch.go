@@ -3,6 +3,7 @@ package tiered
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,7 +27,7 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string) (map[string]V, er
 	var hashes []uint64
 	for _, key := range keys {
 		hash := c.hash(key)
-		n := c.nearest(ctx, hash, key)
+		n := c.near(ctx, hash, key)
 		switch n.state {
 		case usable, refreshable:
 			out[key] = *n.value
@@ -36,6 +37,13 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string) (map[string]V, er
 				failed.add(key, err)
 				continue
 			}
+			if !c.client.opts.Disabled {
+				if err := c.client.co.pending.blocks(c.name, hash); err != nil {
+					c.countFar(err)
+					failed.add(key, err)
+					continue
+				}
+			}
 			missing = append(missing, key)
 			hashes = append(hashes, hash)
 		}
@@ -43,12 +51,21 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string) (map[string]V, er
 	if len(missing) == 0 || c.client.opts.Disabled {
 		return out, failed.err()
 	}
-	stamp := c.client.co.table.Now()
+	origins := make([]origin, len(hashes))
+	for i, hash := range hashes {
+		origins[i] = c.origin(hash)
+	}
+	if err := c.catchUp(ctx); err != nil {
+		for _, key := range missing {
+			failed.add(key, err)
+		}
+		return out, failed.err()
+	}
 	results := c.client.far.GetMany(ctx, c.farKeys(missing))
 	known := c.versionsOf(ctx, results)
 	now := time.Now()
 	for i, r := range results {
-		v, err := c.accept(ctx, now, hashes[i], missing[i], stamp, r.Record, r.Err, known)
+		v, err := c.accept(ctx, now, hashes[i], missing[i], origins[i], r.Record, r.Err, known)
 		switch {
 		case err == nil:
 			out[missing[i]] = *v
@@ -118,7 +135,7 @@ func (c *Cache[V]) SetMany(ctx context.Context, items []Item[V]) (int, error) {
 	life := time.Duration(-1)
 	for i := range changes {
 		ch := &changes[i]
-		ch.mutation = c.client.co.mutate(c.floor, c.hash(ch.item.Key))
+		ch.mutation = c.client.co.mutate(c.floors, c.hash(ch.item.Key))
 		if len(ch.st.tags) > 0 {
 			names = append(names, ch.st.tags...)
 			life = longerLife(life, tagLife(&ch.st))
@@ -136,13 +153,12 @@ func (c *Cache[V]) SetMany(ctx context.Context, items []Item[V]) (int, error) {
 			ch.rec, ch.value, err = c.encode(ch.item.Key, &ch.item.Value, &ch.st, known.carry(ch.st.tags))
 		}
 		if err != nil {
-			ch.mutation.done(err)
-			c.countFar(err)
+			c.changed(ctx, ch.mutation, ch.item.Key, err)
 			failed.add(ch.item.Key, err)
 			continue
 		}
-		ch.rec.Stamp = ch.mutation.begun
-		writes = append(writes, remote.Write{Key: c.prefix + ch.item.Key, Record: ch.rec, Message: ch.mutation.message()})
+		ch.rec.Stamp = ch.mutation.known()
+		writes = append(writes, remote.Write{Key: c.prefix + ch.item.Key, Record: ch.rec, Announcement: ch.mutation.told})
 		sent = append(sent, ch)
 	}
 	stored := 0
@@ -150,9 +166,8 @@ func (c *Cache[V]) SetMany(ctx context.Context, items []Item[V]) (int, error) {
 	now := time.Now()
 	for i, err := range errs {
 		ch := &sent[i]
-		stamp, clean := ch.mutation.done(err, c.tagHashes(ch.st.tags)...)
+		own, clean := c.changed(ctx, ch.mutation, ch.item.Key, err, c.tagHashes(ch.st.tags)...)
 		if err != nil {
-			c.countFar(err)
 			failed.add(ch.item.Key, err)
 			continue
 		}
@@ -161,7 +176,7 @@ func (c *Cache[V]) SetMany(ctx context.Context, items []Item[V]) (int, error) {
 		if clean {
 			// A copy: the item is the caller's, and may hold much more alive.
 			v := *ch.value
-			c.keep(now, c.hash(ch.item.Key), ch.item.Key, &v, stamp, ch.rec, &ch.st)
+			c.keep(now, c.hash(ch.item.Key), ch.item.Key, &v, own, ch.rec, &ch.st)
 		}
 	}
 	return stored, failed.err()
@@ -174,23 +189,24 @@ func (c *Cache[V]) DeleteMany(ctx context.Context, keys []string) (int, error) {
 	if c.client.opts.Disabled {
 		return 0, failed.err()
 	}
-	changes, messages := make([]mutation, len(keys)), make([][]byte, len(keys))
-	for i, key := range keys {
-		changes[i] = c.client.co.mutate(c.floor, c.hash(key))
-		messages[i] = changes[i].message()
-	}
-	existed, errs := c.client.far.DeleteMany(ctx, c.farKeys(keys), messages)
 	count := 0
-	for i, err := range errs {
-		changes[i].done(err)
-		if err != nil {
-			c.countFar(err)
-			failed.add(keys[i], err)
-			continue
+	for _, keys := range c.byLane(keys) {
+		changes, told := make([]mutation, len(keys)), make([]*remote.Announcement, len(keys))
+		for i, key := range keys {
+			changes[i] = c.client.co.mutate(c.floors, c.hash(key))
+			told[i] = changes[i].told
 		}
-		c.counts.deletes.Add(1)
-		if existed[i] {
-			count++
+		existed, errs := c.client.far.DeleteMany(ctx, c.farKeys(keys), c.farFloor(c.hash(keys[0])), told)
+		for i, err := range errs {
+			c.changed(ctx, changes[i], keys[i], err)
+			if err != nil {
+				failed.add(keys[i], err)
+				continue
+			}
+			c.counts.deletes.Add(1)
+			if existed[i] {
+				count++
+			}
 		}
 	}
 	return count, failed.err()
@@ -208,28 +224,60 @@ func (c *Cache[V]) ExistsMany(ctx context.Context, keys []string) (map[string]bo
 	}
 	missing := keys[:0]
 	for _, key := range keys {
-		switch c.nearest(ctx, c.hash(key), key).state {
+		hash := c.hash(key)
+		switch c.near(ctx, hash, key).state {
 		case usable, refreshable:
 			out[key] = true
+			continue
 		case absent:
-		default:
-			missing = append(missing, key)
+			continue
 		}
-	}
-	found, errs := c.client.far.PresenceMany(ctx, c.farKeys(missing))
-	for i, key := range missing {
-		there, err := false, errs[i]
-		if err == nil {
-			there, err = c.exists(ctx, key, found[i])
-		}
-		if err != nil {
+		if err := c.client.co.pending.blocks(c.name, hash); err != nil {
 			c.countFar(err)
 			failed.add(key, err)
 			continue
 		}
-		out[key] = there
+		missing = append(missing, key)
+	}
+	if err := c.catchUp(ctx); err != nil {
+		for _, key := range missing {
+			failed.add(key, err)
+		}
+		return out, failed.err()
+	}
+	for _, keys := range c.byLane(missing) {
+		found, errs := c.client.far.PresenceMany(ctx, c.farKeys(keys), c.farFloor(c.hash(keys[0])))
+		for i, key := range keys {
+			there, err := false, errs[i]
+			if err == nil {
+				there, err = c.exists(ctx, key, found[i])
+			}
+			if err != nil {
+				c.countFar(err)
+				failed.add(key, err)
+				continue
+			}
+			out[key] = there
+		}
 	}
 	return out, failed.err()
+}
+
+// byLane groups keys by the lane that carries them, since far floors are by lane.
+func (c *Cache[V]) byLane(keys []string) [][]string {
+	if len(keys) == 0 {
+		return nil
+	}
+	co := c.client.co
+	if len(co.lanes) == 1 {
+		return [][]string{keys}
+	}
+	groups := make([][]string, len(co.lanes))
+	for _, key := range keys {
+		i := co.laneOf(c.hash(key))
+		groups[i] = append(groups[i], key)
+	}
+	return slices.DeleteFunc(groups, func(g []string) bool { return len(g) == 0 })
 }
 
 // distinct gives each usable key once, and what is wrong with the others.

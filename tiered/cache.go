@@ -18,6 +18,7 @@ import (
 type Cache[V any] struct {
 	*shared[V]
 	defaults settings
+	after    []place // what reads must see: see After
 }
 
 // shared is what all handles of one cache name have in common.
@@ -29,7 +30,8 @@ type shared[V any] struct {
 	seed      uint64 // of the hashes of keys
 	tagSeed   uint64
 	scope     *local.Scope
-	floor     *atomic.Uint64
+	floors    *cacheFloors
+	policy    Incoherence
 	codec     *codec.Typed[V]
 	bounds    *remote.Bounds // of numbers, where V is narrower than int64
 	numeric   bool
@@ -42,7 +44,7 @@ type shared[V any] struct {
 // with another type or codec it is an error. A name may not hold any of : { } * ? [ ] \ and is at most MaxNameBytes
 // long.
 func NewCache[V any](c *Client, name string, opts CacheOptions) (*Cache[V], error) {
-	opts = opts.withDefaults(c.defaultTTL)
+	opts = opts.withDefaults(c.defaultTTL, c.opts.WhenIncoherent)
 	var f faults
 	f.name("name", name)
 	if err := opts.validate(); err != nil {
@@ -71,9 +73,13 @@ func NewCache[V any](c *Client, name string, opts CacheOptions) (*Cache[V], erro
 		if !reflect.DeepEqual(r.encoding, opts.codecOptions()) {
 			return nil, &OptionError{Field: "name", Reason: fmt.Sprintf("%q is in use with another Codec, Compression, CompressAbove, Keyring or MaxValueBytes", name)}
 		}
+		if s.policy != opts.WhenIncoherent {
+			return nil, &OptionError{Field: "name", Reason: fmt.Sprintf("%q is in use with another WhenIncoherent, %v", name, s.policy)}
+		}
 		return &Cache[V]{shared: s, defaults: opts.settings()}, nil
 	}
 	s := newShared(c, name, values)
+	s.policy = opts.WhenIncoherent
 	c.caches[name] = &registration{valueType: valueType, codec: values.Name(), encoding: opts.codecOptions(), shared: s, stats: s.stats}
 	return &Cache[V]{shared: s, defaults: opts.settings()}, nil
 }
@@ -93,7 +99,7 @@ func newShared[V any](c *Client, name string, values *codec.Typed[V]) *shared[V]
 	}
 	if !c.opts.Disabled {
 		s.scope = c.near.NewScope()
-		s.floor = c.co.register(s.seed)
+		s.floors = c.co.register(name, s.seed)
 	}
 	return s
 }
@@ -216,16 +222,41 @@ type meta struct {
 // leastLife is what a near copy must have to live for it to be worth the keeping.
 const leastLife = int64(time.Millisecond)
 
-// keep stores a copy near, as of at. rec says how long the far copy has to live, stamp what was known when the value was read.
-func (s *shared[V]) keep(at time.Time, hash uint64, key string, v *V, stamp uint64, rec *remote.Record, st *settings) {
+// origin is what was known when the reading of a value began.
+type origin struct {
+	stamp uint64 // the position reached
+	begun int64  // reading of local.Monotonic
+	id    uint64 // the newest id of the key's lane: what began after it is as new as that
+}
+
+// origin is taken before a far read: what changes from now on makes what it gives invalid.
+func (s *shared[V]) origin(hash uint64) origin {
+	co := s.client.co
+	if co == nil {
+		return origin{begun: local.Monotonic()}
+	}
+	// The id comes first: it may be older than the stamp, never newer.
+	id := co.lanes[co.laneOf(hash)].last.Load()
+	return origin{stamp: co.table.Now(), begun: local.Monotonic(), id: id}
+}
+
+// farFloor is the id that a far record of a key with this hash must have reached.
+func (s *shared[V]) farFloor(hash uint64) uint64 {
+	return s.floors.far[s.client.co.laneOf(hash)].Load()
+}
+
+// keep stores a copy near, as of at. rec says how long the far copy has to live, from what was known when the value was
+// read.
+func (s *shared[V]) keep(at time.Time, hash uint64, key string, v *V, from origin, rec *remote.Record, st *settings) {
 	now := local.Reading(at)
 	until, expires := nearLife(at, now, rec, st)
-	all, gutterOnly := s.client.co.trust(s.client.co.liveUntil.Load(), now)
+	co := s.client.co
+	all, gutterOnly := trust(s.policy, co.liveUntil.Load(), now)
 	if !all {
-		until = min(until, now+int64(DefaultGutterTTL))
+		until = min(until, from.begun+co.gutterTTL())
 		expires = min(expires, after(until, rec.Grace))
 	}
-	if until-now < leastLife || (!all && !gutterOnly) {
+	if until-now < leastLife || (!all && !gutterOnly) || co.pending.holds(s.name, hash) {
 		return
 	}
 	fresh := until
@@ -235,7 +266,7 @@ func (s *shared[V]) keep(at time.Time, hash uint64, key string, v *V, stamp uint
 			fresh -= span/2 + rand.N(span/2+1)
 		}
 	}
-	e := &local.Entry{Key: strings.Clone(key), Value: v, Stamp: stamp, Fresh: fresh, Expires: expires, Cost: weigh(s.client.opts.Local, key, v)}
+	e := &local.Entry{Key: strings.Clone(key), Value: v, Stamp: from.stamp, Fresh: fresh, Expires: expires, Cost: weigh(s.client.opts.Local, key, v)}
 	if negative := rec.Kind == remote.KindNegative; negative || !all || fresh != until || len(rec.Tags) > 0 {
 		m := &meta{tags: s.tagHashes(tagNames(rec.Tags)), until: until, negative: negative, provisional: !all}
 		m.refreshAt.Store(fresh)

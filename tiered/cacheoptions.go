@@ -71,6 +71,9 @@ type CacheOptions struct {
 	NegativeTTL time.Duration
 	// Jitter shortens TTLs at random. Defaults to off.
 	Jitter time.Duration
+	// WhenIncoherent says what this cache does while the near tier cannot be trusted; all handles of a name must agree.
+	// Defaults to Options.WhenIncoherent.
+	WhenIncoherent Incoherence
 
 	// Codec encodes values. Defaults by type: Raw for []byte and string, Protobuf for proto.Message, decimal digits for
 	// integers, JSON for the rest.
@@ -85,9 +88,12 @@ type CacheOptions struct {
 	MaxValueBytes int
 }
 
-func (o CacheOptions) withDefaults(ttl time.Duration) CacheOptions {
+func (o CacheOptions) withDefaults(ttl time.Duration, policy Incoherence) CacheOptions {
 	if o.TTL == 0 {
 		o.TTL = ttl
+	}
+	if o.WhenIncoherent.mode == inherited {
+		o.WhenIncoherent = policy
 	}
 	if o.HardTimeout == 0 {
 		o.HardTimeout = DefaultHardTimeout
@@ -109,6 +115,7 @@ func (o CacheOptions) validate() error {
 	} {
 		f.check(d.value >= 0, d.field, "is %v, must not be negative; NoExpiration is for ever", d.value)
 	}
+	f.check(o.WhenIncoherent.maxAge >= 0, "WhenIncoherent", "ServeStale(%v) must not be negative", o.WhenIncoherent.maxAge)
 	f.check(o.MaxValueBytes > 0 && o.MaxValueBytes <= maxValueBytesLimit, "MaxValueBytes", "is %d, must be from 1 to 512 MiB, Redis's own limit", o.MaxValueBytes)
 	return f.err()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"reflect"
 	"sync"
 	"time"
@@ -22,13 +23,13 @@ type Client struct {
 	opts       Options
 	defaultTTL time.Duration
 
-	near     *local.Tier
-	far      *remote.Store
-	co       *coherence
-	receiver *invalidation.Receiver
-	owned    redis.UniversalClient // made by Open; nil otherwise
-	spans    spans
-	metrics  *metrics
+	near    *local.Tier
+	far     *remote.Store
+	co      *coherence
+	tracker *invalidation.Tracker // nil unless Options.Tracking
+	owned   redis.UniversalClient // made by Open; nil otherwise
+	spans   spans
+	metrics *metrics
 
 	life      context.Context // ends when Close begins
 	end       context.CancelFunc
@@ -75,14 +76,43 @@ func New(rdb redis.UniversalClient, opts Options) (*Client, error) {
 		return nil, err
 	}
 	c.co = newCoherence(opts)
-	var err error
-	if c.metrics, err = newMetrics(c); err != nil {
-		return nil, errors.Join(fmt.Errorf("doppio: registering metrics: %w", err), c.near.Close())
+	c.co.pending = newPending(c.far, c.co, opts)
+	if opts.OnStateChange != nil {
+		c.co.notices = newNotices()
+		c.running.Go(func() { c.co.notices.run(c.life.Done(), opts.OnStateChange) })
 	}
-	c.receiver = invalidation.Start(rdb, invalidation.Options{
-		Channel: channelOf(opts.Namespace), MaxSilence: opts.MaxStaleness, Backoff: opts.RetryBackoff, Handler: c.co, Logger: opts.Logger,
-	})
+	c.listen(rdb)
+	var err error
+	if opts.Tracking {
+		c.tracker, err = invalidation.StartTracking(rdb, invalidation.TrackingOptions{
+			Prefix: opts.Namespace + ":", Backoff: opts.RetryBackoff, Handler: c.co.tracking(), Logger: opts.Logger,
+		})
+		if err != nil {
+			err = &OptionError{Field: "Tracking", Reason: err.Error()}
+		}
+	}
+	if err == nil {
+		if c.metrics, err = newMetrics(c); err != nil {
+			err = fmt.Errorf("doppio: registering metrics: %w", err)
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.Close(context.Background()))
+	}
 	return c, nil
+}
+
+// listen starts what runs as long as the client: a receiver for each lane, and the retries.
+func (c *Client) listen(rdb redis.UniversalClient) {
+	o := c.opts
+	instance := rand.Uint64()
+	for i := range c.co.lanes {
+		c.co.lanes[i].receiver = invalidation.Start(rdb, invalidation.Options{
+			Namespace: o.Namespace, Lane: i, Lanes: o.Lanes, Instance: instance,
+			MaxStaleness: o.MaxStaleness, Backoff: o.RetryBackoff, Handler: c.co, Logger: o.Logger,
+		})
+	}
+	c.running.Go(func() { c.co.pending.run(c.life) })
 }
 
 // openTiers makes both tiers, or reports the faults of both.
@@ -90,16 +120,12 @@ func (c *Client) openTiers(rdb redis.UniversalClient) error {
 	o := c.opts
 	var farErr, nearErr error
 	c.far, farErr = remote.New(rdb, remote.Options{
-		Timeout: max(o.RemoteTimeout, 0), Channel: channelOf(o.Namespace), BreakerFailures: max(o.BreakerFailures, 0), BreakerPause: max(o.BreakerPause, 0),
+		Timeout: max(o.RemoteTimeout, 0), Namespace: o.Namespace, Lanes: max(o.Lanes, 0), BreakerFailures: max(o.BreakerFailures, 0), BreakerPause: max(o.BreakerPause, 0),
 		TracerProvider: o.TracerProvider, Logger: o.Logger,
 	})
 	c.near, nearErr = local.New(o.Local)
 	return errors.Join(remoteFaults(farErr), localFaults(nearErr))
 }
-
-// channelOf names the namespace's invalidation channel. No entry's key can be equal to it: a name between the colons is
-// never empty.
-func channelOf(namespace string) string { return namespace + "::invalidations" }
 
 func remoteFaults(err error) error {
 	var f faults
@@ -137,8 +163,9 @@ func joined(err error) []error {
 	return out
 }
 
-// Ready waits until the near tier is coherent: the subscription to invalidations is up and was alive within
-// MaxStaleness. It returns ctx's error, or ErrClosed. Nothing has to wait for it; until then WhenIncoherent holds.
+// Ready waits until the near tier is coherent: the subscription to every lane is Live. It returns ctx's error, ErrClosed,
+// or an *OptionError when the namespace has another number of lanes. Nothing has to wait for it; until then
+// WhenIncoherent holds.
 func (c *Client) Ready(ctx context.Context) error {
 	if c.isClosed() {
 		return ErrClosed
@@ -182,8 +209,18 @@ func (c *Client) release() {
 	if c.opts.Disabled {
 		return
 	}
-	c.receiver.Close()
-	errs := []error{c.far.Close(context.Background()), c.metrics.close(), c.near.Close()}
+	if c.tracker != nil {
+		c.tracker.Close()
+	}
+	var wg sync.WaitGroup
+	for i := range c.co.lanes {
+		wg.Go(c.co.lanes[i].receiver.Close)
+	}
+	wg.Wait()
+	errs := []error{c.far.Close(context.Background()), c.near.Close()}
+	if c.metrics != nil {
+		errs = append(errs, c.metrics.close())
+	}
 	if c.owned != nil {
 		errs = append(errs, c.owned.Close())
 	}

@@ -23,6 +23,7 @@ func everyCall(ctx context.Context, c *tiered.Cache[int64]) map[string]error {
 	_, out["Clear"] = c.Clear(ctx, "")
 	_, out["Count"] = c.Count(ctx, "")
 	out["InvalidateTags"] = c.InvalidateTags(ctx, "tag")
+	_, out["After"] = c.After(tiered.Token{}).Get(ctx, "k")
 	return out
 }
 

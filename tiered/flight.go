@@ -10,9 +10,10 @@ import (
 
 // flight is one load of a key, and those who wait for it.
 type flight[V any] struct {
-	stamp  uint64 // what was known when it began: a caller may join only if nothing newer is known about its key, or about its tags
-	begun  int64  // reading of local.Monotonic
+	origin         // what was known when it began: a caller may join only if nothing newer is known about its key, or about its tags
+	after  []place // what its far read must see: see Cache.After
 	cancel context.CancelFunc
+	busy   chan struct{} // closed when it waits for another instance's load
 	stale  staleValue[V]
 
 	tags    []uint64 // guarded by flights.mu: hashes of the tags of what is being loaded, and of what the far tier holds

@@ -19,7 +19,7 @@ import (
 // options or not; a load that captures variables is allocated by its own caller.
 func (c *Cache[V]) GetOrSet(ctx context.Context, key string, load func(context.Context) (V, error), opts ...EntryOption) (V, error) {
 	hash := c.hash(key)
-	n := c.nearest(ctx, hash, key)
+	n := c.near(ctx, hash, key)
 	if n.state == usable {
 		return *n.value, nil
 	}
@@ -85,16 +85,8 @@ func (j *job[V]) begin(ctx context.Context) (*flight[V], func() (landing[V], err
 	}
 }
 
-// stamp is what is known now, with which a load begins.
-func (s *shared[V]) stamp() uint64 {
-	if s.client.opts.Disabled {
-		return 0
-	}
-	return s.client.co.table.Now()
-}
-
 func (j *job[V]) newFlight() *flight[V] {
-	f := &flight[V]{stamp: j.cache.stamp(), begun: local.Monotonic(), tags: j.cache.tagHashes(j.st.tags)}
+	f := &flight[V]{origin: j.cache.origin(j.hash), after: j.cache.after, tags: j.cache.tagHashes(j.st.tags), busy: make(chan struct{})}
 	f.stale.there = make(chan struct{})
 	f.stale.set(j.fallback)
 	return f
@@ -108,6 +100,9 @@ func (j *job[V]) joinable(f *flight[V]) bool {
 	if co == nil || !j.unchanged(f.stamp) || !j.cache.tagsValid(f.tags, f.stamp) {
 		return false
 	}
+	if len(j.cache.after) > 0 && j.cache.behind() && !covers(f.after, j.cache.after) {
+		return false
+	}
 	now := local.Monotonic()
 	return now < co.liveUntil.Load() || now-f.begun < int64(co.bound)
 }
@@ -115,7 +110,7 @@ func (j *job[V]) joinable(f *flight[V]) bool {
 // unchanged tells whether nothing is known to have changed about the job's key and tags since stamp.
 func (j *job[V]) unchanged(stamp uint64) bool {
 	s := j.cache.shared
-	return stamp >= s.floor.Load() && s.client.co.table.Valid(j.hash, stamp) && s.tagsValid(s.tagHashes(j.st.tags), stamp)
+	return stamp >= s.floors.near.Load() && s.client.co.table.Valid(j.hash, stamp) && s.tagsValid(s.tagHashes(j.st.tags), stamp)
 }
 
 func (j *job[V]) join(ctx context.Context) (*flight[V], <-chan singleflight.Result) {
@@ -175,6 +170,10 @@ func (j *job[V]) await(ctx context.Context) (*V, error) {
 // caller among those who wait for it.
 func (j *job[V]) wait(ctx context.Context, f *flight[V], ch <-chan singleflight.Result, soft <-chan time.Time) (landing[V], error) {
 	var late <-chan struct{}
+	busy := f.busy
+	if j.st.failSafe <= 0 {
+		busy = nil
+	}
 	for {
 		select {
 		case r := <-ch:
@@ -191,6 +190,8 @@ func (j *job[V]) wait(ctx context.Context, f *flight[V], ch <-chan singleflight.
 			return landing[V]{}, r.Err
 		case <-soft:
 			soft, late = nil, f.stale.there
+		case <-busy:
+			busy, late = nil, f.stale.there // another instance is loading: no reason to wait where a stale value will do
 		case <-late:
 			late = nil
 			if v := j.stale(f); v != nil {

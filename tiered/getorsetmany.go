@@ -3,6 +3,7 @@ package tiered
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,7 +35,7 @@ func (c *Cache[V]) GetOrSetMany(ctx context.Context, keys []string, load func(ct
 	b.ctx, b.cancel = context.WithCancel(detach(ctx))
 	for _, key := range keys {
 		hash := c.hash(key)
-		n := c.nearest(ctx, hash, key)
+		n := c.near(ctx, hash, key)
 		j := &job[V]{cache: c, key: key, hash: hash, st: st}
 		switch n.state {
 		case usable:
@@ -120,6 +121,7 @@ type leg[V any] struct {
 	job    *job[V]
 	flight *flight[V]
 	seat   seat
+	busy   bool // another instance is loading it
 	ended  bool
 	end    landing[V]
 	err    error
@@ -187,40 +189,73 @@ func (b *batch[V]) run(ctx context.Context) error {
 	if !b.cache.client.opts.Disabled {
 		b.readFar(ctx)
 	}
-	var missing []*leg[V]
-	for _, l := range b.legs {
-		if !l.ended {
-			missing = append(missing, l)
-		}
+	missing, waiting := b.left(false), b.left(true)
+	var wg sync.WaitGroup
+	for _, l := range waiting {
+		wg.Go(func() {
+			if end, err, served := l.job.claim(ctx, l.flight, &l.seat); served {
+				l.finish(end, err)
+			}
+		})
 	}
-	if len(missing) == 0 {
-		return nil
+	var errs []error
+	if len(missing) > 0 {
+		errs = append(errs, b.runLoad(ctx, missing))
 	}
-	return b.runLoad(ctx, missing)
+	wg.Wait()
+	waiting = slices.DeleteFunc(waiting, func(l *leg[V]) bool { return l.ended })
+	if len(waiting) > 0 {
+		errs = append(errs, b.runLoad(ctx, waiting))
+	}
+	return errors.Join(errs...)
 }
 
-// readFar ends the legs that the far tier can serve, and takes seats for the others.
+// left gives the legs without an end: those that wait for another instance's load, or the others.
+func (b *batch[V]) left(busy bool) []*leg[V] {
+	var out []*leg[V]
+	for _, l := range b.legs {
+		if !l.ended && l.busy == busy {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// readFar ends the legs that the far tier can serve, and takes seats for the others. Where both tiers may hold what this
+// instance invalidated, neither is asked.
 func (b *batch[V]) readFar(ctx context.Context) {
 	s := b.cache.shared
-	keys := make([]string, len(b.legs))
-	for i, l := range b.legs {
-		keys[i] = s.prefix + l.job.key
+	if err := b.cache.catchUp(ctx); err != nil {
+		b.legs[0].job.note(err)
+		return
+	}
+	var legs []*leg[V]
+	var keys []string
+	for _, l := range b.legs {
+		if err := s.client.co.pending.blocks(s.name, l.job.hash, l.flight.tags...); err != nil {
+			l.job.note(err)
+			continue
+		}
+		legs, keys = append(legs, l), append(keys, s.prefix+l.job.key)
+	}
+	if len(legs) == 0 {
+		return
 	}
 	var claims []remote.Claim
 	var claiming []*leg[V]
 	tags, tagErr := s.tagsToCarry(ctx, &b.st)
 	if tagErr != nil {
-		b.legs[0].job.note(tagErr)
+		legs[0].job.note(tagErr)
 	}
 	results := s.client.far.GetMany(ctx, keys)
 	for i, r := range results {
-		s.flights.carries(b.legs[i].flight, s.tagHashes(tagNames(r.Record.Tags)))
+		s.flights.carries(legs[i].flight, s.tagHashes(tagNames(r.Record.Tags)))
 	}
 	known := s.versionsOf(ctx, results)
 	now := time.Now()
 	for i, r := range results {
-		l := b.legs[i]
-		seen, err := s.examine(ctx, now, l.job.key, r.Record, r.Err, known)
+		l := legs[i]
+		seen, err := s.examine(ctx, now, l.job.hash, l.job.key, r.Record, r.Err, known)
 		l.job.note(err)
 		if end, err, served := l.job.served(l.flight, &r.Record, seen, err); served {
 			l.finish(end, err)
@@ -240,11 +275,28 @@ func (b *batch[V]) readFar(ctx context.Context) {
 	if len(claims) == 0 {
 		return
 	}
-	s.client.far.AcquireMany(ctx, claims, claiming[0].flight.stamp, leaseLife(b.st.hardTimeout))
+	s.client.far.AcquireMany(ctx, claims, claiming[0].flight.id, leaseLife)
 	for i, claim := range claims {
-		end, err, served := claiming[i].job.claimed(ctx, claiming[i].flight, &claiming[i].seat, claim.Token, claim.Won, claim.Found, claim.Err)
-		if served {
-			claiming[i].finish(end, err)
+		l := claiming[i]
+		end, err, how := l.job.claimed(ctx, l.flight, &l.seat, claim.Token, claim.Won, claim.Found, claim.Err)
+		switch how {
+		case loaded:
+			l.finish(end, err)
+		case busy:
+			l.busy = true
+		}
+	}
+}
+
+// hold keeps the leases of all legs alive until release is called.
+func (b *batch[V]) hold(ctx context.Context, legs []*leg[V]) (release func()) {
+	releases := make([]func(), len(legs))
+	for i, l := range legs {
+		releases[i] = l.job.hold(ctx, l.seat)
+	}
+	return func() {
+		for _, release := range releases {
+			release()
 		}
 	}
 }
@@ -265,8 +317,10 @@ func (b *batch[V]) runLoad(ctx context.Context, missing []*leg[V]) error {
 	}
 	s.counts.loads.Add(1)
 	lctx, cancel := context.WithTimeout(ctx, b.st.hardTimeout)
+	release := b.hold(ctx, missing)
 	began := local.Monotonic()
 	values, err := runLoader(lctx, s.client, func(ctx context.Context) (map[string]V, error) { return b.load(ctx, keys) })
+	release()
 	cancel()
 	took := time.Duration(local.Monotonic() - began)
 	if errors.Is(err, ErrNotFound) {
@@ -277,6 +331,7 @@ func (b *batch[V]) runLoad(ctx context.Context, missing []*leg[V]) error {
 	}
 	// What was loaded is stored before anybody is told: who was told may look for it.
 	var fillings []remote.Filling
+	var filling []*leg[V]
 	ends := make([]func(), 0, len(missing))
 	for _, l := range missing {
 		v, found := values[l.job.key]
@@ -295,6 +350,7 @@ func (b *batch[V]) runLoad(ctx context.Context, missing []*leg[V]) error {
 		}
 		if rec != nil {
 			fillings = append(fillings, remote.Filling{Key: s.prefix + l.job.key, Seen: l.seat.witness, Record: rec})
+			filling = append(filling, l)
 		} else if err == nil {
 			l.job.release(ctx, l.seat)
 		}
@@ -303,7 +359,10 @@ func (b *batch[V]) runLoad(ctx context.Context, missing []*leg[V]) error {
 	if len(fillings) > 0 {
 		filled, errs := s.client.far.FillMany(context.WithoutCancel(ctx), fillings)
 		for i := range fillings {
-			missing[0].job.filled(len(fillings[i].Seen) > 0, filled[i], errs[i])
+			missing[0].job.filled(len(fillings[i].Seen) > 0, filled[i].Stored, errs[i])
+			if filled[i].Awaited {
+				filling[i].job.wakeOthers(ctx)
+			}
 		}
 	}
 	for _, end := range ends {

@@ -15,9 +15,17 @@ func (j *job[V]) run(ctx context.Context, f *flight[V]) (landing[V], error) {
 	if s.client.opts.Disabled {
 		return j.runLoad(ctx, f, seat{})
 	}
+	if err := s.client.co.pending.blocks(s.name, j.hash, f.tags...); err != nil {
+		j.note(err)
+		return j.runLoad(ctx, f, seat{}) // both tiers may hold what this instance invalidated
+	}
+	if err := j.cache.catchUp(ctx); err != nil {
+		j.note(err)
+		return j.runLoad(ctx, f, seat{})
+	}
 	rec, err := s.client.far.Get(ctx, s.prefix+j.key)
 	s.flights.carries(f, s.tagHashes(tagNames(rec.Tags)))
-	seen, err := s.examine(ctx, time.Now(), j.key, rec, err, nil)
+	seen, err := s.examine(ctx, time.Now(), j.hash, j.key, rec, err, nil)
 	j.note(err)
 	if end, err, served := j.served(f, &rec, seen, err); served {
 		return end, err
@@ -31,9 +39,7 @@ func (j *job[V]) run(ctx context.Context, f *flight[V]) (landing[V], error) {
 		}
 	}
 	if need {
-		token := remote.NewToken()
-		won, found, err := s.client.far.Acquire(ctx, s.prefix+j.key, token, f.stamp, leaseLife(j.st.hardTimeout))
-		if end, err, served := j.claimed(ctx, f, &st, token, won, found, err); served {
+		if end, err, served := j.claim(ctx, f, &st); served {
 			return end, err
 		}
 	}
@@ -63,11 +69,11 @@ func (j *job[V]) served(f *flight[V], rec *remote.Record, seen farCopy[V], err e
 			return landing[V]{}, nil, false
 		}
 		s.counts.farHits.Add(1)
-		s.keep(seen.at, j.hash, j.key, seen.value, f.stamp, rec, &j.st)
+		s.keep(seen.at, j.hash, j.key, seen.value, f.origin, rec, &j.st)
 		return landing[V]{seen.value, AnsweredFar}, nil, true
 	case negative:
 		s.counts.farHits.Add(1)
-		s.keep(seen.at, j.hash, j.key, nil, f.stamp, rec, &j.st)
+		s.keep(seen.at, j.hash, j.key, nil, f.origin, rec, &j.st)
 		return landing[V]{}, ErrNotFound, true
 	case stale:
 		f.stale.set(seen.value)
@@ -106,33 +112,6 @@ func seatOf[V any](token remote.Token, seen farCopy[V], err error) (st seat, nee
 	return seat{}, seen.state == nothing && errors.Is(err, ErrNotFound)
 }
 
-// leaseLife is how long a lease is held: as long as its load may take, and a little for the fill.
-func leaseLife(hardTimeout time.Duration) time.Duration {
-	return min(hardTimeout, time.Hour) + 2*time.Second
-}
-
-// claimed completes a seat with a lease that was asked for; or ends the flight with the value that somebody else has
-// stored meanwhile.
-func (j *job[V]) claimed(ctx context.Context, f *flight[V], st *seat, token remote.Token, won bool, found remote.Record, err error) (landing[V], error, bool) {
-	if won {
-		st.witness, st.leased = token[:], true
-		return landing[V]{}, nil, false
-	}
-	s := j.cache.shared
-	s.flights.carries(f, s.tagHashes(tagNames(found.Tags)))
-	seen, err := s.examine(ctx, time.Now(), j.key, found, err, nil)
-	j.note(err)
-	switch seen.state {
-	case live:
-		s.keep(seen.at, j.hash, j.key, seen.value, f.stamp, &found, &j.st)
-		return landing[V]{seen.value, AnsweredFar}, nil, true
-	case negative:
-		s.keep(seen.at, j.hash, j.key, nil, f.stamp, &found, &j.st)
-		return landing[V]{}, ErrNotFound, true
-	}
-	return landing[V]{}, nil, false
-}
-
 // runLoad runs the loader and stores what it gives.
 func (j *job[V]) runLoad(ctx context.Context, f *flight[V], st seat) (landing[V], error) {
 	s := j.cache.shared
@@ -152,8 +131,10 @@ func (j *job[V]) runLoad(ctx context.Context, f *flight[V], st seat) (landing[V]
 	}
 	s.counts.loads.Add(1)
 	lctx, cancel := context.WithTimeout(ctx, j.st.hardTimeout)
+	release := j.hold(ctx, st)
 	began := local.Monotonic()
 	v, err := runLoader(lctx, s.client, j.load)
+	release()
 	cancel()
 	took := time.Duration(local.Monotonic() - began)
 	var rec *remote.Record
@@ -172,8 +153,11 @@ func (j *job[V]) runLoad(ctx context.Context, f *flight[V], st seat) (landing[V]
 		j.release(ctx, st)
 		return end, err
 	}
-	stored, fillErr := s.client.far.Fill(context.WithoutCancel(ctx), s.prefix+j.key, st.witness, rec)
-	j.filled(len(st.witness) > 0, stored, fillErr)
+	filled, fillErr := s.client.far.Fill(context.WithoutCancel(ctx), s.prefix+j.key, st.witness, rec)
+	j.filled(len(st.witness) > 0, filled.Stored, fillErr)
+	if filled.Awaited {
+		j.wakeOthers(ctx)
+	}
 	return end, err
 }
 
@@ -206,8 +190,8 @@ func (j *job[V]) encode(f *flight[V], st seat, v *V, took time.Duration) (*V, *r
 		s.client.opts.Logger.Warn("doppio: a loaded value cannot be stored", "cache", s.name, "error", err)
 		return v, nil
 	}
-	rec.Stamp, rec.Load = f.stamp, took
-	s.keep(time.Now(), j.hash, j.key, v, f.stamp, rec, &j.st)
+	rec.Stamp, rec.Load = f.id, took
+	s.keep(time.Now(), j.hash, j.key, v, f.origin, rec, &j.st)
 	return v, rec
 }
 
@@ -231,10 +215,10 @@ func (j *job[V]) negative(f *flight[V], st seat, took time.Duration) *remote.Rec
 		return nil
 	}
 	rec := &remote.Record{
-		Kind: remote.KindNegative, Token: remote.NewToken(), Stamp: f.stamp, Created: time.Now(),
+		Kind: remote.KindNegative, Token: remote.NewToken(), Stamp: f.id, Created: time.Now(),
 		TTL: farLife(j.st.negative, j.st.jitter), Load: took, Tags: j.tags(st),
 	}
-	s.keep(rec.Created, j.hash, j.key, nil, f.stamp, rec, &j.st)
+	s.keep(rec.Created, j.hash, j.key, nil, f.origin, rec, &j.st)
 	return rec
 }
 
@@ -256,8 +240,13 @@ func (j *job[V]) filled(tried, stored bool, err error) {
 
 // release gives a lease back, so that the next caller need not load without one.
 func (j *job[V]) release(ctx context.Context, st seat) {
-	if st.leased {
-		j.note(j.cache.client.far.Release(context.WithoutCancel(ctx), j.cache.prefix+j.key, st.witness))
+	if !st.leased {
+		return
+	}
+	awaited, err := j.cache.client.far.Release(context.WithoutCancel(ctx), j.cache.prefix+j.key, st.witness)
+	j.note(err)
+	if awaited {
+		j.wakeOthers(ctx)
 	}
 }
 

@@ -28,6 +28,7 @@ var cacheMetrics = []struct {
 	{"doppio.load.errors", "{error}", "Failed loader calls", func(s CacheStats) uint64 { return s.LoadErrors }},
 	{"doppio.load.joined", "{caller}", "Callers that waited for another caller's load", func(s CacheStats) uint64 { return s.Joined }},
 	{"doppio.stale.served", "{value}", "Values served past their life", func(s CacheStats) uint64 { return s.StaleServed }},
+	{"doppio.leases.busy", "{load}", "Loads that waited for another instance's", func(s CacheStats) uint64 { return s.LeasesBusy }},
 	{"doppio.fills", "{fill}", "Loaded values stored in the far tier", func(s CacheStats) uint64 { return s.Fills }},
 	{"doppio.fills.refused", "{fill}", "Fills refused because the key was changed during the load", func(s CacheStats) uint64 { return s.FillsRefused }},
 	{"doppio.store.errors", "{error}", "Loaded values that could not be stored", func(s CacheStats) uint64 { return s.StoreErrors }},
@@ -48,11 +49,16 @@ func newMetrics(c *Client) (*metrics, error) {
 		counters[i] = counter
 		instruments = append(instruments, counter)
 	}
-	received, err := meter.Int64ObservableCounter("doppio.invalidations", metric.WithUnit("{message}"), metric.WithDescription("Invalidation messages received"))
-	if err = errors.Join(append(errs, err)...); err != nil {
+	received, err1 := meter.Int64ObservableCounter("doppio.invalidations", metric.WithUnit("{message}"), metric.WithDescription("Invalidation messages received"))
+	drops, err2 := meter.Int64ObservableCounter("doppio.near.drops", metric.WithUnit("{drop}"), metric.WithDescription("Times the near tier was dropped, by reason"))
+	losses, err3 := meter.Int64ObservableCounter("doppio.subscription.losses", metric.WithUnit("{loss}"), metric.WithDescription("Live subscriptions to invalidations that were lost"))
+	depth, err4 := meter.Int64ObservableGauge("doppio.pending", metric.WithUnit("{invalidation}"), metric.WithDescription("Invalidations that could not be delivered yet"))
+	age, err5 := meter.Float64ObservableGauge("doppio.pending.age", metric.WithUnit("s"), metric.WithDescription("Age of the oldest invalidation that could not be delivered yet"))
+	coherent, err6 := meter.Int64ObservableGauge("doppio.coherent", metric.WithUnit("1"), metric.WithDescription("1 while the near tier can be trusted"))
+	if err := errors.Join(append(errs, err1, err2, err3, err4, err5, err6)...); err != nil {
 		return nil, err
 	}
-	instruments = append(instruments, received)
+	instruments = append(instruments, received, drops, losses, depth, age, coherent)
 	namespace := attribute.String("doppio.namespace", c.opts.Namespace)
 	r, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		s := c.Stats()
@@ -62,7 +68,19 @@ func newMetrics(c *Client) (*metrics, error) {
 				o.ObserveInt64(counters[i], int64(m.read(cache)), attrs)
 			}
 		}
-		o.ObserveInt64(received, int64(s.Invalidations), metric.WithAttributes(namespace))
+		ns := metric.WithAttributes(namespace)
+		o.ObserveInt64(received, int64(s.Invalidations), ns)
+		for why, n := range s.Drops {
+			o.ObserveInt64(drops, int64(n), metric.WithAttributes(namespace, attribute.String("doppio.reason", why)))
+		}
+		o.ObserveInt64(losses, int64(s.Losses), ns)
+		o.ObserveInt64(depth, int64(s.Pending), ns)
+		o.ObserveFloat64(age, s.PendingAge.Seconds(), ns)
+		live := int64(0)
+		if s.Coherent {
+			live = 1
+		}
+		o.ObserveInt64(coherent, live, ns)
 		return nil
 	}, instruments...)
 	return &metrics{registration: r}, err

@@ -22,6 +22,8 @@ const (
 	DefaultGutterTTL     = time.Second // how long Gutter keeps what is loaded while the near tier cannot be trusted
 	DefaultRetryBackoff  = 2 * time.Second
 	MinRetryBackoff      = time.Millisecond // below, the first pauses would be none
+	DefaultMaxPending    = 10_000
+	MaxLanes             = 64
 	MaxNameBytes         = 128
 	forbiddenInNames     = ":{}*?[]\\"
 )
@@ -37,14 +39,29 @@ type Options struct {
 	// Local bounds the near tier and chooses its engine. Defaults to 100,000 entries in ristretto. Its Cost is given
 	// values of the caches' types; without one, MaxBytes counts what values are found to hold.
 	Local local.Options
-	// MaxStaleness is how long the near tier is trusted after the last sign of life over the subscription to
-	// invalidations was asked for. Four times in this span the server is asked. At least MinMaxStaleness; defaults to
-	// DefaultMaxStaleness.
+	// MaxStaleness bounds the staleness of local hits, whatever happens to the network: a hit reflects every change that
+	// was acknowledged this long before. Four times in this span Redis is asked, on each lane, for an echo over the
+	// subscription to invalidations, and the near tier is trusted for this long after an echo that came back was asked
+	// for. At least MinMaxStaleness; defaults to DefaultMaxStaleness.
 	MaxStaleness time.Duration
-	// WhenIncoherent says what happens while the near tier cannot be trusted. Defaults to Gutter.
+	// WhenIncoherent says what happens while the near tier cannot be trusted; CacheOptions may say otherwise for one
+	// cache. Defaults to Gutter.
 	WhenIncoherent Incoherence
-	// Lanes is how many channels carry the namespace's invalidations. Only 1 is supported, which is the default.
+	// Lanes is how many streams carry the namespace's invalidations, each with a subscription and an echo of its own:
+	// more than one spreads them over the nodes of a Cluster. It is fixed for a namespace: an instance that disagrees
+	// with what the namespace has makes no change (ErrInvalidOptions) and never trusts its near tier. At most MaxLanes;
+	// defaults to 1.
 	Lanes int
+	// MaxPending bounds the entries whose invalidation could not be delivered and is tried again. Past it they turn into
+	// one invalidation of the whole namespace. Defaults to DefaultMaxPending.
+	MaxPending int
+	// Tracking adds Redis's own notice of changed keys (CLIENT TRACKING … BCAST, RESP3) as a source of invalidations: it
+	// catches writers outside this library, evictions and expiries, and makes every change, fills included, known to
+	// every instance. No guarantee rests on it. Standalone Redis and Sentinel only. Defaults to off.
+	Tracking bool
+	// OnStateChange hears of every transition of a subscription's state, in order, in a goroutine of its own. Of one
+	// that is slow, transitions beyond 256 that wait are dropped, and counted in Stats.
+	OnStateChange func(StateChange)
 
 	// RemoteTimeout bounds each round trip to Redis, whatever the client's own timeouts are. Defaults to DefaultRemoteTimeout.
 	RemoteTimeout time.Duration
@@ -76,7 +93,8 @@ type Incoherence struct {
 type incoherenceMode uint8
 
 const (
-	gutter incoherenceMode = iota
+	inherited incoherenceMode = iota // of a cache: the client's; of a client: Gutter
+	gutter
 	bypass
 	serveStale
 )
@@ -114,8 +132,14 @@ func (o Options) withDefaults() Options {
 	if o.MaxStaleness == 0 {
 		o.MaxStaleness = DefaultMaxStaleness
 	}
+	if o.WhenIncoherent.mode == inherited {
+		o.WhenIncoherent = Gutter
+	}
 	if o.Lanes == 0 {
 		o.Lanes = 1
+	}
+	if o.MaxPending == 0 {
+		o.MaxPending = DefaultMaxPending
 	}
 	if o.RemoteTimeout == 0 {
 		o.RemoteTimeout = DefaultRemoteTimeout
@@ -135,7 +159,8 @@ func (o Options) validate() error {
 	f.name("Namespace", o.Namespace)
 	f.check(o.MaxStaleness >= MinMaxStaleness, "MaxStaleness", "is %v, must be at least %v", o.MaxStaleness, MinMaxStaleness)
 	f.check(o.WhenIncoherent.maxAge >= 0, "WhenIncoherent", "ServeStale(%v) must not be negative", o.WhenIncoherent.maxAge)
-	f.check(o.Lanes == 1, "Lanes", "is %d, only 1 is supported", o.Lanes)
+	f.check(o.Lanes >= 1 && o.Lanes <= MaxLanes, "Lanes", "is %d, must be 1 to %d", o.Lanes, MaxLanes)
+	f.check(o.MaxPending >= 0, "MaxPending", "is %d, must not be negative", o.MaxPending)
 	f.check(o.RemoteTimeout > 0, "RemoteTimeout", "is %v, must be positive", o.RemoteTimeout)
 	f.check(o.BreakerFailures >= 0, "BreakerFailures", "is %d, must not be negative", o.BreakerFailures)
 	f.check(o.BreakerPause >= 0, "BreakerPause", "is %v, must not be negative", o.BreakerPause)

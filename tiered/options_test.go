@@ -62,11 +62,11 @@ func contains(list []string, s string) bool {
 func TestEveryFaultOfOptionsIsReported(t *testing.T) {
 	t.Parallel()
 	o := tiered.Options{
-		Namespace: "a:b", Local: local.Options{MaxEntries: -1, MaxBytes: -1, Engine: 99, Clock: func() int64 { return 0 }}, MaxStaleness: 1, WhenIncoherent: tiered.ServeStale(-1), Lanes: 2,
+		Namespace: "a:b", Local: local.Options{MaxEntries: -1, MaxBytes: -1, Engine: 99, Clock: func() int64 { return 0 }}, MaxStaleness: 1, WhenIncoherent: tiered.ServeStale(-1), Lanes: tiered.MaxLanes + 1, MaxPending: -1,
 		RemoteTimeout: -1, BreakerFailures: -1, BreakerPause: -1, RetryBackoff: 1,
 	}
 	_, err := tiered.New(nil, o)
-	wantFaults(t, o, err, "Disabled", "TracerProvider", "TraceLocalHits", "MeterProvider", "Logger")
+	wantFaults(t, o, err, "Disabled", "TracerProvider", "TraceLocalHits", "MeterProvider", "Logger", "Tracking", "OnStateChange")
 	got := fields(err)
 	for _, f := range []string{"rdb", "Local.MaxEntries", "Local.MaxBytes", "Local.Engine", "Local.Clock"} {
 		if !got[f] {
@@ -83,7 +83,7 @@ func TestEveryFaultOfCacheOptionsIsReported(t *testing.T) {
 	client := newClient(t, nil, tiered.Options{Disabled: true})
 	o := tiered.CacheOptions{
 		TTL: -1, LocalTTL: -1, FailSafe: -1, RefreshAhead: -1, SoftTimeout: -1, HardTimeout: -1, NegativeTTL: -1, Jitter: -1,
-		Codec: tiered.Raw(), Compression: 99, CompressAbove: -1, Keyring: &tiered.Keyring{}, MaxValueBytes: -1,
+		Codec: tiered.Raw(), Compression: 99, CompressAbove: -1, Keyring: &tiered.Keyring{}, MaxValueBytes: -1, WhenIncoherent: tiered.ServeStale(-1),
 	}
 	_, err := tiered.NewCache[user](client, "a:b", o)
 	wantFaults(t, o, err)

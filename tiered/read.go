@@ -15,7 +15,7 @@ import (
 // and allocates nothing.
 func (c *Cache[V]) Get(ctx context.Context, key string) (V, error) {
 	hash := c.hash(key)
-	n := c.nearest(ctx, hash, key)
+	n := c.near(ctx, hash, key)
 	if n.state == usable {
 		return *n.value, nil
 	}
@@ -44,6 +44,14 @@ type nearCopy[V any] struct {
 	meta  *meta // of a refreshable copy
 }
 
+// near is nearest, for a handle whose reads may have to see more than this instance has heard of.
+func (c *Cache[V]) near(ctx context.Context, hash uint64, key string) nearCopy[V] {
+	if len(c.after) > 0 && c.behind() {
+		return nearCopy[V]{}
+	}
+	return c.nearest(ctx, hash, key)
+}
+
 // nearest is the hot path. An entry that is plain, fresh, and newer than all that is known about its key is served;
 // anything else is judged.
 func (s *shared[V]) nearest(ctx context.Context, hash uint64, key string) nearCopy[V] {
@@ -58,7 +66,7 @@ func (s *shared[V]) nearest(ctx context.Context, hash uint64, key string) nearCo
 	live := co.liveUntil.Load() // before the floor and the table: see coherence
 	now := local.Monotonic()
 	var n nearCopy[V]
-	if now < live && now < e.Fresh && e.Meta == nil && e.Stamp >= s.floor.Load() && co.table.Valid(hash, e.Stamp) {
+	if now < live && now < e.Fresh && e.Meta == nil && e.Stamp >= s.floors.near.Load() && co.table.Valid(hash, e.Stamp) {
 		n.value, _ = e.Value.(*V)
 		n.state = usable
 	} else {
@@ -80,11 +88,11 @@ func (s *shared[V]) nearest(ctx context.Context, hash uint64, key string) nearCo
 func (s *shared[V]) judge(hash uint64, e *local.Entry, live, now int64) nearCopy[V] {
 	co := s.client.co
 	m, _ := e.Meta.(*meta)
-	all, gutterOnly := co.trust(live, now)
+	all, gutterOnly := trust(s.policy, live, now)
 	if !all && (!gutterOnly || m == nil || !m.provisional) {
 		return nearCopy[V]{}
 	}
-	if e.Stamp < s.floor.Load() || !co.table.Valid(hash, e.Stamp) || now >= e.Expires {
+	if e.Stamp < s.floors.near.Load() || !co.table.Valid(hash, e.Stamp) || now >= e.Expires {
 		return nearCopy[V]{}
 	}
 	value, _ := e.Value.(*V)
@@ -126,32 +134,45 @@ func (c *Cache[V]) getSlowly(ctx context.Context, hash uint64, key string, n nea
 	case absent:
 		return nil, ErrNotFound
 	}
-	stamp := c.client.co.table.Now() // before the far read: what changes from now on makes its copy invalid
+	from, err := c.askFar(ctx, hash)
+	if err != nil {
+		return nil, err
+	}
 	rec, err := c.client.far.Get(ctx, c.prefix+key)
-	v, err := c.accept(ctx, time.Now(), hash, key, stamp, rec, err, nil)
+	v, err := c.accept(ctx, time.Now(), hash, key, from, rec, err, nil)
 	if err == nil {
 		answered(ctx, AnsweredFar)
 	}
 	return v, err
 }
 
+// askFar begins a far read of a key with this hash, or says why the far tier must not be asked.
+func (c *Cache[V]) askFar(ctx context.Context, hash uint64) (origin, error) {
+	from := c.origin(hash)
+	if err := c.client.co.pending.blocks(c.name, hash); err != nil {
+		c.countFar(err)
+		return from, err
+	}
+	return from, c.catchUp(ctx)
+}
+
 // accept decides what a far read means to a user, and keeps a copy of what can be served.
-func (c *Cache[V]) accept(ctx context.Context, now time.Time, hash uint64, key string, stamp uint64, rec remote.Record, err error, known *tagVersions) (*V, error) {
-	seen, err := c.examine(ctx, now, key, rec, err, known)
+func (c *Cache[V]) accept(ctx context.Context, now time.Time, hash uint64, key string, from origin, rec remote.Record, err error, known *tagVersions) (*V, error) {
+	seen, err := c.examine(ctx, now, hash, key, rec, err, known)
 	switch {
 	case err != nil:
 		c.countFar(err)
 		return nil, err
 	case seen.state == negative:
 		c.counts.farHits.Add(1)
-		c.keep(now, hash, key, nil, stamp, &rec, &c.defaults)
+		c.keep(now, hash, key, nil, from, &rec, &c.defaults)
 		return nil, ErrNotFound
 	case seen.state != live:
 		c.counts.farMisses.Add(1)
 		return nil, ErrNotFound
 	}
 	c.counts.farHits.Add(1)
-	c.keep(now, hash, key, seen.value, stamp, &rec, &c.defaults)
+	c.keep(now, hash, key, seen.value, from, &rec, &c.defaults)
 	return seen.value, nil
 }
 
@@ -193,12 +214,15 @@ type farCopy[V any] struct {
 
 // examine looks at what a far read gave. Its error is the user's: ErrNotFound for foreign records, *DecodeError, or why
 // the far tier could not be asked. known has the versions of tags, where they were asked for already.
-func (s *shared[V]) examine(ctx context.Context, now time.Time, key string, rec remote.Record, err error, known *tagVersions) (farCopy[V], error) {
+func (s *shared[V]) examine(ctx context.Context, now time.Time, hash uint64, key string, rec remote.Record, err error, known *tagVersions) (farCopy[V], error) {
 	if err != nil {
 		return s.examineFailure(key, err)
 	}
 	if rec.Kind == remote.KindLease {
 		return farCopy[V]{state: leased}, nil
+	}
+	if rec.Stamp < s.farFloor(hash) {
+		return farCopy[V]{state: stale}, nil
 	}
 	intact, err := s.tagsIntact(ctx, rec.Tags, known)
 	if err != nil {
@@ -245,13 +269,17 @@ func (c *Cache[V]) Exists(ctx context.Context, key string) (bool, error) {
 	if c.client.opts.Disabled {
 		return false, nil
 	}
-	switch c.nearest(ctx, c.hash(key), key).state {
+	hash := c.hash(key)
+	switch c.near(ctx, hash, key).state {
 	case usable, refreshable:
 		return true, nil
 	case absent:
 		return false, nil
 	}
-	p, err := c.client.far.Presence(ctx, c.prefix+key)
+	if _, err := c.askFar(ctx, hash); err != nil {
+		return false, err
+	}
+	p, err := c.client.far.Presence(ctx, c.prefix+key, c.farFloor(hash))
 	found := false
 	if err == nil {
 		found, err = c.exists(ctx, key, p)
@@ -270,7 +298,11 @@ func (c *Cache[V]) TTL(ctx context.Context, key string) (time.Duration, error) {
 	if c.client.opts.Disabled {
 		return 0, ErrNotFound
 	}
-	life, err := c.client.far.Life(ctx, c.prefix+key)
+	hash := c.hash(key)
+	if _, err := c.askFar(ctx, hash); err != nil {
+		return 0, err
+	}
+	life, err := c.client.far.Life(ctx, c.prefix+key, c.farFloor(hash))
 	if err == nil && life.Tagged {
 		var found bool
 		if found, err = c.exists(ctx, key, remote.Tagged); err == nil && !found {
@@ -307,7 +339,7 @@ func (c *Cache[V]) taggedRecord(ctx context.Context, key string) (rec remote.Rec
 		return rec, true, nil
 	case err != nil:
 		return rec, false, err
-	case rec.Kind != remote.KindValue || rec.Expired(time.Now()):
+	case rec.Kind != remote.KindValue || rec.Expired(time.Now()) || rec.Stamp < c.farFloor(c.hash(key)):
 		return rec, false, nil
 	}
 	found, err = c.tagsIntact(ctx, rec.Tags, nil)

@@ -3,11 +3,17 @@ package tiered
 import (
 	"context"
 	"errors"
+
+	"github.com/doppio-cache/doppio/invalidation"
+	"github.com/doppio-cache/doppio/remote"
 )
 
 // Clear removes what matches the glob pattern, "" for all of this cache, from the far tier, and every entry of this
-// cache from the near tiers of all instances. It gives how many entries went. Only this cache's keys are touched. It
-// stops with ctx: what was removed until then stays removed, and is announced.
+// cache from the near tiers of all instances. It gives how many entries went. Only this cache's keys are touched.
+//
+// With "", all that the cache holds is invalid in both tiers and on all instances at once, however much it is, loads
+// under way included; the scan that follows only reclaims the memory. If that fails, or ctx ends, the error is returned,
+// and the cache is empty all the same. With a pattern, what was removed until then stays removed, and is announced.
 func (c *Cache[V]) Clear(ctx context.Context, pattern string) (int, error) {
 	if c.client.isClosed() {
 		return 0, ErrClosed
@@ -15,16 +21,85 @@ func (c *Cache[V]) Clear(ctx context.Context, pattern string) (int, error) {
 	if c.client.opts.Disabled {
 		return 0, nil
 	}
+	if pattern == "" {
+		return c.clearAll(ctx)
+	}
 	co := c.client.co
 	co.raiseScope(c.seed)
-	removed, err := c.client.far.Clear(ctx, c.prefix, pattern)
+	removed, err := c.client.far.Clear(ctx, c.prefix, pattern, 0, c.lowestFloor())
+	if err != nil {
+		c.countFar(err)
+	}
 	// Announced even if the caller gave up: what went is gone.
-	announced := c.client.far.Publish(context.WithoutCancel(ctx), co.announceScope(c.seed))
+	errs := []error{err}
+	for i := range co.lanes {
+		told := co.announcement(i, invalidation.Message{Type: invalidation.Scope, Hashes: []uint64{c.seed}})
+		announced := c.client.far.Announce(context.WithoutCancel(ctx), told)
+		if announced != nil {
+			c.countFar(announced)
+			errs = append(errs, announced)
+			// Which keys went is not known any more: other instances learn that all may have.
+			if undeliverable(announced) {
+				co.pending.clearCache(c.name, i)
+			}
+			continue
+		}
+		co.reached(i, told.ID)
+		acknowledgedAt(ctx, i, told.ID)
+	}
 	co.raiseScope(c.seed)
-	if err = errors.Join(err, announced); err != nil {
+	return removed, errors.Join(errs...)
+}
+
+// clearAll raises the cache's far floor on every lane, and then reclaims what lies below it.
+func (c *Cache[V]) clearAll(ctx context.Context) (int, error) {
+	co := c.client.co
+	co.raiseScope(c.seed)
+	before, reclaim := c.lowestFloor(), uint64(0)
+	var errs []error
+	for i := range co.lanes {
+		told := co.announcement(i, invalidation.Message{Type: invalidation.Cleared, Hashes: []uint64{c.seed}})
+		if err := c.client.far.RaiseFloor(ctx, c.name, 0, told); err != nil {
+			c.countFar(err)
+			if undeliverable(err) {
+				co.pending.clearCache(c.name, i)
+			}
+			co.raiseScope(c.seed)
+			errs = append(errs, err)
+			continue
+		}
+		co.reached(i, told.ID)
+		co.cleared(i, c.seed, told.ID)
+		acknowledgedAt(ctx, i, told.ID)
+		reclaim = told.ID
+	}
+	if len(errs) > 0 {
+		return 0, errors.Join(errs...)
+	}
+	if len(co.lanes) > 1 {
+		reclaim = 0 // ids of different lanes do not compare: all goes, what was stored since included
+	}
+	removed, err := c.client.far.Clear(ctx, c.prefix, "", reclaim, before)
+	if err != nil {
 		c.countFar(err)
 	}
 	return removed, err
+}
+
+// lowestFloor is below every far floor of this cache, for what concerns all of its keys: with several lanes, some
+// entries that were cleared before may count as there.
+func (c *Cache[V]) lowestFloor() uint64 {
+	floor := c.floors.far[0].Load()
+	for i := range c.floors.far {
+		floor = min(floor, c.floors.far[i].Load())
+	}
+	return floor
+}
+
+// announcement is that of a change which is heeded when it comes back, like a stranger's.
+func (c *coherence) announcement(lane int, m invalidation.Message) *remote.Announcement {
+	m.Publisher = c.own.id(0)
+	return &remote.Announcement{Lane: lane, Message: encodeMessage(m)}
 }
 
 // Count tells how many entries of this cache match the glob pattern, "" for all. It scans the far tier: entries that
@@ -37,7 +112,10 @@ func (c *Cache[V]) Count(ctx context.Context, pattern string) (int, error) {
 	if c.client.opts.Disabled {
 		return 0, nil
 	}
-	n, err := c.client.far.Count(ctx, c.prefix, pattern)
+	if err := c.catchUp(ctx); err != nil {
+		return 0, err
+	}
+	n, err := c.client.far.Count(ctx, c.prefix, pattern, c.lowestFloor())
 	if err != nil {
 		c.countFar(err)
 	}

@@ -2,7 +2,10 @@ package tiered
 
 import (
 	"sync/atomic"
+	"time"
 
+	"github.com/doppio-cache/doppio/internal/lane"
+	"github.com/doppio-cache/doppio/invalidation"
 	"github.com/doppio-cache/doppio/local"
 )
 
@@ -10,6 +13,7 @@ import (
 type counters struct {
 	farHits, farMisses, farErrors, decodeErrors, foreign atomic.Uint64
 	loads, loadErrors, joined, refreshes, staleServed    atomic.Uint64
+	leasesBusy                                           atomic.Uint64
 	fills, fillsRefused, fillsSkipped, storeErrors       atomic.Uint64
 	sets, deletes                                        atomic.Uint64
 }
@@ -23,11 +27,30 @@ type Stats struct {
 
 	Coherent        bool   // the near tier can be trusted now
 	BreakerOpen     bool   // calls to the far tier fail at once
-	Subscriptions   uint64 // how often a subscription to invalidations was made
-	Losses          uint64 // how often it was lost
-	SubscribeErrors uint64 // how often making one failed
-	Invalidations   uint64 // messages received
-	Unreadable      uint64 // messages that could not be read, each of which dropped the near tier
+	Subscriptions   uint64 // how often a subscription to invalidations became Live
+	Losses          uint64 // how often a Live one was lost
+	SubscribeErrors uint64 // how often an attempt to make one failed
+	Invalidations   uint64 // messages received, replayed ones included
+	Tracked         uint64 // keys that Redis itself said to have changed (Options.Tracking)
+
+	// Drops is how often the near tier was dropped, by reason: first-sync, gap, tail-lost, trimmed, history-lost,
+	// unreadable, tracking. Reasons that did not occur are absent.
+	Drops map[string]uint64
+	Lanes []LaneStats
+
+	Pending          int           // invalidations that could not be delivered yet
+	PendingAge       time.Duration // since when the oldest of them waits
+	PendingDelivered uint64        // how many were delivered by a retry
+	PendingExpired   uint64        // how many were given up since the far entry's life was over
+	PendingOverflows uint64        // how often there were too many, and the namespace was invalidated instead
+	NoticesDropped   uint64        // transitions that OnStateChange was too slow for
+}
+
+// LaneStats is a snapshot of one lane.
+type LaneStats struct {
+	State   State
+	Applied string // id of the stream up to which every invalidation is known
+	Newest  string // newest id known
 }
 
 // CacheStats are the counters of one cache.
@@ -45,6 +68,7 @@ type CacheStats struct {
 	Loads       uint64 // loader calls
 	LoadErrors  uint64
 	Joined      uint64 // callers that waited for another caller's load
+	LeasesBusy  uint64 // loads that waited for another instance's
 	Refreshes   uint64 // loads ahead of an entry's end
 	StaleServed uint64 // values past their life given because a load failed or was slow
 
@@ -69,6 +93,7 @@ func (s *CacheStats) add(o CacheStats) {
 	s.Loads += o.Loads
 	s.LoadErrors += o.LoadErrors
 	s.Joined += o.Joined
+	s.LeasesBusy += o.LeasesBusy
 	s.Refreshes += o.Refreshes
 	s.StaleServed += o.StaleServed
 	s.Fills += o.Fills
@@ -83,7 +108,7 @@ func (s *shared[V]) stats() CacheStats {
 	c := &s.counts
 	out := CacheStats{
 		FarHits: c.farHits.Load(), FarMisses: c.farMisses.Load(), FarErrors: c.farErrors.Load(), DecodeErrors: c.decodeErrors.Load(), Foreign: c.foreign.Load(),
-		Loads: c.loads.Load(), LoadErrors: c.loadErrors.Load(), Joined: c.joined.Load(), Refreshes: c.refreshes.Load(), StaleServed: c.staleServed.Load(),
+		Loads: c.loads.Load(), LoadErrors: c.loadErrors.Load(), Joined: c.joined.Load(), LeasesBusy: c.leasesBusy.Load(), Refreshes: c.refreshes.Load(), StaleServed: c.staleServed.Load(),
 		Fills: c.fills.Load(), FillsRefused: c.fillsRefused.Load(), FillsSkipped: c.fillsSkipped.Load(), StoreErrors: c.storeErrors.Load(),
 		Sets: c.sets.Load(), Deletes: c.deletes.Load(),
 	}
@@ -113,7 +138,33 @@ func (c *Client) Stats() Stats {
 	out.Near = c.near.Stats()
 	out.Coherent = local.Monotonic() < c.co.liveUntil.Load()
 	out.BreakerOpen = c.far.BreakerOpen()
-	out.Subscriptions, out.Losses, out.SubscribeErrors = c.co.subscribed.Load(), c.co.lost.Load(), c.co.refused.Load()
-	out.Invalidations, out.Unreadable = c.co.received.Load(), c.co.unreadable.Load()
+	c.co.stats(&out)
 	return out
+}
+
+// stats adds what coherence knows to a snapshot.
+func (c *coherence) stats(out *Stats) {
+	out.Subscriptions, out.Losses, out.SubscribeErrors = c.synced.Load(), c.lost.Load(), c.refused.Load()
+	out.Invalidations, out.Tracked = c.received.Load(), c.tracked.Load()
+	out.Drops = make(map[string]uint64)
+	for why := range c.drops {
+		if n := c.drops[why].Load(); n > 0 {
+			out.Drops[invalidation.Reason(why).String()] = n
+		}
+	}
+	if n := c.trackingDrops.Load(); n > 0 {
+		out.Drops["tracking"] = n
+	}
+	for i := range c.lanes {
+		l := &c.lanes[i]
+		out.Lanes = append(out.Lanes, LaneStats{
+			State: l.receiver.State(), Applied: lane.ID(l.receiver.Applied()).String(), Newest: lane.ID(l.last.Load()).String(),
+		})
+	}
+	p := c.pending
+	out.Pending, out.PendingAge = p.stats(time.Now())
+	out.PendingDelivered, out.PendingExpired, out.PendingOverflows = p.delivered.Load(), p.expired.Load(), p.overflows.Load()
+	if c.notices != nil {
+		out.NoticesDropped = c.notices.dropped.Load()
+	}
 }

@@ -164,19 +164,23 @@ func (c *Cache[V]) InvalidateTags(ctx context.Context, tags ...string) error {
 	}
 	names := slices.Compact(slices.Sorted(slices.Values(tags)))
 	changes := make([]mutation, len(names))
-	messages := make([][]byte, len(names))
+	told := make([]*remote.Announcement, len(names))
 	for i, h := range c.tagHashes(names) {
-		changes[i] = c.client.co.mutate(c.floor, h)
-		messages[i] = changes[i].message()
+		changes[i] = c.client.co.mutate(c.floors, h)
+		told[i] = changes[i].told
 	}
-	_, errs := c.client.far.DeleteMany(ctx, c.tagKeys(names), messages)
+	keys := c.tagKeys(names)
+	_, errs := c.client.far.DeleteMany(ctx, keys, 0, told)
 	var failed failures
 	for i, err := range errs {
-		changes[i].done(err)
 		if err != nil {
+			changes[i].failed(err, keys[i], c.entryLife())
 			c.countFar(err)
 			failed.add(names[i], err)
+		} else {
+			c.client.co.pending.superseded(keys[i])
 		}
+		changes[i].done(ctx, err)
 	}
 	return failed.err()
 }

@@ -224,10 +224,20 @@ type instrument struct {
 	name string
 }
 
+// gauge is an instrument, too.
+type gauge struct {
+	metricnoop.Int64ObservableGauge
+	name string
+}
+
 func (m *meters) Meter(string, ...metric.MeterOption) metric.Meter { return meter{provider: m} }
 
 func (m meter) Int64ObservableCounter(name string, _ ...metric.Int64ObservableCounterOption) (metric.Int64ObservableCounter, error) {
 	return instrument{name: name}, m.provider.fail
+}
+
+func (m meter) Int64ObservableGauge(name string, _ ...metric.Int64ObservableGaugeOption) (metric.Int64ObservableGauge, error) {
+	return gauge{name: name}, m.provider.fail
 }
 
 func (m meter) RegisterCallback(f metric.Callback, _ ...metric.Observable) (metric.Registration, error) {
@@ -258,7 +268,14 @@ func (o *observed) ObserveFloat64(metric.Float64Observable, float64, ...metric.O
 func (o *observed) ObserveInt64(i metric.Int64Observable, v int64, opts ...metric.ObserveOption) {
 	set := metric.NewObserveConfig(opts).Attributes()
 	cache, _ := set.Value("doppio.cache")
-	o.values[i.(instrument).name+"/"+cache.AsString()] += v
+	var name string
+	switch i := i.(type) {
+	case instrument:
+		name = i.name
+	case gauge:
+		name = i.name
+	}
+	o.values[name+"/"+cache.AsString()] += v
 }
 
 func (m *meters) collect(t *testing.T) map[string]int64 {
@@ -283,7 +300,7 @@ func TestMetricsAreReportedUntilClose(t *testing.T) {
 	}
 	wantMissing(t, b, "k")
 	got := m.collect(t)
-	for name, want := range map[string]int64{"doppio.near.hits/a": 2, "doppio.loads/a": 1, "doppio.fills/a": 1, "doppio.near.hits/b": 0, "doppio.far.misses/b": 1} {
+	for name, want := range map[string]int64{"doppio.near.hits/a": 2, "doppio.loads/a": 1, "doppio.fills/a": 1, "doppio.near.hits/b": 0, "doppio.far.misses/b": 1, "doppio.coherent/": 1, "doppio.pending/": 0} {
 		if v, ok := got[name]; !ok || v != want {
 			t.Errorf("%s = %d, %t, want %d", name, v, ok, want)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/doppio-cache/doppio/local"
 	"github.com/doppio-cache/doppio/remote"
 )
 
@@ -27,22 +28,41 @@ func (c *Cache[V]) set(ctx context.Context, key string, value *V, st *settings) 
 		return nil
 	}
 	hash := c.hash(key)
-	m := c.client.co.mutate(c.floor, hash)
+	m := c.client.co.mutate(c.floors, hash)
 	rec, value, err := c.prepare(ctx, key, value, st)
 	if err == nil {
-		rec.Stamp = m.begun
-		err = c.client.far.Set(ctx, c.prefix+key, rec, m.message())
+		rec.Stamp = m.known()
+		err = c.client.far.Set(ctx, c.prefix+key, rec, m.told)
 	}
-	stamp, clean := m.done(err, c.tagHashes(st.tags)...)
+	own, clean := c.changed(ctx, m, key, err, c.tagHashes(st.tags)...)
 	if err != nil {
-		c.countFar(err)
 		return err
 	}
 	c.counts.sets.Add(1)
 	if clean {
-		c.keep(time.Now(), hash, key, value, stamp, rec, st)
+		c.keep(time.Now(), hash, key, value, own, rec, st)
 	}
 	return nil
+}
+
+// changed ends a change of one entry: acknowledged, it supersedes what could not be delivered before; failed, it may have
+// left what was to be replaced, which is invalidated as soon as that can be. own and clean are as for mutation.done.
+func (c *Cache[V]) changed(ctx context.Context, m mutation, key string, err error, watched ...uint64) (own origin, clean bool) {
+	p := c.client.co.pending
+	if err == nil {
+		p.superseded(c.prefix + key)
+	} else {
+		m.failed(err, c.prefix+key, c.entryLife())
+		c.countFar(err)
+	}
+	begun := local.Monotonic()
+	stamp, clean := m.done(ctx, err, watched...)
+	return origin{stamp: stamp, begun: begun, id: m.told.ID}, clean
+}
+
+// entryLife is the longest life of an entry that this handle knows of (0: for ever).
+func (c *Cache[V]) entryLife() time.Duration {
+	return tagLife(&c.defaults)
 }
 
 // prepare gives the record of a value, with the versions of its tags, and the value as reads will give it.
@@ -78,7 +98,7 @@ func (c *Cache[V]) SetIfAbsent(ctx context.Context, key string, value V, opts ..
 // *DecodeError.
 func (c *Cache[V]) GetOrSetValue(ctx context.Context, key string, value V, opts ...EntryOption) (V, error) {
 	hash := c.hash(key)
-	if n := c.nearest(ctx, hash, key); n.state == usable || n.state == refreshable {
+	if n := c.near(ctx, hash, key); n.state == usable || n.state == refreshable {
 		return *n.value, nil
 	}
 	var none V
@@ -91,7 +111,7 @@ func (c *Cache[V]) GetOrSetValue(ctx context.Context, key string, value V, opts 
 			answered(ctx, AnsweredFar)
 			return *won.stored, nil
 		}
-		v, err := c.accept(ctx, time.Now(), hash, key, won.stamp, won.found, nil, nil)
+		v, err := c.accept(ctx, time.Now(), hash, key, won.from, won.found, nil, nil)
 		switch {
 		case err == nil:
 			answered(ctx, AnsweredFar)
@@ -111,7 +131,7 @@ type contest[V any] struct {
 	stored *V   // the value as reads will give it, where it was stored
 	lost   bool // there was an entry: found, or what cannot be read
 	found  remote.Record
-	stamp  uint64 // of a copy of found
+	from   origin // of a copy of found
 }
 
 func (c *Cache[V]) setIfAbsent(ctx context.Context, key string, value *V, opts []EntryOption) (contest[V], error) {
@@ -135,7 +155,7 @@ func (c *Cache[V]) setIfAbsent(ctx context.Context, key string, value *V, opts [
 		// The script knows nothing of tags: what one of them has invalidated is no entry, and has to make room.
 		intact, err := c.tagsIntact(ctx, won.found.Tags, nil)
 		if err == nil && !intact {
-			err = c.client.far.Release(ctx, c.prefix+key, won.found.Token[:])
+			_, err = c.client.far.Release(ctx, c.prefix+key, won.found.Token[:])
 		}
 		if err != nil {
 			c.countFar(err)
@@ -151,13 +171,16 @@ func (c *Cache[V]) setIfAbsent(ctx context.Context, key string, value *V, opts [
 // contend is one attempt to store value where there is no entry.
 func (c *Cache[V]) contend(ctx context.Context, key string, value *V, st *settings) (won contest[V], err error) {
 	hash := c.hash(key)
-	m := c.client.co.mutate(c.floor, hash)
-	won.stamp = m.begun
+	if won.from, err = c.askFar(ctx, hash); err != nil {
+		return won, err
+	}
+	m := c.client.co.mutate(c.floors, hash)
+	won.from.stamp = m.begun
 	stored := false
 	rec, value, err := c.prepare(ctx, key, value, st)
 	if err == nil {
-		rec.Stamp = m.begun
-		stored, won.found, err = c.client.far.SetIfAbsent(ctx, c.prefix+key, rec, m.message())
+		rec.Stamp = m.known()
+		stored, won.found, err = c.client.far.SetIfAbsent(ctx, c.prefix+key, rec, c.farFloor(hash), m.told)
 	}
 	if !stored && (err == nil || unreadableRecord(err)) {
 		m.cancel()
@@ -168,15 +191,14 @@ func (c *Cache[V]) contend(ctx context.Context, key string, value *V, st *settin
 		}
 		return won, err
 	}
-	stamp, clean := m.done(err, c.tagHashes(st.tags)...)
+	own, clean := c.changed(ctx, m, key, err, c.tagHashes(st.tags)...)
 	if err != nil {
-		c.countFar(err)
 		return won, err
 	}
 	c.counts.sets.Add(1)
 	won.stored = value
 	if clean {
-		c.keep(time.Now(), hash, key, value, stamp, rec, st)
+		c.keep(time.Now(), hash, key, value, own, rec, st)
 	}
 	return won, nil
 }
@@ -197,11 +219,11 @@ func (c *Cache[V]) Delete(ctx context.Context, key string) (bool, error) {
 	if c.client.opts.Disabled {
 		return false, nil
 	}
-	m := c.client.co.mutate(c.floor, c.hash(key))
-	existed, err := c.client.far.Delete(ctx, c.prefix+key, m.message())
-	m.done(err)
+	hash := c.hash(key)
+	m := c.client.co.mutate(c.floors, hash)
+	existed, err := c.client.far.Delete(ctx, c.prefix+key, c.farFloor(hash), m.told)
+	c.changed(ctx, m, key, err)
 	if err != nil {
-		c.countFar(err)
 		return false, err
 	}
 	c.counts.deletes.Add(1)
@@ -220,17 +242,21 @@ func (c *Cache[V]) Expire(ctx context.Context, key string, ttl time.Duration) (b
 	if c.client.opts.Disabled {
 		return false, nil
 	}
-	m := c.client.co.mutate(c.floor, c.hash(key))
-	found, err := c.client.far.Extend(ctx, c.prefix+key, farLife(ttl, 0), m.message())
+	hash := c.hash(key)
+	if _, err := c.askFar(ctx, hash); err != nil {
+		return false, err
+	}
+	m := c.client.co.mutate(c.floors, hash)
+	found, err := c.client.far.Extend(ctx, c.prefix+key, farLife(ttl, 0), c.farFloor(hash), m.told)
 	if err == nil && found == remote.Absent {
 		m.cancel() // nothing was announced
 		return false, nil
 	}
-	m.done(err)
-	existed := found == remote.Present
-	if err == nil && found == remote.Tagged {
-		existed, err = c.extendTags(ctx, key, ttl)
+	c.changed(ctx, m, key, err)
+	if err != nil || found != remote.Tagged {
+		return found == remote.Present, err
 	}
+	existed, err := c.extendTags(ctx, key, ttl)
 	if err != nil {
 		c.countFar(err)
 	}
@@ -251,14 +277,17 @@ func (c *Cache[V]) Increment(ctx context.Context, key string, delta int64) (int6
 	if c.client.opts.Disabled {
 		return delta, nil
 	}
-	m := c.client.co.mutate(c.floor, c.hash(key))
-	begin := remote.Record{
-		Kind: remote.KindValue, Token: remote.NewToken(), Stamp: m.begun, Created: time.Now(), TTL: farLife(c.defaults.ttl, c.defaults.jitter), Grace: min(c.defaults.failSafe, maxGrace),
+	hash := c.hash(key)
+	if _, err := c.askFar(ctx, hash); err != nil {
+		return 0, err
 	}
-	sum, err := c.incrementTagged(ctx, key, delta, &begin, m.message())
-	m.done(err)
+	m := c.client.co.mutate(c.floors, hash)
+	begin := remote.Record{
+		Kind: remote.KindValue, Token: remote.NewToken(), Stamp: m.known(), Created: time.Now(), TTL: farLife(c.defaults.ttl, c.defaults.jitter), Grace: min(c.defaults.failSafe, maxGrace),
+	}
+	sum, err := c.incrementTagged(ctx, key, hash, delta, &begin, m.told)
+	c.changed(ctx, m, key, err)
 	if err != nil {
-		c.countFar(err)
 		return 0, err
 	}
 	c.counts.sets.Add(1)
@@ -267,10 +296,10 @@ func (c *Cache[V]) Increment(ctx context.Context, key string, delta int64) (int6
 
 // incrementTagged asks for the tags of an entry that has some before it is added to: one of them invalidated, it counts
 // as missing. An entry without tags costs one round trip, as it would otherwise.
-func (c *Cache[V]) incrementTagged(ctx context.Context, key string, delta int64, begin *remote.Record, message []byte) (int64, error) {
+func (c *Cache[V]) incrementTagged(ctx context.Context, key string, hash uint64, delta int64, begin *remote.Record, told *remote.Announcement) (int64, error) {
 	var verdict *remote.Verdict
 	for {
-		sum, err := c.client.far.IncrementJudged(ctx, c.prefix+key, delta, c.bounds, begin, message, verdict)
+		sum, err := c.client.far.IncrementJudged(ctx, c.prefix+key, delta, c.bounds, begin, c.farFloor(hash), told, verdict)
 		if !errors.Is(err, remote.ErrTagged) {
 			return sum, err
 		}

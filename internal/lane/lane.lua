@@ -1,12 +1,13 @@
 -- A lane: see internal/lane. Ids cross Lua as text or as bytes, never as one number: Lua's are doubles, exact only to 2^53.
 local LANE_MAXLEN = 65536
-local function bytes(n, size)
-  local s = ''
-  for _ = 1, size do
-    s = string.char(n % 256) .. s
-    n = math.floor(n / 256)
-  end
-  return s
+-- The four bytes of a number below 2^32, as numbers: string.char makes one string of them, where four would be made and thrown away.
+local function word(n)
+  local d = n % 256
+  n = (n - d) / 256
+  local c = n % 256
+  n = (n - c) / 256
+  local b = n % 256
+  return (n - b) / 256, b, c, d
 end
 local function lane_parts(id)
   local ms, seq = string.match(id, '^(%d+)-(%d+)$')
@@ -15,12 +16,12 @@ end
 -- An id as messages carry it: ms (8 bytes), seq (4).
 local function lane_wire(id)
   local ms, seq = lane_parts(id)
-  return bytes(ms, 8) .. bytes(seq, 4)
+  return string.char(word(math.floor(ms / 4294967296))) .. string.char(word(ms % 4294967296)) .. string.char(word(seq))
 end
 -- An id as records carry it: ms<<20|seq in 8 bytes, made of two halves that are exact.
 local function lane_stamp(id)
   local ms, seq = lane_parts(id)
-  return bytes(math.floor(ms / 4096), 4) .. bytes((ms % 4096) * 1048576 + seq, 4)
+  return string.char(word(math.floor(ms / 4096))) .. string.char(word((ms % 4096) * 1048576 + seq))
 end
 local function lane_last(stream)
   local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)

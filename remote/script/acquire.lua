@@ -1,6 +1,13 @@
--- Takes a lease unless something is there; gives what is there.
+-- Takes a lease unless something is there; gives what is there. A lease that is there is marked: somebody waits for its end.
 -- ARGV: lease record, milliseconds
 local v = redis.call('GET', KEYS[1])
-if v then return v end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return false
+if not v then
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+  return false
+end
+if known(v) and string.byte(v, 1) == 1 and not awaited(v) then
+  local reply = redis.pcall('SETRANGE', KEYS[1], 42, string.char(string.byte(v, 43) + 4))
+  -- Without memory there is no mark, and who waits has to look again by itself.
+  if type(reply) == 'table' and not string.find(reply.err, 'OOM', 1, true) then return reply end
+end
+return v

@@ -1,7 +1,8 @@
 -- Removes whatever is there, of any type, and announces it even when nothing was: others may hold it.
--- ARGV: channel, message, now
+-- ARGV: channel, message, now, floor
 local h = redis.pcall('GETRANGE', KEYS[1], 0, HEADER - 1)
-announce(ARGV[1], ARGV[2])
+if ARGV[2] ~= '' then despite_oom(KEYS[2]) end
+local id = announce()
 local removed = redis.call('UNLINK', KEYS[1])
-if type(h) == 'string' and absent(h, ARGV[3]) then return 0 end
-return removed
+if type(h) == 'string' and absent(h, ARGV[3], ARGV[4]) then removed = 0 end
+return {1, id, removed}

@@ -1,15 +1,15 @@
 -- Adds to an entry that holds a decimal integer. Lua's numbers are doubles, exact only to 2^53, so the sum is Redis's own: INCRBY on the
 -- digits, put for a moment where the record was. Bounds are compared as digits for the same reason.
--- ARGV: delta, token, record to begin with (payload "0"), its milliseconds, now, lowest, highest ('' for none), channel, message, token of a record whose tags were
--- asked for ('*': tags do not matter), 1 if one of them was invalidated
+-- ARGV: channel, message, now, floor, delta, token, record to begin with (payload "0"), its milliseconds, lowest, highest ('' for none), token of a record
+-- whose tags were asked for ('*': tags do not matter), 1 if one of them was invalidated
 local key = KEYS[1]
 local old = redis.call('GET', key) or ''
-local fresh = absent(old, ARGV[5])
-if not fresh and ARGV[10] ~= '*' and #old >= HEADER and string.byte(old, 42) == 1 and tagged(old) then
-  if string.sub(old, 2, 17) ~= ARGV[10] then return redis.error_reply('DOPPIO-TAGGED the entry has tags') end
-  fresh = ARGV[11] == '1'
+local fresh = absent(old, ARGV[3], ARGV[4])
+if not fresh and ARGV[11] ~= '*' and known(old) and tagged(old) then
+  if string.sub(old, 2, 17) ~= ARGV[11] then return redis.error_reply('DOPPIO-TAGGED the entry has tags') end
+  fresh = ARGV[12] == '1'
 end
-local record, sum, overflow = ARGV[3], ARGV[1], false
+local record, sum, overflow = ARGV[7], ARGV[5], false
 local function below(a, b) -- both as Redis writes integers: no leading zeros, no plus
   local minus = string.byte(a) == 45
   if minus ~= (string.byte(b) == 45) then return minus end
@@ -25,7 +25,7 @@ if not fresh then
   end
   record = old
   redis.call('SET', key, digits, 'KEEPTTL')
-  local reply = redis.pcall('INCRBY', key, ARGV[1])
+  local reply = redis.pcall('INCRBY', key, ARGV[5])
   if type(reply) == 'table' then
     redis.call('SET', key, old, 'KEEPTTL')
     -- Digits that INCRBY does not take for an integer are those of one beyond 64 bits.
@@ -34,20 +34,18 @@ if not fresh then
     sum = redis.call('GET', key)
   end
 end
-overflow = overflow or (ARGV[6] ~= '' and below(sum, ARGV[6])) or (ARGV[7] ~= '' and below(ARGV[7], sum))
+overflow = overflow or (ARGV[9] ~= '' and below(sum, ARGV[9])) or (ARGV[10] ~= '' and below(ARGV[10], sum))
 if overflow then
   if not fresh then redis.call('SET', key, old, 'KEEPTTL') end
   return redis.error_reply('DOPPIO-OVERFLOW the sum does not fit')
 end
 -- Announced before the change, as elsewhere; but here the digits must not stay in the record's place if that is denied.
-if ARGV[9] ~= '' then
-  local reply = redis.pcall('PUBLISH', ARGV[8], ARGV[9])
-  if type(reply) == 'table' then
-    if not fresh then redis.call('SET', key, old, 'KEEPTTL') end
-    return reply
-  end
+local ok, id = pcall(announce)
+if not ok then
+  if not fresh then redis.call('SET', key, old, 'KEEPTTL') end
+  error(id, 0)
 end
 local body = string.sub(record, 1, #record - number(record, 48, 4))
-local updated = string.sub(body, 1, 1) .. ARGV[2] .. string.sub(body, 18, 47) .. string.char(0, 0, 0, #sum) .. string.sub(body, 52) .. sum
-if fresh then put(key, updated, ARGV[4]) else redis.call('SET', key, updated, 'KEEPTTL') end
-return sum
+local updated = string.sub(body, 1, 1) .. ARGV[6] .. string.sub(body, 18, 47) .. string.char(0, 0, 0, #sum) .. string.sub(body, 52) .. sum
+if fresh then put(key, stamped(updated, id), ARGV[8]) else redis.call('SET', key, updated, 'KEEPTTL') end
+return {1, id, sum}

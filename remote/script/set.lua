@@ -1,4 +1,4 @@
--- ARGV: record, milliseconds, channel, message
-announce(ARGV[3], ARGV[4])
-put(KEYS[1], ARGV[1], ARGV[2])
-return 1
+-- ARGV: channel, message, record, milliseconds
+local id = announce()
+put(KEYS[1], stamped(ARGV[3], id), ARGV[4])
+return {1, id}

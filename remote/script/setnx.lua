@@ -1,7 +1,7 @@
 -- Stores a record where there is no entry; gives the one that is there otherwise.
--- ARGV: record, milliseconds, channel, message, now
+-- ARGV: channel, message, now, floor, record, milliseconds
 local h = redis.call('GETRANGE', KEYS[1], 0, HEADER - 1)
-if not absent(h, ARGV[5]) then return redis.call('GET', KEYS[1]) end
-announce(ARGV[3], ARGV[4])
-put(KEYS[1], ARGV[1], ARGV[2])
-return false
+if not absent(h, ARGV[3], ARGV[4]) then return {0, '', redis.call('GET', KEYS[1])} end
+local id = announce()
+put(KEYS[1], stamped(ARGV[5], id), ARGV[6])
+return {1, id}

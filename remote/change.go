@@ -1,0 +1,178 @@
+package remote
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/doppio-cache/doppio/internal/lane"
+)
+
+// change is a script that changes what lies under one key, and what it announces (nil: nothing). Before its own arguments
+// the script is given a channel and a message, both empty where it is to announce nothing, else with the lane's stream
+// as its second key. It replies with 1 if it has changed something, the id of the announcement ("" for none), and what
+// else it has to tell.
+type change struct {
+	key  string
+	args []any
+	a    *Announcement
+}
+
+// steps are the scripts of a change. On one server the first does all; on a Cluster, where the lane lies elsewhere than
+// the key, the second announces what the first has changed. Never the other way round: whoever hears of a change must not find
+// what was there before it.
+type steps struct {
+	data, lane scriptCall
+	announce   bool // there is a second step
+}
+
+func (s *Store) steps(c change) steps {
+	st := steps{data: scriptCall{keys: []string{c.key}}}
+	channel, message := "", []byte{}
+	if s.lanes != nil && c.a != nil {
+		if s.masters != nil {
+			st.lane, st.announce = s.announcing(c.a), true
+		} else {
+			l := s.lanes[c.a.Lane]
+			st.data.keys = append(st.data.keys, l.Stream)
+			channel, message = l.Channel, c.a.Message
+		}
+	}
+	st.data.args = append(append(make([]any, 0, 2+len(c.args)), channel, message), c.args...)
+	return st
+}
+
+// settled is what became of a change.
+type settled struct {
+	id   lane.ID
+	rest []any
+	err  error // classified
+	// changed is true if something has changed, or may have.
+	changed bool
+}
+
+// settle reads the reply of a change's first step.
+func settle(op string, v any, err error) settled {
+	if err != nil {
+		err = classify(op, true, err)
+		return settled{err: err, changed: errors.Is(err, ErrUnknownOutcome)}
+	}
+	list, _ := v.([]any)
+	if len(list) < 2 {
+		return settled{err: &Error{Op: op, Err: fmt.Errorf("reply of type %T with %d parts", v, len(list)), kinds: []error{ErrUnknownOutcome}}, changed: true}
+	}
+	out := settled{changed: list[0] == int64(1), rest: list[2:]}
+	if list[1] != "" {
+		if out.id, err = asID(list[1], nil); err != nil {
+			out.err = unknown(op, err)
+		}
+	}
+	return out
+}
+
+// announced takes the reply of the second step. What has changed and is not announced is of unknown outcome: others may hold what
+// was there before.
+func (o *settled) announced(op string, v any, err error) {
+	id, err := asID(v, err)
+	switch {
+	case o.err != nil: // of unknown outcome already
+	case err != nil:
+		o.err, o.rest = unknown(op, err), nil
+	default:
+		o.id = id
+	}
+}
+
+// change makes one change, sets its announcement's id, and gives what else the script has told.
+func (s *Store) change(ctx context.Context, op string, sc script, c change) ([]any, error) {
+	st := s.steps(c)
+	out, err := call(ctx, s, op, true, func(ctx context.Context) (settled, error) {
+		v, err := sc.run(ctx, s.rdb, st.data.keys, st.data.args...)
+		out := settle(op, v, err)
+		if st.announce && out.changed {
+			v, err = scriptAnnounce.run(ctx, s.rdb, st.lane.keys, st.lane.args...)
+			out.announced(op, v, err)
+		}
+		return out, out.err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if c.a != nil {
+		c.a.ID = uint64(out.id)
+	}
+	return out.rest, nil
+}
+
+// changeMany makes changes by one script, in chunks. Those whose error is set already are left out; done is told the
+// reply of each that succeeded.
+func (s *Store) changeMany(ctx context.Context, op string, sc script, changes []change, errs []error, done func(i int, rest []any)) {
+	s.pending(errs, func(part []int) {
+		all := make([]steps, len(part))
+		for j, i := range part {
+			all[j] = s.steps(changes[i])
+		}
+		out, err := call(ctx, s, op, true, func(ctx context.Context) ([]settled, error) {
+			out := s.settleMany(ctx, op, sc, all)
+			for _, o := range out {
+				if !isOutage(o.err) {
+					return out, nil
+				}
+			}
+			// The breaker hears of the first, but each change keeps its own: one may have been sent where another was not.
+			return out, out[0].err
+		})
+		for j, i := range part {
+			switch {
+			case out == nil:
+				errs[i] = err
+			case out[j].err != nil:
+				errs[i] = out[j].err
+			default:
+				if a := changes[i].a; a != nil {
+					a.ID = uint64(out[j].id)
+				}
+				done(i, out[j].rest)
+			}
+		}
+	})
+}
+
+// settleMany is one round trip of changeMany, or two on a Cluster: the changes, then the announcements of those that
+// were made or may have been.
+func (s *Store) settleMany(ctx context.Context, op string, sc script, all []steps) []settled {
+	calls := make([]scriptCall, len(all))
+	for i, st := range all {
+		calls[i] = st.data
+	}
+	out := make([]settled, len(all))
+	var which []int
+	var lanes []scriptCall
+	for i, c := range sc.pipeline(ctx, s.rdb, calls) {
+		v, err := c.Result()
+		if out[i] = settle(op, v, err); out[i].changed && all[i].announce {
+			which, lanes = append(which, i), append(lanes, all[i].lane)
+		}
+	}
+	for j, c := range scriptAnnounce.pipeline(ctx, s.rdb, lanes) {
+		v, err := c.Result()
+		out[which[j]].announced(op, v, err)
+	}
+	return out
+}
+
+// floorArg is a remote floor, or another id to compare stamps with, as scripts take it.
+func floorArg(floor uint64) []byte { return binary.BigEndian.AppendUint64(nil, floor) }
+
+func asID(v any, err error) (lane.ID, error) {
+	text, err := asString(v, err)
+	if err != nil {
+		return 0, err
+	}
+	id, err := lane.Parse(text)
+	if err != nil {
+		return 0, errors.New("remote: the id in the reply is not one of a stream") // lane's error repeats it
+	}
+	return id, nil
+}

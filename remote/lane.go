@@ -1,0 +1,123 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/doppio-cache/doppio/internal/lane"
+)
+
+// Announcement is what a change tells the other instances. It is part of the change: on one server (standalone or
+// Sentinel) both are one script. On a Cluster the change comes first, and what becomes of the announcement then decides
+// whether the change's outcome is known.
+type Announcement struct {
+	// Lane is the index of the lane that carries it, below Options.Lanes.
+	Lane int
+	// Message is as invalidation.Message.Append gives it. Its bytes 2 to 26, the places of the message and of the one
+	// before it in the lane, are filled in by the server.
+	Message []byte
+	// ID is set when the change was acknowledged, unless it changed nothing and so announced nothing: the message's id in
+	// the lane, ms<<20|seq. On one server it is the stamp of the record that the change stored, too.
+	ID uint64
+}
+
+// Publish publishes message to those who listen to a lane, without a place in it: nobody misses it who misses it.
+func (s *Store) Publish(ctx context.Context, index int, message []byte) error {
+	if s.lanes == nil {
+		return nil
+	}
+	l := s.lanes[index]
+	_, err := call(ctx, s, "publish", true, func(ctx context.Context) (any, error) {
+		return scriptPublish.run(ctx, s.rdb, []string{l.Stream}, l.Channel, message, s.sharded())
+	})
+	return err
+}
+
+// Announce appends a to its lane and publishes it, without a change of its own. It works when Redis is out of memory.
+func (s *Store) Announce(ctx context.Context, a *Announcement) error {
+	if s.lanes == nil {
+		return nil
+	}
+	step := s.announcing(a)
+	id, err := call(ctx, s, "announce", true, func(ctx context.Context) (lane.ID, error) {
+		return asID(scriptAnnounce.run(ctx, s.rdb, step.keys, step.args...))
+	})
+	if err == nil {
+		a.ID = uint64(id)
+	}
+	return err
+}
+
+// RaiseFloor makes invalid, in one step, every far record of the cache called name ("*": of all caches) that is older than
+// a, and announces a. Where the floor is past since already (0: whatever it is), somebody else did so for the same
+// reason: nothing is announced then, and a.ID is the floor's. It works when Redis is out of memory.
+func (s *Store) RaiseFloor(ctx context.Context, name string, since uint64, a *Announcement) error {
+	if s.lanes == nil {
+		return &OptionError{Field: "Namespace", Reason: "a floor is kept in a lane, which has the namespace's name"}
+	}
+	step := s.announcing(a)
+	keys := []string{s.lanes[a.Lane].Stream, s.lanes[a.Lane].Floors}
+	id, err := call(ctx, s, "raise-floor", true, func(ctx context.Context) (lane.ID, error) {
+		return asID(scriptFloor.run(ctx, s.rdb, keys, append(step.args, name, lane.ID(since).String())...))
+	})
+	if err == nil {
+		a.ID = uint64(id)
+	}
+	return err
+}
+
+// Floors gives the floors that a lane keeps, by the name of their cache: "*" is that of all caches, "!" the newest of all.
+func (s *Store) Floors(ctx context.Context, index int) (map[string]uint64, error) {
+	if s.lanes == nil {
+		return map[string]uint64{}, nil
+	}
+	texts, err := call(ctx, s, "floors", false, func(ctx context.Context) (map[string]string, error) {
+		return s.rdb.HGetAll(ctx, s.lanes[index].Floors).Result()
+	})
+	if err != nil {
+		return nil, err
+	}
+	floors := make(map[string]uint64, len(texts))
+	for name, text := range texts {
+		id, err := lane.Parse(text)
+		if err != nil {
+			return nil, &Error{Op: "floors", Err: errors.New("a floor is not an id of a stream")}
+		}
+		floors[name] = uint64(id)
+	}
+	return floors, nil
+}
+
+// CheckLanes notes how many lanes the namespace has, and reports an *OptionError for Lanes if another instance noted
+// another number: the two would not hear each other.
+func (s *Store) CheckLanes(ctx context.Context) error {
+	if s.lanes == nil {
+		return nil
+	}
+	noted, err := call(ctx, s, "check-lanes", true, func(ctx context.Context) (string, error) {
+		return asString(scriptLanes.run(ctx, s.rdb, []string{s.lanes[0].Count}, s.opts.Lanes))
+	})
+	if err != nil {
+		return err
+	}
+	if noted != strconv.Itoa(s.opts.Lanes) {
+		return &OptionError{Field: "Lanes", Reason: fmt.Sprintf("%d, where the other instances of the namespace have %.20q", s.opts.Lanes, noted)}
+	}
+	return nil
+}
+
+// sharded tells scripts by which pub/sub to publish.
+func (s *Store) sharded() string {
+	if s.masters != nil {
+		return "1"
+	}
+	return ""
+}
+
+// announcing is the script that announces a without a change.
+func (s *Store) announcing(a *Announcement) scriptCall {
+	l := s.lanes[a.Lane]
+	return scriptCall{keys: []string{l.Stream}, args: []any{l.Channel, a.Message, s.sharded()}}
+}

@@ -1,0 +1,231 @@
+package tiered
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/doppio-cache/doppio/invalidation"
+	"github.com/doppio-cache/doppio/local"
+)
+
+// laneState is what is known of one lane. All but last is guarded by coherence.mu.
+type laneState struct {
+	receiver *invalidation.Receiver
+	until    int64             // the end of the coherence lease, a reading of local.Monotonic
+	floors   map[string]uint64 // ids below which far records are invalid: by cache name, allCaches for all
+	refused  error             // why this lane will not do: the namespace has another number of lanes
+	state    invalidation.State
+	// restarted: the lane lost its history, and the far tier has to be invalidated.
+	restarted bool
+	last      monotonicID // the newest id known
+}
+
+// allCaches is the field of a lane's floors that stands for all caches.
+const allCaches = "*"
+
+// floorOf is the far floor of a cache.
+func (l *laneState) floorOf(name string) uint64 { return max(l.floors[allCaches], l.floors[name]) }
+
+// dropReasons is how many reasons there are to drop the near tier.
+const dropReasons = int(invalidation.Unreadable) + 1
+
+// coherence implements invalidation.Handler. Of one lane it is told one thing at a time, of several at the same time.
+var _ invalidation.Handler = (*coherence)(nil)
+
+// Invalidated implements invalidation.Handler.
+func (c *coherence) Invalidated(index int, m invalidation.Message) {
+	if m.Type == invalidation.Filled {
+		c.waiters.wake(m.Hashes)
+		return
+	}
+	defer c.received.Add(1) // when it has taken effect
+	c.reached(index, m.ID)
+	if c.own.mine(m.Publisher) {
+		if c.own.hear(m.Publisher) {
+			return
+		}
+		c.pending.happened(m.Publisher)
+	}
+	switch m.Type {
+	case invalidation.Keys:
+		c.table.Raise(m.Hashes...)
+		c.waiters.wake(m.Hashes)
+	case invalidation.Scope:
+		for _, seed := range m.Hashes {
+			c.raiseScope(seed)
+		}
+	case invalidation.Cleared:
+		for _, seed := range m.Hashes {
+			c.cleared(index, seed, m.ID)
+		}
+	default:
+		c.flushed(index, m.ID)
+	}
+}
+
+// reached notes that a lane has come as far as id.
+func (c *coherence) reached(index int, id uint64) { c.lanes[index].last.raise(id) }
+
+// cleared invalidates one cache, as far as its keys belong to this lane: near and far. The far floor comes first: what
+// is read from the far tier under the old one began before the near floor.
+func (c *coherence) cleared(index int, seed, id uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := c.caches[seed]
+	if f == nil {
+		return // a cache that is made later asks the lane's floors, which the echo brings
+	}
+	l := &c.lanes[index]
+	l.floors[f.name] = max(l.floors[f.name], id)
+	f.far[index].Store(l.floorOf(f.name))
+	c.raiseScopeLocked(f)
+}
+
+// flushed invalidates everything that belongs to a lane.
+func (c *coherence) flushed(index int, id uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := &c.lanes[index]
+	l.floors[allCaches] = max(l.floors[allCaches], id)
+	for _, f := range c.caches {
+		f.far[index].Store(l.floorOf(f.name))
+	}
+	c.raiseAllLocked()
+}
+
+// Dropped implements invalidation.Handler.
+func (c *coherence) Dropped(index int, why invalidation.Reason) {
+	c.drops[why].Add(1)
+	if why == invalidation.HistoryLost {
+		// The lane begins anew, its ids may be lower than those of before, and so may its floors.
+		c.lanes[index].last.reset()
+		c.mu.Lock()
+		clear(c.lanes[index].floors)
+		c.lanes[index].restarted = true
+		c.mu.Unlock()
+	}
+	c.raiseAll()
+	if why != invalidation.FirstSync {
+		c.log.Warn("doppio: dropped the near tier", "lane", index, "reason", why.String())
+	}
+}
+
+// Learned implements invalidation.Handler.
+func (c *coherence) Learned(index int, last uint64, floors map[string]uint64) {
+	c.reached(index, last)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := &c.lanes[index]
+	if l.restarted {
+		// Redis lost what it had acknowledged: it may hold again what was invalidated since. One instance says so for all.
+		l.restarted = false
+		c.pending.flush(index, max(last, 1))
+	}
+	c.learnFloorsLocked(l, index, floors)
+}
+
+// learnFloors takes a lane's floors as they were read from Redis.
+func (c *coherence) learnFloors(index int, floors map[string]uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.learnFloorsLocked(&c.lanes[index], index, floors)
+}
+
+func (c *coherence) learnFloorsLocked(l *laneState, index int, floors map[string]uint64) {
+	if floors == nil {
+		return
+	}
+	for name, id := range floors {
+		l.floors[name] = max(l.floors[name], id) // what was read may be older than what a message said meanwhile
+	}
+	raised := false
+	for _, f := range c.caches {
+		floor := l.floorOf(f.name)
+		raised = raised || floor > f.far[index].Load()
+		f.far[index].Store(floor)
+	}
+	// What was read from the far tier since the floor was raised, and before it was known here, must not be served.
+	if raised {
+		c.raiseAllLocked()
+	}
+}
+
+// Trusted implements invalidation.Handler.
+func (c *coherence) Trusted(index int, sent time.Time) {
+	at := local.Monotonic() - int64(time.Since(sent))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := &c.lanes[index]
+	l.until, l.refused = max(l.until, after(at, c.bound)), nil
+	c.extendLocked()
+	if local.Monotonic() < c.liveUntil.Load() {
+		c.wakeReady()
+	}
+}
+
+// extendLocked sets liveUntil to the earliest end of a lease.
+func (c *coherence) extendLocked() {
+	live := c.lanes[0].until
+	for i := range c.lanes {
+		live = min(live, c.lanes[i].until)
+	}
+	c.liveUntil.Store(live)
+}
+
+// Lost implements invalidation.Handler. Nothing is dropped: if the lane can be replayed, nothing was missed.
+func (c *coherence) Lost(index int, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := &c.lanes[index]
+	l.until = min(l.until, local.Monotonic())
+	c.extendLocked()
+	if errors.Is(err, invalidation.ErrLanes) {
+		l.refused = &OptionError{Field: "Lanes", Reason: "is not what the namespace has: " + err.Error()}
+		c.wakeReady()
+	}
+	if l.state == invalidation.Live {
+		// One loss, however often the attempts to subscribe again fail.
+		c.lost.Add(1)
+		c.log.Warn("doppio: subscription to invalidations lost", "lane", index, "error", err)
+		return
+	}
+	c.refused.Add(1)
+	c.log.Debug("doppio: no subscription to invalidations yet", "lane", index, "error", err)
+}
+
+// refusedLocked tells why the namespace cannot be used, if so.
+func (c *coherence) refusedLocked() error {
+	for i := range c.lanes {
+		if err := c.lanes[i].refused; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Changed implements invalidation.Handler.
+func (c *coherence) Changed(ch invalidation.Change) {
+	c.mu.Lock()
+	c.lanes[ch.Lane].state = ch.To
+	c.mu.Unlock()
+	if ch.To == invalidation.Live {
+		c.synced.Add(1)
+		c.pending.nudge() // Redis is there again
+		c.log.Info("doppio: the near tier is coherent", "lane", ch.Lane, "reason", ch.Reason)
+	}
+	c.notices.tell(ch)
+}
+
+// monotonicID is an id of a lane that only rises.
+type monotonicID struct{ v atomic.Uint64 }
+
+// Load gives the id.
+func (m *monotonicID) Load() uint64 { return m.v.Load() }
+
+func (m *monotonicID) raise(id uint64) {
+	for old := m.v.Load(); old < id && !m.v.CompareAndSwap(old, id); old = m.v.Load() {
+	}
+}
+
+func (m *monotonicID) reset() { m.v.Store(0) }

@@ -1,0 +1,135 @@
+package tiered
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/doppio-cache/doppio/invalidation"
+	"github.com/doppio-cache/doppio/remote"
+)
+
+// leaseLife is how long a lease is held without a sign of life: where its holder dies, others wait no longer than that. A
+// load that is slower renews it; see hold.
+const leaseLife = 3 * time.Second
+
+// hold keeps a lease alive until release is called, which does not wait.
+func (j *job[V]) hold(ctx context.Context, st seat) (release func()) {
+	if !st.leased || !j.cache.client.start() {
+		return func() {}
+	}
+	done := make(chan struct{})
+	go func() {
+		defer j.cache.client.running.Done()
+		tick := time.NewTicker(leaseLife / 3)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				held, err := j.cache.client.far.Renew(ctx, j.cache.prefix+j.key, st.witness, leaseLife)
+				j.note(err)
+				if err == nil && !held {
+					return // the fill will be refused
+				}
+			case <-done:
+				return
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func() { close(done) }
+}
+
+// verdict is how asking for a lease ended.
+type verdict uint8
+
+const (
+	unseated verdict = iota // there is no right to fill to be had: load without
+	seated                  // the lease, or what is there, may be replaced
+	busy                    // another instance is loading
+	loaded                  // another instance has loaded
+)
+
+// The pauses between looks at another instance's load. Its end wakes those who wait; looking is for when that was missed:
+// the instance died, or nothing is heard.
+const (
+	firstLook = 25 * time.Millisecond
+	lastLook  = 500 * time.Millisecond
+)
+
+// claim completes a seat with a lease on the key, while at most one load runs in the fleet: where another instance holds
+// the lease, it waits for that load, as long as a load may take, and then goes on without the right to fill.
+func (j *job[V]) claim(ctx context.Context, f *flight[V], st *seat) (landing[V], error, bool) {
+	s := j.cache.shared
+	woken := s.client.co.waiters.enter(j.hash)
+	defer s.client.co.waiters.leave(j.hash, woken)
+	var patience *time.Timer
+	look := firstLook
+	for {
+		token := remote.NewToken()
+		won, found, err := s.client.far.Acquire(ctx, s.prefix+j.key, token, f.id, leaseLife)
+		end, err, how := j.claimed(ctx, f, st, token, won, found, err)
+		switch {
+		case how == loaded:
+			return end, err, true
+		case how != busy:
+			return landing[V]{}, nil, false
+		}
+		if patience == nil {
+			patience = time.NewTimer(j.st.hardTimeout)
+			defer patience.Stop()
+			close(f.busy)
+			s.counts.leasesBusy.Add(1)
+		}
+		pause := time.NewTimer(look/2 + rand.N(look/2+1))
+		select {
+		case <-woken:
+			pause.Stop()
+		case <-pause.C:
+			look = min(2*look, lastLook)
+		case <-patience.C:
+			pause.Stop()
+			return landing[V]{}, nil, false
+		case <-ctx.Done():
+			pause.Stop()
+			return landing[V]{}, nil, false // runLoad says what that means
+		}
+	}
+}
+
+// wakeOthers tells the instances that wait for this load that it is over.
+func (j *job[V]) wakeOthers(ctx context.Context) {
+	c := j.cache.client
+	m := invalidation.Message{Type: invalidation.Filled, Publisher: c.co.own.id(0), Hashes: []uint64{j.hash}}
+	j.note(c.far.Publish(context.WithoutCancel(ctx), c.co.laneOf(j.hash), encodeMessage(m)))
+}
+
+// claimed completes a seat with a lease that was asked for, or with what was found in its place; or it gives the value
+// that somebody else has stored meanwhile.
+func (j *job[V]) claimed(ctx context.Context, f *flight[V], st *seat, token remote.Token, won bool, found remote.Record, err error) (landing[V], error, verdict) {
+	if won {
+		st.witness, st.leased = token[:], true
+		return landing[V]{}, nil, seated
+	}
+	s := j.cache.shared
+	s.flights.carries(f, s.tagHashes(tagNames(found.Tags)))
+	seen, err := s.examine(ctx, time.Now(), j.hash, j.key, found, err, nil)
+	j.note(err)
+	switch seen.state {
+	case live:
+		s.keep(seen.at, j.hash, j.key, seen.value, f.origin, &found, &j.st)
+		return landing[V]{seen.value, AnsweredFar}, nil, loaded
+	case negative:
+		s.keep(seen.at, j.hash, j.key, nil, f.origin, &found, &j.st)
+		return landing[V]{}, ErrNotFound, loaded
+	case leased:
+		return landing[V]{}, nil, busy
+	case stale, unreadable:
+		if again, _ := seatOf(found.Token, seen, err); len(again.witness) > 0 {
+			st.witness = again.witness
+			return landing[V]{}, nil, seated
+		}
+	}
+	return landing[V]{}, nil, unseated
+}

@@ -1,0 +1,146 @@
+package tiered
+
+import (
+	"context"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/doppio-cache/doppio/invalidation"
+	"github.com/doppio-cache/doppio/remote"
+)
+
+// mutation is a change that this instance is making to some keys of one cache.
+type mutation struct {
+	co        *coherence
+	floors    *cacheFloors
+	hashes    []uint64
+	begun     uint64
+	publisher uint64
+	told      *remote.Announcement
+}
+
+// mutate begins a change: from now on no near entry of these keys is served, and no load that began before may be
+// joined. Whoever calls it calls done or cancel. All hashes belong to the lane of the first.
+func (c *coherence) mutate(f *cacheFloors, hashes ...uint64) mutation {
+	m := mutation{co: c, floors: f, hashes: hashes, begun: c.table.Raise(hashes...), publisher: c.own.begin()}
+	m.told = &remote.Announcement{
+		Lane:    c.laneOf(hashes[0]),
+		Message: encodeMessage(invalidation.Message{Type: invalidation.Keys, Publisher: m.publisher, Hashes: hashes}),
+	}
+	return m
+}
+
+// known is the newest id of the change's lane that this instance knows: the stamp of a record that is written before the
+// change has an id of its own.
+func (m mutation) known() uint64 { return m.co.lanes[m.told.Lane].last.Load() }
+
+// done ends a change. Loads that began while it was under way may have read the old value, so the table is raised once
+// more. clean tells whether nothing else happened meanwhile to the keys, the tags with the watched hashes, or the whole
+// cache: then, and only then, the changed value may be kept near, with the given stamp.
+func (m mutation) done(ctx context.Context, err error, watched ...uint64) (stamp uint64, clean bool) {
+	m.co.own.end(m.publisher, err == nil)
+	if err == nil {
+		m.co.reached(m.told.Lane, m.told.ID)
+		acknowledgedAt(ctx, m.told.Lane, m.told.ID)
+	}
+	// Floors are raised under mu too: a floor is either seen here, or is above the stamp.
+	m.co.mu.Lock()
+	defer m.co.mu.Unlock()
+	stamp, clean = m.co.table.Conclude(m.begun, m.hashes, watched)
+	return stamp, clean && err == nil && m.floors.near.Load() <= m.begun
+}
+
+// cancel ends a change that turned out not to be made.
+func (m mutation) cancel() { m.co.own.end(m.publisher, false) }
+
+// failed notes what a change that failed has left to be invalidated under a far key, where an entry lives at most life. A
+// change whose message has come back was made and announced, whatever became of the reply. It is called before done: a
+// load that lands in between is turned away by the one or the other.
+func (m mutation) failed(err error, key string, life time.Duration) {
+	if !m.co.own.heard(m.publisher) {
+		m.co.pending.add(err, m.publisher, key, m.hashes[0], life)
+	}
+}
+
+func encodeMessage(m invalidation.Message) []byte {
+	b, err := m.Append(nil)
+	if err != nil {
+		// Only more than 65,535 hashes do that; a change of so many keys is announced as a change of all.
+		all := invalidation.Message{Type: invalidation.All, Publisher: m.Publisher}
+		b, _ = all.Append(nil)
+	}
+	return b
+}
+
+// ownMutations knows which changes this instance made and has dealt with when they were acknowledged, so that their
+// messages, which come back to it like to everybody, do not drop what it has just stored. Only a change that was
+// acknowledged, or still may be, is passed over: one whose reply was lost may happen at any time later.
+type ownMutations struct {
+	instance uint32 // the upper half of the publisher's id; the lower half counts changes
+	next     atomic.Uint32
+
+	mu    sync.Mutex
+	known map[uint32]progress
+}
+
+// progress is how far an own change has come: it is forgotten when it was both acknowledged and heard, or failed.
+type progress struct{ acknowledged, heard bool }
+
+// maxOwn bounds the changes whose message is awaited. Past it they are forgotten: their messages then drop a near entry too many.
+const maxOwn = 1 << 16
+
+func (o *ownMutations) id(n uint32) uint64 { return uint64(o.instance)<<32 | uint64(n) }
+
+func (o *ownMutations) begin() uint64 {
+	n := o.next.Add(1)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.known) >= maxOwn {
+		clear(o.known)
+	}
+	o.known[n] = progress{}
+	return o.id(n)
+}
+
+// end notes what became of a change. One that failed may yet happen, however late: its message must not be taken for one
+// that was dealt with.
+func (o *ownMutations) end(publisher uint64, acknowledged bool) {
+	n := uint32(publisher & math.MaxUint32)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	p, ok := o.known[n]
+	if !acknowledged || !ok || p.heard {
+		delete(o.known, n)
+		return
+	}
+	o.known[n] = progress{acknowledged: true}
+}
+
+// heard tells whether the message of a change that is under way has come back.
+func (o *ownMutations) heard(publisher uint64) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.known[uint32(publisher&math.MaxUint32)].heard
+}
+
+// mine tells whether a message's publisher is this instance.
+func (o *ownMutations) mine(publisher uint64) bool { return publisher>>32 == uint64(o.instance) }
+
+// hear takes the publisher of a message of this instance, and tells whether the message needs no attention.
+func (o *ownMutations) hear(publisher uint64) bool {
+	n := uint32(publisher & math.MaxUint32)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	p, ok := o.known[n]
+	switch {
+	case !ok:
+		return false
+	case p.acknowledged:
+		delete(o.known, n)
+	default:
+		o.known[n] = progress{heard: true}
+	}
+	return true
+}

@@ -1,0 +1,156 @@
+package tiered
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/doppio-cache/doppio/internal/lane"
+)
+
+// Token says how far a fleet's sequence of changes had come when a change was acknowledged. A reader on another
+// instance that is given it, by [Cache.After], sees the change. The zero Token asks for nothing.
+//
+// Its text is short and opaque, holds nothing of keys or values, and fits into a header or a cookie.
+type Token struct{ reached []place }
+
+// place is an id of a lane.
+type place struct {
+	lane int
+	id   lane.ID
+}
+
+// IsZero tells whether the token asks for nothing.
+func (t Token) IsZero() bool { return len(t.reached) == 0 }
+
+// String gives the token's text, "" for the zero Token.
+func (t Token) String() string {
+	parts := make([]string, len(t.reached))
+	for i, p := range t.reached {
+		parts[i] = strconv.Itoa(p.lane) + ":" + p.id.String()
+	}
+	return strings.Join(parts, ",")
+}
+
+// ParseToken reads a token's text. "" is the zero Token; anything that is not a token is an *OptionError.
+func ParseToken(text string) (Token, error) {
+	var t Token
+	if text == "" {
+		return t, nil
+	}
+	fault := func() (Token, error) {
+		return Token{}, &OptionError{Field: "Token", Reason: fmt.Sprintf("%d bytes that are no token's text, lane:ms-seq[,…]", len(text))}
+	}
+	if len(text) > MaxLanes*48 {
+		return fault()
+	}
+	for part := range strings.SplitSeq(text, ",") {
+		left, right, _ := strings.Cut(part, ":")
+		index, err := strconv.ParseUint(left, 10, 8)
+		if err != nil || index >= MaxLanes {
+			return fault()
+		}
+		id, err := lane.Parse(right)
+		if err != nil {
+			return fault()
+		}
+		t.reach(int(index), id)
+	}
+	return t, nil
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (t Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (t *Token) UnmarshalText(text []byte) error {
+	parsed, err := ParseToken(string(text))
+	*t = parsed
+	return err
+}
+
+// Merge gives a token that asks for what either asks for.
+func (t Token) Merge(other Token) Token {
+	out := Token{reached: append([]place(nil), t.reached...)}
+	for _, p := range other.reached {
+		out.reach(p.lane, p.id)
+	}
+	return out
+}
+
+func (t *Token) reach(index int, id lane.ID) {
+	for i := range t.reached {
+		if t.reached[i].lane == index {
+			t.reached[i].id = max(t.reached[i].id, id)
+			return
+		}
+	}
+	t.reached = append(t.reached, place{index, id})
+}
+
+type tokenKey struct{}
+
+// WithToken lets changes made with the returned context, one at a time, add to *t how far they came: after a change was
+// acknowledged, t is what a reader elsewhere has to ask for to see it. One that failed adds nothing.
+func WithToken(ctx context.Context, t *Token) context.Context {
+	return context.WithValue(ctx, tokenKey{}, t)
+}
+
+func acknowledgedAt(ctx context.Context, index int, id uint64) {
+	if t, _ := ctx.Value(tokenKey{}).(*Token); t != nil && id > 0 {
+		t.reach(index, lane.ID(id))
+	}
+}
+
+// After gives a handle whose reads see every change up to the token, whichever instance made it: as long as this
+// instance has not heard of all of them, they pass over the near tier, and over loads that began before. While it has,
+// such reads are as fast as others. A token of another namespace or deployment may cost near hits, but does no harm.
+func (c *Cache[V]) After(t Token) *Cache[V] {
+	return &Cache[V]{shared: c.shared, defaults: c.defaults, after: t.reached}
+}
+
+// behind tells whether this instance has not yet heard of all that the handle's reads must see.
+func (c *Cache[V]) behind() bool {
+	co := c.client.co
+	if co == nil {
+		return false
+	}
+	for _, p := range c.after {
+		if p.lane < len(co.lanes) && co.lanes[p.lane].receiver.Applied() < uint64(p.id) {
+			return true
+		}
+	}
+	return false
+}
+
+// covers tells whether who sees all of have sees all of want.
+func covers(have, want []place) bool {
+	for _, w := range want {
+		if !slices.ContainsFunc(have, func(h place) bool { return h.lane == w.lane && h.id >= w.id }) {
+			return false
+		}
+	}
+	return true
+}
+
+// catchUp makes a far read of a handle that is behind see what was cleared: the far tier has every other change by
+// itself, but of a Clear an instance knows what it has heard.
+func (c *Cache[V]) catchUp(ctx context.Context) error {
+	if len(c.after) == 0 || !c.behind() {
+		return nil
+	}
+	for _, p := range c.after {
+		if p.lane >= len(c.client.co.lanes) {
+			continue
+		}
+		floors, err := c.client.far.Floors(ctx, p.lane)
+		if err != nil {
+			c.countFar(err)
+			return err
+		}
+		c.client.co.learnFloors(p.lane, floors)
+	}
+	return nil
+}
