@@ -63,7 +63,7 @@ func TestMessageThatCannotBeSentIsRefused(t *testing.T) {
 		"short trace context": {Type: Keys, Trace: trace25[:24]},
 		"long trace context":  {Type: Keys, Trace: append(slices.Clone(trace25), 0)},
 		"no type":             {Hashes: []uint64{1}},
-		"unknown type":        {Type: All + 1},
+		"unknown type":        {Type: Cleared + 1},
 		"type with the flag":  {Type: flagTrace | Keys},
 	} {
 		if data, err := m.Append([]byte("x")); err == nil || string(data) != "x" {
@@ -85,7 +85,7 @@ func TestParseRefuses(t *testing.T) {
 		"long text":             bytes.Repeat([]byte("hello"), 20),
 		"another magic":         changed(0, 0xC2),
 		"type 0":                changed(1, flagTrace),
-		"type 4":                changed(1, flagTrace|4),
+		"type 6":                changed(1, flagTrace|6),
 		"trace flag taken away": changed(1, byte(Keys)),
 		"one hash more":         changed(offCount+traceSize+1, 3),
 		"one hash less":         changed(offCount+traceSize+1, 1),

@@ -2,54 +2,56 @@ package invalidation
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
-)
 
-// Handler is told what a Receiver learns, one call at a time. It must not block.
-type Handler interface {
-	// Subscribed: messages arrive from now on; what was published before is lost. sent is when the subscription was asked for.
-	Subscribed(sent time.Time)
-	// Invalidated: a message arrived.
-	Invalidated(m Message)
-	// Unreadable: something arrived that is no message of this version. What it meant is not known.
-	Unreadable(err error)
-	// Alive: the server answered, over the subscription, what was sent to it at sent; all messages published on that
-	// server before have arrived. On a Cluster, those published on other nodes take the cluster bus, of which this says
-	// nothing.
-	Alive(sent time.Time)
-	// Lost: the subscription ended or went silent, or could not be made.
-	Lost(err error)
-}
+	"github.com/doppio-cache/doppio/internal/lane"
+)
 
 // Defaults of Options.
 const (
-	DefaultMaxSilence = 5 * time.Second
-	DefaultBackoff    = 5 * time.Second
+	DefaultMaxStaleness = 2 * time.Second
+	DefaultBackoff      = 5 * time.Second
 )
 
-// Options configure a Receiver. Channel and Handler must be set.
+// ErrLanes reports that the instances of a namespace do not agree on how many lanes it has.
+var ErrLanes = errors.New("invalidation: another instance has another number of lanes for this namespace")
+
+// Options configure a Receiver. Handler must be set.
 type Options struct {
-	Channel string
-	// MaxSilence is how long the subscription may leave a PING unanswered, or be in the making, before it is given up
-	// as half-open. A PING is sent every quarter of it, and Lost comes at most a quarter later. Defaults to
-	// DefaultMaxSilence.
-	MaxSilence time.Duration
+	// Namespace names the lanes, and Lane is the index of the one that is followed, of Lanes (default 1) in all.
+	Namespace   string
+	Lane, Lanes int
+	// Instance names the channel on which the receiver hears itself. Each instance of a fleet has its own.
+	Instance uint64
+	// MaxStaleness is how long after an echo was sent the receiver is trusted once the echo came back, and how long a
+	// subscription may leave echoes unanswered before it is given up as half-open. An echo, one script, is sent every
+	// quarter of it. Defaults to DefaultMaxStaleness.
+	MaxStaleness time.Duration
 	// Backoff is the longest pause before another attempt to subscribe; the first is after a fiftieth of it. Defaults
 	// to DefaultBackoff.
 	Backoff time.Duration
 	Handler Handler
-	// Logger hears, at Debug, of every attempt that ended. Defaults to silence.
+	// Known gives the newest id of the lane that the owner was told of, by an acknowledgement of a change of its own as much as by
+	// the Handler, since the last Dropped(HistoryLost). A server whose lane ends before it has lost what it had acknowledged,
+	// even if the message never came. It must not block. Defaults to what the Handler was told.
+	Known func() uint64
+	// Logger hears, at Debug, of every attempt that ended and every echo that failed. Defaults to silence.
 	Logger *slog.Logger
 }
 
 func (o Options) withDefaults() Options {
-	if o.MaxSilence <= 0 {
-		o.MaxSilence = DefaultMaxSilence
+	if o.Lanes <= 0 {
+		o.Lanes = 1
+	}
+	if o.MaxStaleness <= 0 {
+		o.MaxStaleness = DefaultMaxStaleness
 	}
 	if o.Backoff <= 0 {
 		o.Backoff = DefaultBackoff
@@ -65,51 +67,95 @@ func (o Options) firstPause() time.Duration {
 	return max(o.Backoff/50, min(o.Backoff, time.Millisecond))
 }
 
-// Receiver owns one subscription, and makes a new one whenever it is lost.
+// Receiver follows one lane over one subscription, and makes a new one whenever it is lost.
 //
 // It reads the subscription itself: go-redis's Channel drops messages after 60 s with only a log line, and its health
 // check does not read the pong that it asks for, so a half-open connection would go unnoticed.
 //
-// A Sentinel client dials the new master after a failover, but a subscription that is up stays where it is. The old
-// master, made a replica, passes on what the new one publishes; sentinels also cut its subscribers when they
-// reconfigure it. An old master that is cut off from the others, but not from here, publishes nothing new and answers
-// every PING: messages are missed until it is reconfigured.
+// A Sentinel client dials the new master after a failover, but a subscription that is up stays where it is. Echoes go
+// through the client's pool: one comes back over an old subscription only if the old master, made a replica, passes on
+// what the new one publishes, and then so do messages.
 type Receiver struct {
-	rdb    redis.UniversalClient
-	opts   Options
-	cancel context.CancelFunc
-	done   sync.WaitGroup
+	rdb     redis.UniversalClient
+	cluster *redis.ClusterClient // rdb, if it is one
+	opts    Options
+	names   lane.Names
+	cancel  context.CancelFunc
+	done    sync.WaitGroup
+	applied atomic.Uint64
+	state   atomic.Uint32
+	classic bool          // the Cluster has no sharded pub/sub, being older than 7.0; only run's goroutine looks
+	kick    chan struct{} // asks for an echo at once
+	asking  chan struct{} // echoes under way
+
+	mu       sync.Mutex // held while the handler is told
+	chain    chain
+	session  *session // the subscription, none while there is none
+	echoes   echoes
+	last     lane.ID   // the newest id that the handler was told of
+	floor    string    // the newest floor that it was told of, as Redis writes it; empty: none since the lane's history began
+	trusted  time.Time // the last Trusted's
+	awaiting *trust    // given when the floors that the server had then are known
 }
 
-// Start makes a receiver and its goroutine. It does not wait for the subscription.
+// Start makes a receiver and its goroutines. It does not wait for the subscription.
 func Start(rdb redis.UniversalClient, opts Options) *Receiver {
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &Receiver{rdb: rdb, opts: opts.withDefaults(), cancel: cancel}
+	opts = opts.withDefaults()
+	r := &Receiver{
+		rdb: rdb, opts: opts, names: lane.Of(opts.Namespace, opts.Lane), cancel: cancel,
+		kick: make(chan struct{}, 1), asking: make(chan struct{}, maxAsking),
+	}
+	r.cluster, _ = rdb.(*redis.ClusterClient)
 	r.done.Go(func() { r.run(ctx) })
+	r.done.Go(func() { r.pulse(ctx) })
 	return r
 }
 
 // Close ends the subscription and waits for its goroutines. A connection attempt is interrupted; but where a server
-// accepts and then does not answer the greeting, go-redis can only be waited for: at most the client's ReadTimeout.
+// accepts and then does not answer the greeting, or a command, go-redis can only be waited for: at most the client's
+// ReadTimeout.
 func (r *Receiver) Close() {
 	r.cancel()
 	r.done.Wait()
 }
 
+// Applied is the id up to which all messages of the lane have been handed to the Handler, or dropped; 0 before the first.
+func (r *Receiver) Applied() uint64 { return r.applied.Load() }
+
+// known is an id that the lane has, or it has lost something.
+func (r *Receiver) known() lane.ID {
+	if r.opts.Known == nil {
+		return 0 // the chain knows
+	}
+	return lane.ID(r.opts.Known())
+}
+
+// State tells what the receiver is up to.
+func (r *Receiver) State() State { return State(r.state.Load()) }
+
 func (r *Receiver) run(ctx context.Context) {
 	pause := r.opts.firstPause()
 	for {
-		s := &session{handler: r.opts.Handler, max: r.opts.MaxSilence}
 		began := time.Now()
-		err := r.subscription(ctx, s)
+		err := r.subscription(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		r.opts.Logger.Debug("doppio: subscription to invalidations ended", "error", err)
-		if time.Since(began) > r.opts.Backoff {
+		if errors.Is(err, errNotSharded) {
+			continue
+		}
+		r.opts.Logger.Debug("doppio: subscription to invalidations ended", "lane", r.opts.Lane, "error", err)
+		if r.cluster != nil {
+			r.cluster.ReloadState(ctx) // the slot may have moved
+		}
+		switch {
+		case errors.Is(err, ErrLanes):
+			pause = r.opts.Backoff
+		case time.Since(began) > r.opts.Backoff:
 			pause = r.opts.firstPause()
 		}
-		// Full jitter: a fleet that lost its server together must not come back together.
+		// Jitter: a fleet that lost its server together must not come back together.
 		timer := time.NewTimer(pause/2 + rand.N(pause/2+1))
 		select {
 		case <-ctx.Done():
@@ -121,41 +167,55 @@ func (r *Receiver) run(ctx context.Context) {
 	}
 }
 
-// subscription lives through one subscription, from its making to its end.
-func (r *Receiver) subscription(parent context.Context, s *session) error {
-	s.heard = time.Now()
-	ctx, cancel := context.WithCancel(parent)
-	ps := r.rdb.Subscribe(ctx) // does not dial yet
-	pings := make(chan string, 1)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		defer cancel()
-		s.watch(ctx, cancel, pings)
-		_ = ps.Close() // it interrupts Receive, and could only report that it was closed before
-	})
-	wg.Go(func() {
-		defer cancel()
-		sendPings(ctx, ps, pings)
-	})
-	err := s.listen(ctx, ps, r.opts.Channel)
-	if parent.Err() == nil {
-		err = s.end(err)
+// move changes the state and tells so. It is called with mu held.
+func (r *Receiver) move(to State, reason string, err error) {
+	from := r.State()
+	if from == to {
+		return
 	}
-	cancel()
-	wg.Wait()
-	return err
+	r.state.Store(uint32(to))
+	r.opts.Handler.Changed(Change{Lane: r.opts.Lane, From: from, To: to, Reason: reason, Err: err, At: time.Now()})
 }
 
-// sendPings is apart from the watchdog: while go-redis dials, it holds the lock that Ping needs too.
-func sendPings(ctx context.Context, ps *redis.PubSub, pings <-chan string) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case payload := <-pings:
-			if err := ps.Ping(ctx, payload); err != nil {
-				return // ends the subscription: Receive reports it
-			}
-		}
+// drop tells that messages are missing. It is called with mu held, as are the next three.
+func (r *Receiver) drop(why Reason) {
+	r.opts.Handler.Dropped(r.opts.Lane, why)
+	if why != HistoryLost {
+		return
+	}
+	// What was asked before tells of the lane as it was.
+	r.echoes.told = r.echoes.newest
+	r.last, r.floor = r.chain.w, ""
+	r.opts.Handler.Learned(r.opts.Lane, uint64(r.last), nil)
+}
+
+func (r *Receiver) learn(last lane.ID, floors map[string]uint64) {
+	r.last = max(r.last, last)
+	r.opts.Handler.Learned(r.opts.Lane, uint64(r.last), floors)
+}
+
+// advanced publishes how far the chain has come, when the handler knows all of it.
+func (r *Receiver) advanced() { r.applied.Store(uint64(r.chain.w)) }
+
+// broken drops everything when the chain broke on a live subscription, and tells whether there is something to catch up
+// with. At least an echo must come, before anything is trusted longer than it was.
+func (r *Receiver) broken(s *session, why Reason) (behind bool) {
+	r.drop(why)
+	r.awaiting = nil
+	r.move(Sync, why.String(), nil)
+	if r.chain.syncing {
+		s.counts = 0
+		return true
+	}
+	s.counts = r.echoes.newest + 1
+	r.hurry()
+	return false
+}
+
+// hurry asks for an echo now.
+func (r *Receiver) hurry() {
+	select {
+	case r.kick <- struct{}{}:
+	default:
 	}
 }

@@ -2,6 +2,7 @@ package invalidation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -11,68 +12,176 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/doppio-cache/doppio/internal/lane"
 	"github.com/doppio-cache/doppio/internal/redistest"
 )
 
 func TestMessagesArriveInOrder(t *testing.T) {
-	for _, protocol := range []int{2, 3} { // they answer a PING differently
-		t.Run(fmt.Sprintf("RESP%d", protocol), func(t *testing.T) {
+	for name, client := range map[string]func(*testing.T) *redis.Client{
+		"RESP2":     func(t *testing.T) *redis.Client { return shared.Client(t, func(o *redis.Options) { o.Protocol = 2 }) },
+		"RESP3":     func(t *testing.T) *redis.Client { return shared.Client(t, func(o *redis.Options) { o.Protocol = 3 }) },
+		"miniredis": func(t *testing.T) *redis.Client { return redistest.Miniredis(t).Client(t) },
+	} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			rdb := shared.Client(t, func(o *redis.Options) { o.Protocol = protocol })
-			rec := receive(t, rdb, func(o *Options) { o.MaxSilence = 400 * time.Millisecond })
-			rec.await(t, "subscribed", 1)
+			rdb := client(t)
+			rec := receive(t, rdb, bound(2*time.Second))
+			rec.live(t)
 			want := []uint64{1, 2, 3, 4, 5}
+			var id lane.ID
 			for _, h := range want {
-				publish(t, rdb, keys(h))
+				id = announce(t, rdb, keys(h))
 			}
-			last := Message{Type: All, Publisher: 9, Trace: trace25}
-			publish(t, rdb, last)
+			sent := Message{Type: All, Publisher: 9, Trace: trace25}
+			before, after := id, announce(t, rdb, sent)
 			got := rec.await(t, "invalidated", len(want)+1)
-			if !sameMessage(got.msg, last) {
+			sent.Previous, sent.ID = uint64(before), uint64(after)
+			if !sameMessage(got.msg, sent) {
 				t.Errorf("the last message is %+v", got.msg)
 			}
-			if !slices.Equal(received(rec), want) {
-				t.Errorf("received %v", received(rec))
+			if !slices.Equal(rec.received(), want) {
+				t.Errorf("received %v", rec.received())
 			}
-			rec.await(t, "alive", 8) // twice as long as MaxSilence
+			rec.await(t, "trusted", 8) // twice as long as MaxStaleness
 			if lost := rec.all("lost"); len(lost) > 0 {
 				t.Errorf("lost: %v", lost[0].err)
 			}
+			if w := rec.receiver.Applied(); w != uint64(after) {
+				t.Errorf("applied %v, want %v", lane.ID(w), after)
+			}
+			rec.awaitDrops(t, FirstSync)
 		})
 	}
 }
 
-func TestSubscribedTellsWhenItWasAskedFor(t *testing.T) {
+func TestStatesOfAFirstSubscription(t *testing.T) {
 	t.Parallel()
-	p, rdb := proxied(t, shared)
-	hold := p.HoldNextReplyTo("subscribe")
-	began := time.Now()
-	rec := receive(t, rdb)
-	<-hold.Sprung()
-	answered := time.Now()
-	hold.Release()
-	e := rec.await(t, "subscribed", 1)
-	if e.sent.Before(began) || e.sent.After(answered) {
-		t.Errorf("sent %v after the start, the server had answered %v after it", e.sent.Sub(began), answered.Sub(began))
+	rec := receive(t, shared.Client(t))
+	rec.live(t)
+	var states []State
+	for _, e := range rec.all("changed") {
+		states = append(states, e.change.To)
+	}
+	if !slices.Equal(states, []State{Sync, Live}) {
+		t.Errorf("states %v", states)
 	}
 }
 
-func TestWhatIsNoMessageIsUnreadable(t *testing.T) {
+func TestWhatIsOutsideTheLaneDoesNotBreakTheChain(t *testing.T) {
 	t.Parallel()
 	rdb := shared.Client(t)
 	rec := receive(t, rdb)
-	rec.await(t, "subscribed", 1)
-	garbage := []string{"", "hello", strings.Repeat("x", 1<<16), "\xc1\x07", "\x00", string(mustAppend(t, keys(1))) + "!"}
+	rec.live(t)
+	announce(t, rdb, keys(1))
+	if err := rdb.Publish(t.Context(), lane.Of(t.Name(), 0).Channel, mustAppend(t, Message{Type: Filled, Hashes: []uint64{2}})).Err(); err != nil {
+		t.Fatal(err)
+	}
+	announce(t, rdb, keys(3))
+	rec.awaitHash(t, 3)
+	rec.live(t)
+	rec.awaitDrops(t, FirstSync)
+	if !slices.Equal(rec.received(), []uint64{1, 2, 3}) {
+		t.Errorf("received %v", rec.received())
+	}
+}
+
+func TestWhatIsNoMessageDropsEverythingAndTheChainGoesOn(t *testing.T) {
+	t.Parallel()
+	rdb := shared.Client(t)
+	rec := receive(t, rdb, bound(4*time.Second))
+	rec.live(t)
+	names := lane.Of(t.Name(), 0)
+	garbage := []string{"", "hello", strings.Repeat("x", 1<<16), "\xc1\x07", string(mustAppend(t, keys(1))) + "!"}
+	want := []Reason{FirstSync}
 	for _, g := range garbage {
-		if err := rdb.Publish(t.Context(), t.Name(), g).Err(); err != nil {
+		if err := rdb.Publish(t.Context(), names.Channel, g).Err(); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, Unreadable)
+	}
+	// Of a later version, in the lane.
+	later := mustAppend(t, keys(1))
+	later[1] = 0x7F
+	appendTo(t, rdb, names.Channel, string(later), 1)
+	want = append(want, Unreadable)
+	rec.awaitDrops(t, want...)
+	announce(t, rdb, keys(2))
+	rec.awaitHash(t, 2)
+	rec.live(t)
+	rec.awaitDrops(t, want...)
+	if lost := rec.all("lost"); len(lost) > 0 {
+		t.Errorf("garbage ended the subscription: %v", lost[0].err)
+	}
+}
+
+func TestFloorsAreLearnedBeforeTrust(t *testing.T) {
+	t.Parallel()
+	rdb := shared.Client(t)
+	names := lane.Of(t.Name(), 0)
+	raise := func(name, id string) {
+		if err := rdb.HSet(t.Context(), names.Floors, name, id, "!", id).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	rec.await(t, "unreadable", len(garbage))
-	publish(t, rdb, keys(2))
-	rec.await(t, "invalidated", 1)
-	if lost := rec.all("lost"); len(lost) > 0 {
-		t.Errorf("garbage ended the subscription: %v", lost[0].err)
+	raise("users", "5-1")
+	rec := receive(t, rdb)
+	rec.live(t)
+	first := rec.all("learned")[0]
+	if first.floors["users"] != 5<<20|1 {
+		t.Errorf("floors %v", first.floors)
+	}
+	if first.at.After(rec.all("trusted")[0].at) {
+		t.Error("trusted before the floors were known")
+	}
+	learned := func() (n int) {
+		for _, e := range rec.all("learned") {
+			if e.floors != nil {
+				n++
+			}
+		}
+		return n
+	}
+	if n := learned(); n != 1 {
+		t.Errorf("floors were told %d times", n)
+	}
+	raise("*", "7-0")
+	raised := time.Now()
+	redistest.Eventually(t, patience, func() error {
+		all := rec.all("learned")
+		for _, e := range all {
+			if e.floors["*"] == 7<<20 && e.floors["users"] == 5<<20|1 {
+				return nil
+			}
+		}
+		return fmt.Errorf("learned %v", all[len(all)-1].floors)
+	})
+	rec.live(t)
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	known := false
+	for _, e := range rec.events {
+		known = known || e.floors["*"] == 7<<20
+		if e.what == "trusted" && e.sent.After(raised) && !known {
+			t.Error("trusted before the new floor was known")
+		}
+	}
+}
+
+func TestLanesThatDisagree(t *testing.T) {
+	t.Parallel()
+	rdb := shared.Client(t)
+	receive(t, rdb, func(o *Options) { o.Lanes = 3 }).live(t)
+	rec := receive(t, rdb, func(o *Options) { o.Lanes = 2; o.Instance = 77 })
+	for n := range 2 {
+		if e := rec.await(t, "lost", n+1); !errors.Is(e.err, ErrLanes) {
+			t.Errorf("lost: %v", e.err)
+		}
+	}
+	if n := len(rec.all("trusted")); n > 0 {
+		t.Errorf("trusted %d times", n)
+	}
+	if err := rdb.Del(t.Context(), lane.Of(t.Name(), 0).Count).Err(); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -86,13 +195,13 @@ func TestDeniedChannelIsReportedAndTriedAgain(t *testing.T) {
 			t.Errorf("lost: %v", e.err)
 		}
 	}
-	if n := len(rec.all("subscribed")); n > 0 {
-		t.Errorf("subscribed %d times", n)
+	if rec.receiver.State() != Init || len(rec.all("changed")) > 0 {
+		t.Errorf("state %v", rec.receiver.State())
 	}
 	if err := s.Client(t).Do(t.Context(), "ACL", "SETUSER", "app", "allchannels").Err(); err != nil {
 		t.Fatal(err)
 	}
-	rec.await(t, "subscribed", 1)
+	rec.live(t)
 }
 
 func TestAttemptsBackOff(t *testing.T) {
@@ -108,32 +217,43 @@ func TestAttemptsBackOff(t *testing.T) {
 	}
 }
 
-func TestClusterClientHearsWhatAnyNodePublishes(t *testing.T) {
+// An idle receiver costs the server one script every quarter of MaxStaleness.
+func TestIdleReceiverIsCheap(t *testing.T) {
 	t.Parallel()
-	c := redistest.StartCluster(t, 3)
-	rec := receive(t, c.Client(t))
-	rec.await(t, "subscribed", 1)
-	for i, n := range c.Nodes {
-		awaitArrival(t, n.Client(t), rec, uint64(i+1))
+	s := redistest.Start(t)
+	rec := receive(t, s.Client(t), bound(2*time.Second))
+	rec.live(t)
+	direct := s.Client(t)
+	commands := func() (n int) {
+		info, err := direct.InfoMap(t.Context(), "commandstats").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, v := range info["Commandstats"] {
+			switch name {
+			case "cmdstat_evalsha", "cmdstat_eval", "cmdstat_ping", "cmdstat_subscribe":
+				var calls int
+				if _, err := fmt.Sscanf(v, "calls=%d", &calls); err != nil {
+					t.Fatal(err)
+				}
+				n += calls
+			}
+		}
+		return n
 	}
-}
-
-// After a failover, what the new master publishes arrives: over the old master, now its replica, or after a new subscription.
-func TestSentinelFailover(t *testing.T) {
-	t.Parallel()
-	s := redistest.StartSentinel(t)
-	rdb := s.Client(t)
-	rec := receive(t, rdb)
-	rec.await(t, "subscribed", 1)
-	awaitArrival(t, rdb, rec, 1)
-	s.Failover(t)
-	awaitArrival(t, s.Client(t), rec, 2)
-	t.Logf("lost %d times, subscribed %d times", len(rec.all("lost")), len(rec.all("subscribed")))
+	before, began, trusted := commands(), time.Now(), len(rec.all("trusted"))
+	rec.await(t, "trusted", trusted+6)
+	perSecond := float64(commands()-before) / time.Since(began).Seconds()
+	t.Logf("%.2f commands a second", perSecond)
+	if perSecond > 2.5 {
+		t.Errorf("%.2f commands a second", perSecond)
+	}
 }
 
 func TestZeroOptionsAreCompleted(t *testing.T) {
 	o := Options{}.withDefaults()
-	if o.MaxSilence != DefaultMaxSilence || o.Backoff != DefaultBackoff || o.Logger == nil || o.Logger.Enabled(context.Background(), slog.LevelError) {
+	if o.MaxStaleness != DefaultMaxStaleness || o.Backoff != DefaultBackoff || o.Lanes != 1 || o.Logger == nil ||
+		o.Logger.Enabled(context.Background(), slog.LevelError) {
 		t.Errorf("%+v", o)
 	}
 	for _, backoff := range []time.Duration{1, time.Microsecond, time.Millisecond, time.Second, time.Minute} {

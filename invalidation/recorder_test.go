@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/doppio-cache/doppio/internal/lane"
 	"github.com/doppio-cache/doppio/internal/redistest"
 )
 
@@ -19,18 +20,27 @@ const patience = 15 * time.Second
 
 // event is one call of the Handler.
 type event struct {
-	what string // its method
-	at   time.Time
-	sent time.Time
-	msg  Message
-	err  error
+	what   string // its method
+	at     time.Time
+	sent   time.Time
+	msg    Message
+	why    Reason
+	last   uint64
+	floors map[string]uint64
+	err    error
+	change Change
 }
 
-// recorder notes what a Receiver tells.
+// recorder notes what a Receiver tells, and that it tells it as it promises.
 type recorder struct {
-	telling atomic.Bool
-	mu      sync.Mutex
-	events  []event
+	receiver *Receiver
+	telling  atomic.Bool
+	mu       sync.Mutex
+	events   []event
+	state    State
+	last     uint64
+	sent     time.Time
+	lostAll  bool // HistoryLost was told, and Learned not since
 }
 
 func (r *recorder) note(e event) {
@@ -41,14 +51,39 @@ func (r *recorder) note(e event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e.at = time.Now()
+	if r.lostAll && e.what != "learned" {
+		panic("after HistoryLost comes " + e.what)
+	}
+	switch e.what {
+	case "learned":
+		if e.last < r.last && !r.lostAll {
+			panic(fmt.Sprintf("learned %v after %v", lane.ID(e.last), lane.ID(r.last)))
+		}
+		r.lostAll, r.last = false, e.last
+	case "dropped":
+		r.lostAll = e.why == HistoryLost
+	case "trusted":
+		if !e.sent.After(r.sent) || e.sent.After(e.at) {
+			panic(fmt.Sprintf("trusted since %v before, then since %v before", e.at.Sub(r.sent), e.at.Sub(e.sent)))
+		}
+		r.sent = e.sent
+	case "changed":
+		if e.change.From != r.state || e.change.To == r.state {
+			panic(fmt.Sprintf("in %v, a change from %v to %v", r.state, e.change.From, e.change.To))
+		}
+		r.state = e.change.To
+	}
 	r.events = append(r.events, e)
 }
 
-func (r *recorder) Subscribed(sent time.Time) { r.note(event{what: "subscribed", sent: sent}) }
-func (r *recorder) Invalidated(m Message)     { r.note(event{what: "invalidated", msg: m}) }
-func (r *recorder) Unreadable(err error)      { r.note(event{what: "unreadable", err: err}) }
-func (r *recorder) Alive(sent time.Time)      { r.note(event{what: "alive", sent: sent}) }
-func (r *recorder) Lost(err error)            { r.note(event{what: "lost", err: err}) }
+func (r *recorder) Invalidated(_ int, m Message)  { r.note(event{what: "invalidated", msg: m}) }
+func (r *recorder) Dropped(_ int, why Reason)     { r.note(event{what: "dropped", why: why}) }
+func (r *recorder) Trusted(_ int, sent time.Time) { r.note(event{what: "trusted", sent: sent}) }
+func (r *recorder) Lost(_ int, err error)         { r.note(event{what: "lost", err: err}) }
+func (r *recorder) Changed(c Change)              { r.note(event{what: "changed", change: c}) }
+func (r *recorder) Learned(_ int, last uint64, floors map[string]uint64) {
+	r.note(event{what: "learned", last: last, floors: floors})
+}
 
 func (r *recorder) all(what string) []event {
 	r.mu.Lock()
@@ -74,18 +109,74 @@ func (r *recorder) next(t *testing.T, what string) event {
 	return r.await(t, what, len(r.all(what))+1)
 }
 
-// receive starts a receiver with short times and ends it with the test.
+// live waits until the receiver is Live and was trusted for something later than now.
+func (r *recorder) live(t *testing.T) {
+	t.Helper()
+	now := time.Now()
+	redistest.Eventually(t, patience, func() error {
+		trusted := r.all("trusted")
+		if len(trusted) == 0 || !trusted[len(trusted)-1].sent.After(now) || r.receiver.State() != Live {
+			return fmt.Errorf("%d times trusted, state %v", len(trusted), r.receiver.State())
+		}
+		return nil
+	})
+}
+
+// reasons are those of Dropped so far.
+func (r *recorder) reasons() []Reason {
+	var out []Reason
+	for _, e := range r.all("dropped") {
+		out = append(out, e.why)
+	}
+	return out
+}
+
+// awaitDrops waits until exactly these reasons were told, and fails when it is others.
+func (r *recorder) awaitDrops(t *testing.T, want ...Reason) {
+	t.Helper()
+	redistest.Eventually(t, patience, func() error {
+		if got := r.reasons(); !slices.Equal(got, want) {
+			return fmt.Errorf("dropped for %v, want %v", got, want)
+		}
+		return nil
+	})
+}
+
+func (r *recorder) received() []uint64 {
+	var out []uint64
+	for _, e := range r.all("invalidated") {
+		out = append(out, e.msg.Hashes...)
+	}
+	return out
+}
+
+func (r *recorder) awaitHash(t *testing.T, hash uint64) {
+	t.Helper()
+	redistest.Eventually(t, patience, func() error {
+		if !slices.Contains(r.received(), hash) {
+			return fmt.Errorf("hash %d did not arrive", hash)
+		}
+		return nil
+	})
+}
+
+// receive starts a receiver with short times and ends it with the test. The namespace is the test's name.
 func receive(t *testing.T, rdb redis.UniversalClient, mutate ...func(*Options)) *recorder {
 	t.Helper()
 	rec := &recorder{}
-	o := Options{Channel: t.Name(), MaxSilence: 2 * time.Second, Backoff: 200 * time.Millisecond, Handler: rec}
+	o := Options{
+		Namespace: t.Name(), Instance: 0xF00 + uint64(len(mutate)), MaxStaleness: time.Second,
+		Backoff: 200 * time.Millisecond, Handler: rec,
+	}
 	for _, m := range mutate {
 		m(&o)
 	}
-	r := Start(rdb, o)
-	t.Cleanup(r.Close)
+	rec.receiver = Start(rdb, o)
+	t.Cleanup(rec.receiver.Close)
 	return rec
 }
+
+func bound(d time.Duration) func(*Options) { return func(o *Options) { o.MaxStaleness = d } }
 
 func proxied(t *testing.T, s *redistest.Server) (*redistest.Proxy, *redis.Client) {
 	t.Helper()
@@ -95,31 +186,36 @@ func proxied(t *testing.T, s *redistest.Server) (*redistest.Proxy, *redis.Client
 
 func keys(hashes ...uint64) Message { return Message{Type: Keys, Publisher: 1, Hashes: hashes} }
 
-func publish(t *testing.T, rdb redis.UniversalClient, m Message) {
+var appendScript = redis.NewScript(lane.Script + `
+local id
+for _ = 1, tonumber(ARGV[4]) do id = lane_append(KEYS[1], ARGV[1], ARGV[2], ARGV[3]) end
+return id`)
+
+// announce appends a message to the test's lane and publishes it, and gives its id.
+func announce(t *testing.T, rdb redis.UniversalClient, m Message) lane.ID {
 	t.Helper()
-	if err := rdb.Publish(context.Background(), t.Name(), mustAppend(t, m)).Err(); err != nil {
+	return appendTo(t, rdb, lane.Of(t.Name(), 0).Channel, string(mustAppend(t, m)), 1)
+}
+
+// lose appends a message that is published where nobody listens.
+func lose(t *testing.T, rdb redis.UniversalClient, m Message) lane.ID {
+	t.Helper()
+	return appendTo(t, rdb, lane.Of(t.Name(), 0).Channel+":nowhere", string(mustAppend(t, m)), 1)
+}
+
+func appendTo(t *testing.T, rdb redis.UniversalClient, channel, message string, times int) lane.ID {
+	t.Helper()
+	sharded := "0"
+	if _, ok := rdb.(*redis.ClusterClient); ok {
+		sharded = "1"
+	}
+	s, err := appendScript.Run(context.Background(), rdb, []string{lane.Of(t.Name(), 0).Stream}, channel, message, sharded, times).Text()
+	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-func received(rec *recorder) []uint64 {
-	var out []uint64
-	for _, e := range rec.all("invalidated") {
-		out = append(out, e.msg.Hashes...)
+	id, err := lane.Parse(s)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return out
-}
-
-// awaitArrival publishes until a message arrives, and gives its hash.
-func awaitArrival(t *testing.T, rdb redis.UniversalClient, rec *recorder, hash uint64) {
-	t.Helper()
-	redistest.Eventually(t, patience, func() error {
-		if err := rdb.Publish(context.Background(), t.Name(), mustAppend(t, keys(hash))).Err(); err != nil {
-			return err
-		}
-		if !slices.Contains(received(rec), hash) {
-			return fmt.Errorf("hash %d did not arrive", hash)
-		}
-		return nil
-	})
+	return id
 }

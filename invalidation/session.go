@@ -3,8 +3,9 @@ package invalidation
 import (
 	"context"
 	"errors"
-	"slices"
-	"strconv"
+	"fmt"
+	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,151 +13,207 @@ import (
 )
 
 var (
-	errSilent       = errors.New("no answer over the subscription: the connection is half-open or the server stopped")
-	errResubscribed = errors.New("the connection was replaced: messages between the two are lost")
+	errSilent       = errors.New("no echo over the subscription: the connection is half-open, or the server stopped or may not write")
+	errResubscribed = errors.New("the connection was replaced")
 	errUnsubscribed = errors.New("unsubscribed by the server")
+	errNotSharded   = errors.New("a Cluster without sharded pub/sub")
 )
 
-// session is one subscription, as far as the handler has been told of it. Two goroutines tell: the one that receives,
-// and the watchdog, which says Lost without waiting for the first; that one may be held up in go-redis, which dials
-// again before it reports that a connection broke.
-type session struct {
-	handler Handler
-	max     time.Duration
+// minSetup is what the making of a subscription may take, however soon it is given up for silence later.
+const minSetup = time.Second
 
-	mu        sync.Mutex // held while the handler is told
-	lost      error      // set when the handler was told Lost; nothing is told after that
-	listening bool       // the subscription was confirmed
-	heard     time.Time  // when the last PING that was answered had been sent; before that, when the subscription was asked for, then confirmed
-	asked     []question // oldest first
-	last      uint64     // the newest question's number
+// session is one subscription. Its fields, but for the first two, are guarded by the receiver's mu.
+type session struct {
+	number uint64 // in each echo's nonce, so that a late one of an earlier subscription is told apart
+	cancel context.CancelFunc
+
+	lost      error     // set when the handler was told Lost; nothing that comes over the subscription is told after that
+	confirmed []string  // channels
+	heard     time.Time // when the last echo that came back had been sent; before that, when the subscription was asked for, then confirmed
+	counts    uint64    // the number of the first echo that judges the chain; 0: the chain is syncing
 }
 
-// question is a PING under way. Its number goes with it and comes back, so that an answer is never taken for that to a later one.
-type question struct {
-	number uint64
-	sent   time.Time
+// ready tells whether messages arrive.
+func (s *session) ready() bool { return len(s.confirmed) == channels }
+
+// channels of a subscription: the lane's, and that of the echoes.
+const channels = 2
+
+// subscription lives through one subscription, from its making to its end.
+func (r *Receiver) subscription(parent context.Context) error {
+	ctx, cancel := context.WithCancel(parent)
+	s := &session{number: rand.Uint64(), cancel: cancel, heard: time.Now()}
+	r.mu.Lock()
+	r.session = s
+	r.chain.sync()
+	r.mu.Unlock()
+
+	ps := r.rdb.Subscribe(ctx) // does not dial yet
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		<-ctx.Done()
+		_ = ps.Close() // it interrupts Receive, and could only report that it was closed before
+	})
+	err := r.listen(ctx, ps, s)
+	switch {
+	case errors.Is(err, errNotSharded):
+		r.forget(s) // nothing is lost: it begins again at once
+	case parent.Err() == nil:
+		err = r.end(s, err)
+	}
+	cancel()
+	wg.Wait()
+	return err
 }
 
 // listen subscribes, and tells what arrives until it fails.
-func (s *session) listen(ctx context.Context, ps *redis.PubSub, channel string) error {
-	sent := time.Now()
-	if err := ps.Subscribe(ctx, channel); err != nil {
+func (r *Receiver) listen(ctx context.Context, ps *redis.PubSub, s *session) error {
+	echo := r.names.Echo(r.opts.Instance)
+	subscribe := ps.Subscribe
+	sharded := r.cluster != nil && !r.classic
+	if sharded {
+		subscribe = ps.SSubscribe
+	}
+	if err := subscribe(ctx, r.names.Channel, echo); err != nil {
 		return err
 	}
 	for {
 		got, err := ps.Receive(ctx)
 		if err != nil {
+			if sharded && redis.HasErrorPrefix(err, "unknown command") { // it cuts off the ERR
+				r.classic = true
+				return errNotSharded
+			}
 			return err
 		}
+		behind := false
 		switch m := got.(type) {
 		case *redis.Subscription:
-			if err := s.confirmed(m.Kind, sent); err != nil {
+			if behind, err = r.confirm(s, m); err != nil {
 				return err
 			}
-		case *redis.Pong:
-			s.pong(m.Payload)
 		case *redis.Message:
-			s.message(m.Payload)
+			took := r.message
+			if m.Channel == echo {
+				took = r.echoed
+			}
+			behind = took(s, m.Payload)
+		}
+		if behind {
+			// A command that hangs does not keep the next subscription waiting.
+			r.done.Go(func() { r.catchUp(ctx, s) })
 		}
 	}
 }
 
-func (s *session) confirmed(kind string, sent time.Time) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// confirm takes the server's word that a channel is subscribed to, and tells whether it was the last.
+func (r *Receiver) confirm(s *session, m *redis.Subscription) (ready bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	switch {
-	case kind != "subscribe":
-		return errUnsubscribed
-	case s.listening:
-		// go-redis connected again by itself, and reports it only so.
-		return errResubscribed
+	case strings.HasSuffix(m.Kind, "unsubscribe"):
+		return false, errUnsubscribed
 	case s.lost != nil:
+		return false, s.lost
+	}
+	for _, c := range s.confirmed {
+		if c == m.Channel {
+			// go-redis connected again by itself, and reports it only so. What was published in between is lost.
+			return false, errResubscribed
+		}
+	}
+	s.confirmed = append(s.confirmed, m.Channel)
+	if !s.ready() {
+		return false, nil
+	}
+	s.heard = time.Now()
+	r.move(Sync, "subscribed", nil)
+	return true, nil
+}
+
+// message takes what came over the lane's channel, and tells whether there is something to catch up with.
+func (r *Receiver) message(s *session, payload string) (behind bool) {
+	data := []byte(payload)
+	m, malformed := Parse(data)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s.lost != nil {
+		return false
+	}
+	previous, id, err := places(data)
+	if malformed == nil {
+		r.handOn(m)
+	} else {
+		r.opts.Logger.Debug("doppio: unreadable invalidation", "lane", r.opts.Lane, "error", malformed)
+		r.drop(Unreadable)
+	}
+	if err != nil || id == 0 {
+		return false // outside the lane, or who knows where: then the next message shows a gap
+	}
+	if why := r.chain.message(previous, id); why != 0 {
+		behind = r.broken(s, why)
+	}
+	r.advanced()
+	return behind
+}
+
+// handOn gives the handler a message, unless it says nothing: the opening of a lane.
+func (r *Receiver) handOn(m Message) {
+	if m.Type != Keys || len(m.Hashes) > 0 {
+		r.opts.Handler.Invalidated(r.opts.Lane, m)
+	}
+}
+
+// end tells the handler that the subscription is lost, once, and gives the reason that it was told. The receiver need
+// not wait for the goroutine that receives: that one may be held up in go-redis, which dials again before it reports that
+// a connection broke.
+func (r *Receiver) end(s *session, err error) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.endLocked(s, err)
+}
+
+func (r *Receiver) endLocked(s *session, err error) error {
+	if s.lost != nil {
 		return s.lost
 	}
-	s.listening = true
-	s.heard = time.Now()
-	s.handler.Subscribed(sent)
-	return nil
+	s.lost = err
+	s.cancel()
+	r.session, r.awaiting = nil, nil
+	r.opts.Handler.Lost(r.opts.Lane, err)
+	if r.State() != Init {
+		r.move(Suspect, "lost", err)
+	}
+	return err
 }
 
-func (s *session) pong(payload string) {
-	number, err := strconv.ParseUint(payload, 10, 64)
-	if err != nil {
-		return // not one of ours
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	i := slices.IndexFunc(s.asked, func(q question) bool { return q.number == number })
-	if i < 0 || s.lost != nil {
-		return
-	}
-	s.heard = s.asked[i].sent
-	s.asked = s.asked[i+1:]
-	s.handler.Alive(s.heard)
-}
-
-func (s *session) message(payload string) {
-	m, err := Parse([]byte(payload))
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.lost != nil:
-	case err != nil:
-		s.handler.Unreadable(err)
-	default:
-		s.handler.Invalidated(m)
+func (r *Receiver) forget(s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.session == s {
+		r.session = nil
 	}
 }
 
-// end tells the handler that the subscription is lost, once, and gives the reason that it was told.
-func (s *session) end(err error) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.lost == nil {
-		s.lost = err
-		s.handler.Lost(err)
+// watch gives a subscription up when no echo came back for too long, and tells when to look again.
+func (r *Receiver) watch(now time.Time) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.session
+	if s == nil {
+		return r.opts.beat()
 	}
-	return s.lost
-}
-
-// watch asks for a sign of life every quarter of max, and gives up when none has come for all of it. It returns then,
-// or with ctx.
-func (s *session) watch(ctx context.Context, cancel context.CancelFunc, pings chan<- string) {
-	tick := time.NewTicker(max(s.max/4, time.Millisecond))
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		ask, silent := s.check(time.Now())
-		if silent {
-			cancel() // interrupts a dial
-			_ = s.end(errSilent)
-			return
-		}
-		if ask == "" {
-			continue
-		}
-		select {
-		case pings <- ask:
-		default: // the one before could not be sent yet
-		}
+	bound := r.opts.MaxStaleness
+	if !s.ready() {
+		bound = max(bound, minSetup)
 	}
-}
-
-func (s *session) check(now time.Time) (ask string, silent bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case now.Sub(s.heard) > s.max:
-		return "", true
-	case !s.listening:
-		return "", false
+	if left := bound - now.Sub(s.heard); left > 0 {
+		return min(left, r.opts.beat())
 	}
-	s.last++
-	s.asked = append(s.asked, question{number: s.last, sent: now})
-	return strconv.FormatUint(s.last, 10), false
+	err := errSilent
+	if r.echoes.err != nil {
+		err = fmt.Errorf("%w: %w", errSilent, r.echoes.err)
+	}
+	_ = r.endLocked(s, err) // it is the reason, unless there was one before
+	return r.opts.beat()
 }

@@ -4,9 +4,224 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/doppio-cache/doppio/internal/lane"
+	"github.com/doppio-cache/doppio/internal/redistest"
 )
+
+// quiet is a receiver without goroutines, with a session that is in step at id 10.
+func quiet(t testing.TB, handler Handler) (*Receiver, *session) {
+	t.Helper()
+	r := &Receiver{
+		opts:  Options{Namespace: "n", Handler: handler}.withDefaults(),
+		names: lane.Of("n", 0), kick: make(chan struct{}, 1), floor: "0-0",
+	}
+	s := &session{number: 7, cancel: func() {}, heard: time.Now()}
+	r.session = s
+	r.chain.sync()
+	for _, c := range []string{"a", "b"} {
+		if _, err := r.confirm(s, &redis.Subscription{Kind: "subscribe", Channel: c}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.replayed(s, 0, page{last: 10, why: FirstSync})
+	return r, s
+}
+
+// asked is an echo that was sent at a time, as it comes back.
+func asked(r *Receiver, session uint64, sent time.Time, last lane.ID, floor string) string {
+	return nonce(session, r.echoes.add(sent, time.Minute, 0)) + " " + last.String() + " " + floor
+}
+
+func TestEchoIsThatOfItsQuestion(t *testing.T) {
+	rec := &recorder{}
+	r, s := quiet(t, rec)
+	begin := time.Now().Add(-300 * time.Millisecond)
+	at := func(n int) time.Time { return begin.Add(time.Duration(n) * 100 * time.Millisecond) }
+	first := asked(r, 7, at(0), 10, "0-0")
+	second := asked(r, 7, at(1), 10, "0-0")
+	third := asked(r, 7, at(2), 10, "0-0")
+	for _, echo := range []string{
+		second,                                                              // the first is late
+		first,                                                               // and older than what is known
+		second,                                                              // twice
+		"", "hello", "7-1", "7-99 0-10 0-0", "zz-1 0-10 0-0", "7-3 0-x 0-0", // not ours
+		nonce(8, 3) + " 0-10 0-0", // another session's
+		third,
+	} {
+		r.echoed(s, echo)
+	}
+	var sent []time.Time
+	for _, e := range rec.all("trusted") {
+		sent = append(sent, e.sent)
+	}
+	if !slices.EqualFunc(sent, []time.Time{at(1), at(2)}, time.Time.Equal) {
+		t.Errorf("trusted since %v", sent)
+	}
+	if r.State() != Live {
+		t.Errorf("state %v", r.State())
+	}
+}
+
+func TestEchoFromBeforeTheReplayJudgesNothing(t *testing.T) {
+	rec := &recorder{}
+	r, s := quiet(t, rec)
+	old := asked(r, 7, time.Now(), 8, "0-0")
+	r.chain.sync()
+	s.counts = 0
+	r.replayed(s, 10, page{last: 10})
+	r.echoed(s, old) // with what was the last id before the replay's
+	if len(rec.all("trusted")) > 0 || len(rec.reasons()) != 1 {
+		t.Errorf("told: %+v", rec.events)
+	}
+	r.echoed(s, asked(r, 7, time.Now(), 10, "0-0"))
+	if len(rec.all("trusted")) != 1 {
+		t.Errorf("told: %+v", rec.events)
+	}
+}
+
+func TestTrustWaitsForFloors(t *testing.T) {
+	rec := &recorder{}
+	r, s := quiet(t, rec)
+	r.echoed(s, asked(r, 7, time.Now(), 10, "0-5"))
+	if len(rec.all("trusted")) > 0 {
+		t.Fatal("trusted without the floors")
+	}
+	floors := map[string]uint64{"*": 5, "!": 5}
+	r.answered(7, 1, answer{lanes: "1", last: 10, newest: "0-4", floors: map[string]uint64{"!": 4}}, nil)
+	if len(rec.all("trusted")) > 0 {
+		t.Fatal("trusted with older floors")
+	}
+	r.answered(7, r.echoes.add(time.Now(), time.Minute, 0), answer{lanes: "1", last: 10, newest: "0-5", floors: floors}, nil)
+	if len(rec.all("trusted")) != 1 || r.State() != Live {
+		t.Errorf("told: %+v", rec.events)
+	}
+}
+
+func TestLateAnswersTellNothingOld(t *testing.T) {
+	rec := &recorder{}
+	r, s := quiet(t, rec)
+	number := r.echoes.add(time.Now(), time.Minute, 0)
+	later := r.echoes.add(time.Now(), time.Minute, 0)
+	r.answered(7, later, answer{lanes: "1", last: 12, newest: "0-0"}, nil)
+	r.answered(7, number, answer{lanes: "1", last: 9, newest: "0-0"}, nil)
+	if learned := rec.all("learned"); len(learned) != 1 || learned[0].last != 12 {
+		t.Errorf("learned: %+v", learned)
+	}
+	// What was asked before the history was lost tells nothing of the lane that there is now.
+	number = r.echoes.add(time.Now(), time.Minute, 0)
+	r.echoed(s, asked(r, 7, time.Now(), 3, "0-0"))
+	r.answered(7, number, answer{lanes: "1", last: 12, newest: "0-0"}, nil)
+	learned := rec.all("learned")
+	if last := learned[len(learned)-1].last; last != 3 {
+		t.Errorf("learned %d", last)
+	}
+	if r.floor != "" {
+		t.Error("floors of before count")
+	}
+}
+
+func TestSilenceIsCountedFromTheAnsweredEcho(t *testing.T) {
+	rec := &recorder{}
+	r, s := quiet(t, rec)
+	sent := time.Now()
+	r.echoed(s, asked(r, 7, sent, 10, "0-0"))
+	r.watch(sent.Add(DefaultMaxStaleness - time.Millisecond))
+	if len(rec.all("lost")) > 0 {
+		t.Error("lost too early")
+	}
+	r.echoes.err = errors.New("why")
+	r.watch(sent.Add(DefaultMaxStaleness))
+	if lost := rec.all("lost"); len(lost) != 1 || !errors.Is(lost[0].err, errSilent) || !errors.Is(lost[0].err, r.echoes.err) {
+		t.Errorf("lost: %+v", lost)
+	}
+}
+
+// go-redis connects again by itself where a command cannot be written: what was published in between is lost.
+func TestSecondConfirmationEndsTheSubscription(t *testing.T) {
+	r, s := quiet(t, &recorder{})
+	if _, err := r.confirm(s, &redis.Subscription{Kind: "subscribe", Channel: "a"}); !errors.Is(err, errResubscribed) {
+		t.Errorf("error %v", err)
+	}
+	for _, kind := range []string{"unsubscribe", "sunsubscribe"} {
+		if _, err := r.confirm(s, &redis.Subscription{Kind: kind, Channel: "a"}); !errors.Is(err, errUnsubscribed) {
+			t.Errorf("error %v", err)
+		}
+	}
+}
+
+func TestNothingIsToldAfterLost(t *testing.T) {
+	rec := &recorder{}
+	r, s := quiet(t, rec)
+	echo := asked(r, 7, time.Now(), 10, "0-0")
+	r.echoed(s, asked(r, 7, time.Now(), 10, "0-5")) // waits for floors
+	first, second := errors.New("first"), errors.New("second")
+	if err := r.end(s, first); !errors.Is(err, first) {
+		t.Errorf("end: %v", err)
+	}
+	if err := r.end(s, second); !errors.Is(err, first) {
+		t.Errorf("end again: %v", err)
+	}
+	told := len(rec.events)
+	r.echoed(s, echo)
+	r.message(s, "garbage")
+	r.message(s, string(mustAppend(t, keys(1))))
+	r.replayed(s, 10, page{last: 11, why: Trimmed})
+	r.watch(time.Now().Add(time.Hour))
+	if _, err := r.confirm(s, &redis.Subscription{Kind: "subscribe", Channel: "c"}); !errors.Is(err, first) {
+		t.Errorf("confirm: %v", err)
+	}
+	if len(rec.events) != told || rec.events[told-1].change.To != Suspect {
+		t.Errorf("told: %+v", rec.events)
+	}
+	// But what the lane has is still learned, also from an echo of that session.
+	r.answered(7, 1, answer{lanes: "1", last: 12, newest: "0-5", floors: map[string]uint64{"!": 5}}, nil)
+	if len(rec.all("learned")) != 1 || len(rec.all("trusted")) != 0 {
+		t.Errorf("told: %+v", rec.events)
+	}
+}
+
+func TestUnreadableEntriesOfALane(t *testing.T) {
+	rec := &recorder{}
+	r, s := quiet(t, rec)
+	r.chain.sync()
+	stored := mustAppend(t, keys(5))
+	good := string(stored[:offPrevious]) + string(stored[offPub:])
+	r.replayed(s, 10, page{last: 13, entries: []entry{{11, "?"}, {12, good}, {13, good[:9]}}})
+	if !slices.Equal(rec.reasons(), []Reason{FirstSync, Unreadable, Unreadable}) {
+		t.Errorf("dropped for %v", rec.reasons())
+	}
+	got := rec.all("invalidated")
+	if len(got) != 1 || got[0].msg.Previous != 11 || got[0].msg.ID != 12 || got[0].msg.Hashes[0] != 5 {
+		t.Errorf("invalidated: %+v", got)
+	}
+	if r.Applied() != 13 {
+		t.Errorf("applied %d", r.Applied())
+	}
+}
+
+func TestRepliesThatAreNotUnderstood(t *testing.T) {
+	list := []any{"1-1"}
+	for _, reply := range [][]any{
+		{}, {int64(1)}, {"1", "0-1"}, {"1", "x", "0-0"}, {"1", "0-1", "0-0", "x"}, {"1", "0-1", "0-0", list}, {"1", "0-1", "0-0", []any{"!", "x"}},
+	} {
+		if a, err := parseAnswer(reply); err == nil {
+			t.Errorf("%v is the answer %+v", reply, a)
+		}
+	}
+	for _, reply := range [][]any{
+		{}, {int64(1)}, {"x"}, {"0-1", int64(1)}, {"0-1", "found"}, {"0-1", "found", "x"}, {"0-1", "found", list}, {"0-1", "found", []any{"x", ""}},
+	} {
+		if p, err := parsePage(reply, 0); err == nil {
+			t.Errorf("%v is the page %+v", reply, p)
+		}
+	}
+}
 
 // redisDialer dials until its context ends.
 func redisDialer(dialing chan<- struct{}) func(context.Context, string, string) (net.Conn, error) {
@@ -20,93 +235,105 @@ func redisDialer(dialing chan<- struct{}) func(context.Context, string, string) 
 	}
 }
 
-func newSession(t *testing.T) (*session, *recorder) {
-	t.Helper()
-	rec := &recorder{}
-	s := &session{handler: rec, max: time.Second, heard: time.Now()}
-	if err := s.confirmed("subscribe", time.Now()); err != nil {
-		t.Fatal(err)
-	}
-	return s, rec
-}
-
-// ask is a PING at the time now.
-func ask(t *testing.T, s *session, now time.Time) string {
-	t.Helper()
-	payload, silent := s.check(now)
-	if payload == "" || silent {
-		t.Fatalf("check: %q, silent %v", payload, silent)
-	}
-	return payload
-}
-
-func TestAnswerIsThatOfItsQuestion(t *testing.T) {
-	s, rec := newSession(t)
-	begin := time.Now()
-	var payloads [3]string
-	for i := range payloads {
-		payloads[i] = ask(t, s, begin.Add(time.Duration(i)*100*time.Millisecond))
-	}
-	s.pong(payloads[1]) // the first was lost with its connection
-	s.pong(payloads[0]) // late, and older than what is known
-	s.pong(payloads[1])
-	s.pong("")
-	s.pong("hello")
-	s.pong("4711")
-	s.pong(payloads[2])
-	alive := rec.all("alive")
-	if len(alive) != 2 || !alive[0].sent.Equal(begin.Add(100*time.Millisecond)) || !alive[1].sent.Equal(begin.Add(200*time.Millisecond)) {
-		t.Errorf("alive: %+v", alive)
-	}
-}
-
-func TestSilenceIsCountedFromTheAnsweredQuestion(t *testing.T) {
-	s, _ := newSession(t)
-	confirmed := s.heard
-	first := ask(t, s, confirmed.Add(500*time.Millisecond))
-	ask(t, s, confirmed.Add(900*time.Millisecond))
-	s.pong(first)
-	if _, silent := s.check(confirmed.Add(1400 * time.Millisecond)); silent {
-		t.Error("silent too early")
-	}
-	if _, silent := s.check(confirmed.Add(1501 * time.Millisecond)); !silent {
-		t.Error("not silent")
-	}
-}
-
-// go-redis connects again by itself where a PING cannot be written: the handler must hear that messages were lost.
-func TestSecondConfirmationEndsTheSubscription(t *testing.T) {
-	s, rec := newSession(t)
-	err := s.confirmed("subscribe", time.Now())
-	if !errors.Is(err, errResubscribed) {
-		t.Fatalf("error %v", err)
-	}
-	if n := len(rec.all("subscribed")); n != 1 {
-		t.Errorf("subscribed %d times", n)
-	}
-	if err := s.confirmed("unsubscribe", time.Now()); !errors.Is(err, errUnsubscribed) {
-		t.Errorf("error %v", err)
+func TestCloseIsPromptAtAnyMoment(t *testing.T) {
+	const readTimeout = time.Second // of the client: what go-redis waits for a greeting, or a reply
+	up := func(t *testing.T, rec *recorder) { rec.live(t) }
+	down := func(t *testing.T, rec *recorder) { rec.await(t, "lost", 2) }
+	for _, c := range []struct {
+		name   string
+		before func(*redistest.Proxy)
+		until  func(*testing.T, *recorder)
+		then   func(*redistest.Proxy)
+		bound  time.Duration
+	}{
+		{name: "at once"},
+		{name: "while receiving", until: up},
+		{name: "in a black hole", until: up, then: func(p *redistest.Proxy) { p.BlackHole(true) }, bound: readTimeout},
+		{name: "after a cut", until: up, then: func(p *redistest.Proxy) { p.CutAll() }},
+		{name: "between attempts", before: func(p *redistest.Proxy) { p.Refuse(true) }, until: down},
+		{name: "before the confirmation", before: func(p *redistest.Proxy) { p.HoldNextReplyTo("subscribe") }},
+		{name: "before the replay", before: func(p *redistest.Proxy) { p.HoldNextReplyTo(scriptReplay.sha) }, bound: readTimeout},
+		{name: "during an echo", before: func(p *redistest.Proxy) { p.HoldNextReplyTo(scriptEcho.sha) }, bound: readTimeout},
+		{name: "during the greeting", before: func(p *redistest.Proxy) { p.BlackHole(true) }, bound: readTimeout},
+		{name: "cut, then a greeting without answer", until: up, then: func(p *redistest.Proxy) { p.BlackHole(true); p.CutAll() }, bound: readTimeout},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			p := redistest.NewProxy(t, shared.Addr)
+			if c.before != nil {
+				c.before(p)
+			}
+			rdb := shared.Client(t, func(o *redis.Options) { o.Addr = p.Addr(); o.ReadTimeout = readTimeout })
+			rec := receive(t, rdb, func(o *Options) { o.MaxStaleness = time.Second; o.Backoff = 10 * time.Second })
+			switch {
+			case c.until != nil:
+				c.until(t, rec)
+			case c.name != "at once":
+				redistest.Eventually(t, patience, func() error {
+					if p.Accepted() == 0 {
+						return errors.New("no attempt yet")
+					}
+					return nil
+				})
+			}
+			if c.then != nil {
+				c.then(p)
+			}
+			began := time.Now()
+			rec.receiver.Close()
+			if took := time.Since(began); took > c.bound+slack {
+				t.Errorf("closed after %v", took)
+			}
+			told := len(rec.all("trusted")) + len(rec.all("lost"))
+			p.CutAll()
+			rec.receiver.Close() // again, which does nothing
+			if got := len(rec.all("trusted")) + len(rec.all("lost")); got != told {
+				t.Errorf("told %d times after Close", got-told)
+			}
+		})
 	}
 }
 
-func TestNothingIsToldAfterLost(t *testing.T) {
-	s, rec := newSession(t)
-	payload := ask(t, s, time.Now())
-	first, second := errors.New("first"), errors.New("second")
-	if err := s.end(first); !errors.Is(err, first) {
-		t.Errorf("end: %v", err)
+// A dial that hangs is interrupted.
+func TestCloseInterruptsADial(t *testing.T) {
+	t.Parallel()
+	dialing := make(chan struct{}, 1)
+	rdb := shared.Client(t, func(o *redis.Options) {
+		o.DialTimeout = time.Minute
+		o.Dialer = redisDialer(dialing)
+	})
+	rec := receive(t, rdb, bound(time.Minute))
+	<-dialing
+	began := time.Now()
+	rec.receiver.Close()
+	if took := time.Since(began); took > slack {
+		t.Errorf("closed after %v", took)
 	}
-	if err := s.end(second); !errors.Is(err, first) {
-		t.Errorf("end again: %v", err)
+}
+
+// raiser is the least that a handler does.
+type raiser struct{ table *Table }
+
+func (r raiser) Invalidated(_ int, m Message)         { r.table.Raise(m.Hashes...) }
+func (raiser) Dropped(int, Reason)                    {}
+func (raiser) Learned(int, uint64, map[string]uint64) {}
+func (raiser) Trusted(int, time.Time)                 {}
+func (raiser) Lost(int, error)                        {}
+func (raiser) Changed(Change)                         {}
+
+func BenchmarkMessage(b *testing.B) {
+	r, s := quiet(b, raiser{NewTable()})
+	payload := mustAppend(b, keys(0x9E3779B97F4A7C15))
+	id := lane.ID(10)
+	b.ReportAllocs()
+	for b.Loop() {
+		places := (id + 1).AppendWire(id.AppendWire(payload[:offPrevious]))
+		copy(payload, places)
+		id++
+		r.message(s, string(payload))
 	}
-	s.pong(payload)
-	s.message("garbage")
-	s.message(string(mustAppend(t, keys(1))))
-	s.listening = false
-	if err := s.confirmed("subscribe", time.Now()); !errors.Is(err, first) {
-		t.Errorf("confirmed: %v", err)
+	if r.Applied() != uint64(id) {
+		b.Errorf("applied %d of %d", r.Applied(), id)
 	}
-	if len(rec.events) != 2 || rec.events[1].what != "lost" {
-		t.Errorf("told: %+v", rec.events)
-	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
 }

@@ -1,0 +1,101 @@
+package invalidation
+
+import "github.com/doppio-cache/doppio/internal/lane"
+
+// chain knows up to where a lane has been followed without a gap. It does no I/O and holds no messages: it judges by the
+// places of messages, of echoes and of what was replayed, in the order in which they come.
+//
+// While it is syncing, messages come over the subscription before what is being replayed is complete. They are kept as a
+// run, (from, to], of messages of which each continued the one before: a replay that reaches from has closed all holes,
+// those before the run included.
+type chain struct {
+	known bool    // w means something
+	w     lane.ID // all messages up to here were handed on, or what they meant was dropped
+
+	syncing   bool
+	heard     bool // there is a run
+	restarted bool // a message showed that the lane is not the one it was
+	from, to  lane.ID
+}
+
+// sync begins with a new subscription, and after messages were lost on one that lives: the replay then tells whether the
+// lane still is the one it was, which what came after the loss cannot.
+func (c *chain) sync() { c.syncing, c.heard, c.restarted = true, false, false }
+
+// message takes one that came over the subscription. The reason, if there is one, is why everything is to be dropped.
+func (c *chain) message(previous, id lane.ID) Reason {
+	if c.syncing {
+		c.collect(previous, id)
+		return 0
+	}
+	switch {
+	case id <= c.w: // a second time
+		return 0
+	case previous > c.w:
+		c.sync()
+		c.collect(previous, id)
+		return Gap
+	case previous < c.w: // the one at w, which this one should have followed, is no longer in the lane
+		c.w = id
+		return HistoryLost
+	}
+	c.w = id
+	return 0
+}
+
+func (c *chain) collect(previous, id lane.ID) {
+	if c.heard && id <= c.to || c.known && id <= c.w {
+		return
+	}
+	if c.heard && previous < c.to || c.known && previous < c.w {
+		c.restarted = true
+	}
+	if !c.heard || previous != c.to {
+		c.heard, c.from = true, previous
+	}
+	c.to = id
+}
+
+// replayed takes that everything up to id has been handed on, where the lane ended at last. It tells whether the rest has
+// come over the subscription, or will.
+func (c *chain) replayed(id, last lane.ID) (complete bool) {
+	c.w = id
+	if c.heard {
+		return c.from <= id
+	}
+	return id == last
+}
+
+// join ends syncing: everything up to id was handed on or dropped.
+func (c *chain) join(id lane.ID) Reason {
+	var why Reason
+	switch {
+	case c.restarted:
+		why = HistoryLost
+	case c.heard && c.from > id:
+		why = Gap
+	}
+	c.w = id
+	if c.heard {
+		c.w = max(id, c.to)
+	}
+	c.known, c.syncing = true, false
+	return why
+}
+
+// echo takes an echo that came over the subscription: last was the newest id when the server published it, known one that the
+// lane had before.
+func (c *chain) echo(last, known lane.ID) Reason {
+	switch {
+	case last < known: // what was acknowledged is gone, whether its message came or not
+		c.w = last
+		return HistoryLost
+	case last > c.w:
+		c.sync()
+		return TailLost
+	case last < c.w:
+		c.w = last
+		return HistoryLost
+	}
+	return 0
+}

@@ -1,0 +1,274 @@
+package invalidation
+
+import (
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/doppio-cache/doppio/internal/lane"
+)
+
+// step is something that a chain is told.
+type step struct {
+	what     string // message, echo, sync, page, join
+	from, id lane.ID
+	why      Reason
+}
+
+func (c *chain) do(s step) Reason {
+	switch s.what {
+	case "message":
+		return c.message(s.from, s.id)
+	case "echo":
+		return c.echo(s.id, 0)
+	case "sync":
+		c.sync()
+	case "page":
+		c.replayed(s.id, s.id+1)
+	case "join":
+		return c.join(s.id)
+	}
+	return 0
+}
+
+func TestChain(t *testing.T) {
+	msg := func(from, id lane.ID, why Reason) step { return step{"message", from, id, why} }
+	echo := func(id lane.ID, why Reason) step { return step{"echo", 0, id, why} }
+	join := func(id lane.ID, why Reason) step { return step{"join", 0, id, why} }
+	page := func(id lane.ID) step { return step{"page", 0, id, 0} }
+	again := step{what: "sync"}
+	for _, c := range []struct {
+		name  string
+		steps []step // after a first sync at 10
+		w     lane.ID
+	}{
+		{"in order", []step{msg(10, 11, 0), msg(11, 15, 0), echo(15, 0)}, 15},
+		{"twice", []step{msg(10, 11, 0), msg(10, 11, 0), msg(5, 10, 0), echo(11, 0)}, 11},
+		{"one lost", []step{msg(11, 12, Gap), msg(12, 13, 0), join(12, 0)}, 13},
+		{"the last one lost", []step{echo(11, TailLost), msg(11, 12, 0), join(11, 0)}, 12},
+		{"deleted, then new", []step{msg(0, 12, HistoryLost), echo(12, 0)}, 12},
+		{"rolled back, then new", []step{msg(8, 12, HistoryLost), echo(12, 0)}, 12},
+		{"deleted", []step{echo(0, HistoryLost), msg(0, 12, 0)}, 12},
+		{"deleted, and the clock moved back", []step{msg(0, 5, 0), echo(5, HistoryLost), msg(5, 6, 0)}, 6},
+		{"nothing missed", []step{again, join(10, 0), msg(10, 11, 0)}, 11},
+		{"missed and replayed", []step{again, page(12), join(14, 0), msg(14, 15, 0)}, 15},
+		{"live before the replay is there", []step{again, msg(14, 15, 0), msg(15, 16, 0), join(14, 0), msg(16, 17, 0)}, 17},
+		{"live and replayed", []step{again, msg(14, 15, 0), msg(15, 16, 0), join(16, 0), msg(16, 17, 0)}, 17},
+		{"replayed further than live", []step{again, msg(14, 15, 0), join(17, 0), msg(15, 16, 0), msg(16, 17, 0), msg(17, 18, 0)}, 18},
+		{"a hole between replay and live", []step{again, msg(14, 15, 0), join(13, Gap), msg(15, 16, 0)}, 16},
+		{"a hole in live, replayed", []step{again, msg(11, 12, 0), msg(14, 15, 0), join(14, 0), msg(15, 16, 0)}, 16},
+		{"a hole in live, not replayed", []step{again, msg(11, 12, 0), msg(14, 15, 0), join(12, Gap), msg(15, 16, 0)}, 16},
+		{"deleted while syncing", []step{again, msg(0, 12, 0), join(12, HistoryLost), msg(12, 13, 0)}, 13},
+		{"deleted between live ones", []step{again, msg(10, 11, 0), msg(0, 12, 0), join(11, HistoryLost), msg(12, 13, 0)}, 13},
+		{"rolled back between live ones", []step{again, msg(14, 15, 0), msg(12, 16, 0), join(13, HistoryLost)}, 16},
+		{"deleted after a page", []step{again, page(12), msg(0, 14, 0), join(12, HistoryLost)}, 14},
+		{"duplicates while syncing", []step{again, page(12), msg(11, 12, 0), msg(12, 13, 0), msg(11, 12, 0), join(12, 0)}, 13},
+		{"given up, and again", []step{again, msg(14, 15, 0), page(11), again, page(14), join(15, 0), msg(15, 16, 0)}, 16},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var ch chain
+			ch.sync()
+			if why := ch.join(10); why != 0 || ch.w != 10 {
+				t.Fatalf("the first sync: %v, %d", why, ch.w)
+			}
+			for i, s := range c.steps {
+				if why := ch.do(s); why != s.why {
+					t.Errorf("step %d, %+v: %v", i, s, why)
+				}
+			}
+			if ch.w != c.w {
+				t.Errorf("w is %d, want %d", ch.w, c.w)
+			}
+		})
+	}
+}
+
+func TestChainTellsWhenAReplayMayEnd(t *testing.T) {
+	c := chain{known: true, w: 10}
+	c.sync()
+	if c.replayed(11, 12) {
+		t.Error("12 is missing")
+	}
+	if !c.replayed(12, 12) {
+		t.Error("12 is all there is")
+	}
+	c.message(13, 14)
+	if c.replayed(12, 12) {
+		t.Error("13 is missing")
+	}
+	if !c.replayed(13, 20) {
+		t.Error("14 has come, and so will what follows")
+	}
+}
+
+// FuzzChain lets a lane be written, lost, delivered, replayed and deleted in any order. The oracle keeps every message
+// that was ever acknowledged: when an echo leaves the chain whole, each of them was handed on, or is older than the last drop.
+func FuzzChain(f *testing.F) {
+	f.Add([]byte{0, 0, 1, 0, 3, 0, 2, 0, 3})
+	f.Add([]byte{4, 0, 0, 2, 2, 5, 0, 6, 0, 2, 3})
+	f.Add([]byte{0, 2, 7, 0, 2, 3, 4, 5, 6, 3, 8, 0, 2, 3})
+	f.Fuzz(func(t *testing.T, ops []byte) {
+		follow(t, ops)
+	})
+}
+
+// TestChainAgainstTheOracle is what the fuzzing would find soon.
+func TestChainAgainstTheOracle(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 5))
+	ops := make([]byte, 60)
+	for range 20_000 {
+		for i := range ops {
+			ops[i] = byte(rng.IntN(9))
+		}
+		follow(t, ops)
+		if t.Failed() {
+			t.Fatalf("operations %v", ops)
+		}
+	}
+}
+
+func follow(t *testing.T, ops []byte) {
+	t.Helper()
+	o := &oracle{t: t, missing: map[int]bool{}}
+	o.c.sync()
+	o.replay(true)
+	for _, op := range ops {
+		o.step(op)
+	}
+}
+
+type sentMessage struct {
+	number   int
+	from, id lane.ID
+}
+
+// oracle is a server with one lane, and a receiver of which only the chain is real.
+type oracle struct {
+	t       *testing.T
+	c       chain
+	clock   lane.ID
+	number  int
+	stream  []sentMessage // what the lane holds
+	saved   []sentMessage // what it goes back to
+	queue   []sentMessage // what the subscription holds; number 0: an echo, of which id is the last
+	missing map[int]bool  // acknowledged, neither handed on nor dropped
+	rolled  bool          // the lane lost w, and HistoryLost was not told
+}
+
+func (o *oracle) lastID() lane.ID {
+	if len(o.stream) == 0 {
+		return 0
+	}
+	return o.stream[len(o.stream)-1].id
+}
+
+func (o *oracle) step(op byte) {
+	switch op % 9 {
+	case 0, 1: // a message, which 1 loses
+		o.clock++
+		o.number++
+		m := sentMessage{number: o.number, from: o.lastID(), id: o.clock}
+		o.stream = append(o.stream, m)
+		o.missing[m.number] = true
+		if op%9 == 0 {
+			o.queue = append(o.queue, m)
+		}
+	case 2:
+		o.deliver()
+	case 3: // an echo, and all that is before it
+		o.queue = append(o.queue, sentMessage{id: o.lastID()})
+		for len(o.queue) > 0 {
+			o.deliver()
+		}
+	case 4: // a new subscription
+		o.queue = nil
+		o.c.sync()
+	case 5:
+		o.replay(false)
+	case 6:
+		o.replay(true)
+	case 7: // a snapshot, or a replica that was in step
+		o.saved = slices.Clone(o.stream)
+	case 8: // back to it
+		o.stream = slices.Clone(o.saved)
+		known := func(id lane.ID) bool {
+			return slices.ContainsFunc(o.stream, func(m sentMessage) bool { return m.id == id })
+		}
+		o.rolled = o.rolled || o.c.known && o.c.w > 0 && !known(o.c.w)
+		// What only the server knew, nobody can tell from what never was.
+		maps.DeleteFunc(o.missing, func(number int, _ bool) bool {
+			return !slices.ContainsFunc(o.stream, func(m sentMessage) bool { return m.number == number })
+		})
+	}
+}
+
+func (o *oracle) drop(why Reason) {
+	if why != 0 {
+		clear(o.missing)
+	}
+	if why == HistoryLost {
+		o.rolled = false
+	}
+}
+
+func (o *oracle) deliver() {
+	if len(o.queue) == 0 {
+		return
+	}
+	m := o.queue[0]
+	o.queue = o.queue[1:]
+	if m.number > 0 {
+		delete(o.missing, m.number)
+		o.drop(o.c.message(m.from, m.id))
+		return
+	}
+	if o.c.syncing {
+		return
+	}
+	why := o.c.echo(m.id, 0)
+	o.drop(why)
+	if why != 0 || len(o.queue) > 0 {
+		return
+	}
+	// All that was acknowledged before the echo was in the queue before it, or was lost.
+	if len(o.missing) > 0 {
+		o.t.Errorf("trusted, and %v are missing; w is %d", o.missing, o.c.w)
+	}
+	if o.rolled {
+		o.t.Errorf("trusted, and the lane was rolled back unnoticed; w is %d", o.c.w)
+	}
+}
+
+// replay is a page, of two messages, or all that is left.
+func (o *oracle) replay(all bool) {
+	if !o.c.syncing {
+		return
+	}
+	last := o.lastID()
+	at, why := o.c.w, Reason(0)
+	i := slices.IndexFunc(o.stream, func(m sentMessage) bool { return m.id == at })
+	switch {
+	case !o.c.known:
+		why = FirstSync
+	case at > 0 && i < 0:
+		why = HistoryLost
+	default:
+		for n, m := range o.stream[i+1:] {
+			if n == 2 && !all {
+				o.c.replayed(at, last)
+				return
+			}
+			delete(o.missing, m.number)
+			at = m.id
+		}
+	}
+	if why != 0 {
+		at = last
+	}
+	o.drop(why)
+	o.drop(o.c.join(at))
+	if o.c.w < at {
+		o.t.Errorf("w is %d after a replay up to %d", o.c.w, at)
+	}
+}

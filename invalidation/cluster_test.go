@@ -1,0 +1,120 @@
+package invalidation
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/doppio-cache/doppio/internal/lane"
+	"github.com/doppio-cache/doppio/internal/redistest"
+)
+
+func TestClusterUsesShardedChannels(t *testing.T) {
+	t.Parallel()
+	c := redistest.StartCluster(t, 3)
+	rdb := c.Client(t)
+	rec := receive(t, rdb)
+	rec.live(t)
+	names := lane.Of(t.Name(), 0)
+	owner := c.Owner(t, c.Slot(t, names.Stream)).Client(t)
+	if n := owner.PubSubShardNumSub(t.Context(), names.Channel).Val()[names.Channel]; n != 1 {
+		t.Errorf("%d sharded subscribers", n)
+	}
+	want := []uint64{1, 2, 3}
+	for _, h := range want {
+		announce(t, rdb, keys(h))
+	}
+	rec.awaitHash(t, 3)
+	rec.live(t)
+	rec.awaitDrops(t, FirstSync)
+	if !slices.Equal(rec.received(), want) {
+		t.Errorf("received %v", rec.received())
+	}
+}
+
+// Servers before 7.0 have no sharded pub/sub.
+func TestClusterWithoutShardedChannels(t *testing.T) {
+	t.Parallel()
+	c := redistest.StartCluster(t, 3, redistest.WithArgs("--rename-command", "SSUBSCRIBE", "", "--rename-command", "SPUBLISH", ""))
+	rdb := c.Client(t)
+	rec := receive(t, rdb)
+	rec.live(t)
+	announce(t, rdb, keys(1))
+	rec.awaitHash(t, 1)
+	rec.live(t)
+	rec.awaitDrops(t, FirstSync)
+	if lost := rec.all("lost"); len(lost) > 0 {
+		t.Errorf("lost: %v", lost[0].err)
+	}
+}
+
+func TestClusterSlotMovesUnderMessages(t *testing.T) {
+	for _, protocol := range []int{2, 3} {
+		t.Run(fmt.Sprintf("RESP%d", protocol), func(t *testing.T) {
+			t.Parallel()
+			c := redistest.StartCluster(t, 3)
+			rdb := c.Client(t, func(o *redis.ClusterOptions) { o.Protocol = protocol; o.MaxRedirects = 8 })
+			rec := receive(t, rdb)
+			rec.live(t)
+			slot := c.Slot(t, lane.Of(t.Name(), 0).Stream)
+			var want []uint64
+			say := func(n int) {
+				for range n {
+					want = append(want, uint64(len(want)+1))
+					announce(t, rdb, keys(want[len(want)-1]))
+				}
+			}
+			for round := range 3 {
+				say(10)
+				from := c.Owner(t, slot)
+				to := c.Nodes[0]
+				if from == to {
+					to = c.Nodes[1]
+				}
+				lost := len(rec.all("lost"))
+				c.MoveSlot(t, slot, from, to)
+				moved := time.Now()
+				say(10)
+				e := rec.await(t, "lost", lost+1)
+				rec.live(t)
+				t.Logf("round %d: lost by %v after %v, live after %v", round, e.err, e.at.Sub(moved), time.Since(moved))
+				redistest.Eventually(t, patience, func() error {
+					got := slices.Compact(slices.Sorted(slices.Values(rec.received())))
+					if !slices.Equal(got, want) {
+						return fmt.Errorf("received %v, want %v", got, want)
+					}
+					return nil
+				})
+			}
+			rec.awaitDrops(t, FirstSync)
+		})
+	}
+}
+
+func TestSentinelFailover(t *testing.T) {
+	t.Parallel()
+	s := redistest.StartSentinel(t)
+	rdb := s.Client(t)
+	rec := receive(t, rdb)
+	rec.live(t)
+	announce(t, rdb, keys(1))
+	rec.awaitHash(t, 1)
+	s.Failover(t)
+	failed := time.Now()
+	announce(t, s.Client(t), keys(2))
+	redistest.Eventually(t, patience, func() error {
+		// Replayed, or dropped with all else if the promoted replica had not heard of the first.
+		if !slices.Contains(rec.received(), 2) && !slices.Contains(rec.reasons(), HistoryLost) {
+			return errors.New("what the new master announced is not known")
+		}
+		return nil
+	})
+	rec.live(t)
+	announce(t, s.Client(t), keys(3))
+	rec.awaitHash(t, 3)
+	t.Logf("live after %v, lost %d times, dropped for %v", time.Since(failed), len(rec.all("lost")), rec.reasons())
+}

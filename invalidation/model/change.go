@@ -1,0 +1,223 @@
+package model
+
+// retried marks the announcement of a retry, which no instance takes for one of its own.
+const (
+	retried = 0x40
+	opened  = 0x20 // a lane that was empty begins; it means nothing else
+	flushed = 0x80 // the remote floor, raised because the lane's history was lost
+)
+
+// place of a change in the tables; drop is for all of them.
+func (w *world) learn(n *instance, ch change) {
+	switch ch.kind {
+	case clearing:
+		w.drop(n)
+	case tagging:
+		w.raise(n, tagPlace)
+	default:
+		w.raise(n, ch.key)
+	}
+}
+
+// touches gives the keys that a change is about.
+func (w *world) touches(ch change, key int) bool {
+	return key < w.keys && (ch.kind == clearing || int(ch.key) == key)
+}
+
+// commit is the user's, before the call. A Set is its own commit: see execute.
+func (w *world) commit(s *state, a int) bool {
+	c, ch := &s.calls[a], w.changes[a]
+	if c.phase != waiting {
+		return false
+	}
+	c.phase = committed
+	if ch.kind == setting {
+		return true
+	}
+	for k := range s.source {
+		if w.touches(ch, k) {
+			s.source[k]++
+			c.ver[k] = s.source[k]
+		}
+	}
+	w.say("%d commits v%d of key %d", ch.instance, c.ver[ch.key], ch.key)
+	return true
+}
+
+// begin raises the table, so that nothing from before is served while the change is under way.
+func (w *world) begin(s *state, a int) bool {
+	c, ch := &s.calls[a], w.changes[a]
+	if c.phase != committed {
+		return false
+	}
+	n := &s.inst[ch.instance]
+	if !w.noRaiseAtBegin {
+		w.learn(n, ch)
+	}
+	c.phase, c.begun, c.known = running, n.pos, n.known
+	if w.tagged && ch.kind == setting {
+		c.tag = w.tagVersion(s)
+	}
+	w.tell(ch.kind, "%d begins a KIND of key %d", ch.instance, ch.key)
+	return true
+}
+
+// execute is the server's part: one script, or on a Cluster the data's and then the lane's. A call that was given up may still
+// be executed, however late; what is sent after a reply is not sent when there was none.
+func (w *world) execute(s *state, a int) bool {
+	c, ch := &s.calls[a], w.changes[a]
+	if (c.phase != running && c.phase != failed) || c.body == done || (c.alone && c.body == half) {
+		return false
+	}
+	if c.alone && c.retry != unsent && !w.noDeadline {
+		return false
+	}
+	dataFirst := c.body == unsent
+	if w.laneFirst && w.cluster {
+		dataFirst = !dataFirst
+	}
+	switch {
+	case !w.cluster || ch.kind == clearing:
+		c.id = w.append(s, uint8(a))
+		w.changeData(s, ch, c, false)
+		c.body = done
+		w.tell(ch.kind, "the server executes KIND of %d, id %d", ch.instance, c.id)
+	case dataFirst:
+		w.changeData(s, ch, c, false)
+		c.body++
+		w.tell(ch.kind, "the server executes the data step of the KIND of %d", ch.instance)
+	default:
+		c.id = w.append(s, uint8(a))
+		c.body++
+		w.tell(ch.kind, "the server executes the lane step of the KIND of %d, id %d", ch.instance, c.id)
+	}
+	return true
+}
+
+// changeData changes what the far tier holds. A retry of a Set deletes.
+func (w *world) changeData(s *state, ch change, c *call, again bool) {
+	switch {
+	case ch.kind == clearing:
+		s.server.floor = s.ids
+	case ch.kind == tagging:
+		s.tags++
+		s.server.tag = s.tags
+	case ch.kind == setting && !again:
+		s.source[ch.key]++
+		c.ver[ch.key] = s.source[ch.key]
+		stamp := c.id
+		if w.cluster {
+			stamp = c.known
+		}
+		s.server.far[ch.key] = record{kind: value, ver: c.ver[ch.key], stamp: stamp, tag: c.tag}
+	default:
+		s.server.far[ch.key] = record{}
+	}
+}
+
+// acknowledge raises the table before the call returns, and keeps the own copy of a Set if nothing else was learned.
+func (w *world) acknowledge(s *state, a int) bool {
+	c, ch := &s.calls[a], w.changes[a]
+	if c.phase != running || c.body != done {
+		return false
+	}
+	n := &s.inst[ch.instance]
+	clean := w.valid(n, ch.key, c.begun) || w.copyAlways
+	if !w.noRaiseAtAck {
+		w.learn(n, ch)
+	}
+	w.promise(s, n, ch, c, c.id)
+	c.phase = acknowledged
+	if ch.kind == setting && clean {
+		c.phase, c.stamp = holding, n.pos
+	}
+	w.tell(ch.kind, "the KIND of %d is acknowledged, v%d", ch.instance, c.ver[ch.key])
+	return true
+}
+
+// promise is what holds from when a change was acknowledged.
+func (w *world) promise(s *state, n *instance, ch change, c *call, id uint8) {
+	n.known = max(n.known, id)
+	if w.may.saves > 0 {
+		n.own |= 1 << id
+	}
+	if ch.kind == clearing && !w.ownFloorUnknown {
+		n.floor = max(n.floor, id)
+	}
+	for k := range s.acked {
+		s.acked[k] = max(s.acked[k], c.ver[k])
+		n.seen[k] = max(n.seen[k], c.ver[k])
+	}
+}
+
+// keepOwn stores the copy that an acknowledged Set leaves.
+func (w *world) keepOwn(s *state, a int) bool {
+	c, ch := &s.calls[a], w.changes[a]
+	if c.phase != holding {
+		return false
+	}
+	s.inst[ch.instance].near[ch.key] = nearCopy{here: true, ver: c.ver[ch.key], stamp: c.stamp}
+	c.phase = acknowledged
+	w.say("%d keeps its own v%d of key %d near", ch.instance, c.ver[ch.key], ch.key)
+	return true
+}
+
+// loseReply ends a call with an error that says nobody knows. From now on the key is pending: reads bypass both tiers, so what
+// was committed is seen here nonetheless.
+func (w *world) loseReply(s *state, a int) bool {
+	c, ch := &s.calls[a], w.changes[a]
+	if c.phase != running || s.left.replies == 0 {
+		return false
+	}
+	s.left.replies--
+	w.giveUp(s, ch, c)
+	w.tell(ch.kind, "the reply to the KIND of %d is lost", ch.instance)
+	return true
+}
+
+func (w *world) giveUp(s *state, ch change, c *call) {
+	n := &s.inst[ch.instance]
+	if !w.noRaiseAtLoss {
+		w.learn(n, ch)
+	}
+	c.phase, c.alone = failed, w.cluster && c.body == unsent && ch.kind != clearing
+	for k := range n.seen {
+		n.seen[k] = max(n.seen[k], c.ver[k])
+	}
+}
+
+// tryAgain executes the retry: a Delete of the key, or the same again for tags and floors.
+func (w *world) tryAgain(s *state, a int) bool {
+	c, ch := &s.calls[a], w.changes[a]
+	if c.phase != failed || c.retry == done {
+		return false
+	}
+	if c.retry == unsent {
+		w.changeData(s, ch, c, true)
+	}
+	if w.cluster && c.retry == unsent {
+		c.retry = half
+		w.say("the server executes the data step of the retry of %d", ch.instance)
+		return true
+	}
+	c.retry = done
+	if !w.retryUnannounced {
+		w.append(s, uint8(a)|retried)
+	}
+	w.say("the server executes the retry of %d, id %d", ch.instance, s.ids)
+	return true
+}
+
+// retryReturns ends the wait: the key is as if the change had been acknowledged.
+func (w *world) retryReturns(s *state, a int) bool {
+	c, ch := &s.calls[a], w.changes[a]
+	if c.phase != failed || c.retry != done || c.over {
+		return false
+	}
+	n := &s.inst[ch.instance]
+	w.learn(n, ch)
+	w.promise(s, n, ch, c, 0)
+	c.over = true
+	w.say("the retry of %d is acknowledged", ch.instance)
+	return true
+}
