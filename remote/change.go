@@ -5,6 +5,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/doppio-cache/doppio/internal/lane"
 )
@@ -18,6 +24,57 @@ type change struct {
 	args []any
 	a    *Announcement
 }
+
+// clock is what is known of the servers' time: from ids of lanes, which are made of it, and from refusals. It lags behind by
+// what a reply took, and that is the safe side: a deadline that is early costs another round trip at most.
+type clock struct {
+	mu     sync.Mutex
+	server int64 // Unix ms; 0 is unknown
+	at     time.Time
+}
+
+func (c *clock) set(ms int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.server, c.at = ms, time.Now()
+}
+
+// deadline is a time of ours in the servers' terms, as scripts take it.
+func (c *clock) deadline(t time.Time) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.server == 0 {
+		return ""
+	}
+	return strconv.FormatInt(c.server+t.Sub(c.at).Milliseconds(), 10)
+}
+
+// late takes the error of a change that a server found to come too late, by what was thought to be its time, and tells
+// whether it was that. The clocks of a Cluster's nodes differ.
+func (c *clock) late(err error) bool {
+	if err == nil || !redis.HasErrorPrefix(err, "DOPPIO-LATE") {
+		return false
+	}
+	ms, parseErr := strconv.ParseInt(strings.TrimPrefix(err.Error(), "DOPPIO-LATE "), 10, 64)
+	if parseErr != nil {
+		return false
+	}
+	c.set(ms)
+	return true
+}
+
+// by gives the script call with its deadline: that of the round trip, after which nobody waits for it.
+func (s *Store) by(ctx context.Context, op string, c scriptCall) scriptCall {
+	deadline := ""
+	if t, ok := ctx.Deadline(); ok && fenced[op] {
+		deadline = s.clock.deadline(t)
+	}
+	c.args = append(c.args[:len(c.args):len(c.args)], deadline)
+	return c
+}
+
+// fenced are the changes that store something. A removal does no harm, however late.
+var fenced = map[string]bool{"set": true, "set-many": true, "set-if-absent": true, "increment": true, "expire": true}
 
 // steps are the scripts of a change. On one server the first does all; on a Cluster, where the lane lies elsewhere than
 // the key, the second announces what the first has changed. Never the other way round: whoever hears of a change must not find
@@ -88,7 +145,12 @@ func (o *settled) announced(op string, v any, err error) {
 func (s *Store) change(ctx context.Context, op string, sc script, c change) ([]any, error) {
 	st := s.steps(c)
 	out, err := call(ctx, s, op, true, func(ctx context.Context) (settled, error) {
-		v, err := sc.run(ctx, s.rdb, st.data.keys, st.data.args...)
+		data := s.by(ctx, op, st.data)
+		v, err := sc.run(ctx, s.rdb, data.keys, data.args...)
+		if s.clock.late(err) && ctx.Err() == nil {
+			data = s.by(ctx, op, st.data)
+			v, err = sc.run(ctx, s.rdb, data.keys, data.args...)
+		}
 		out := settle(op, v, err)
 		if st.announce && out.changed {
 			v, err = scriptAnnounce.run(ctx, s.rdb, st.lane.keys, st.lane.args...)
@@ -101,6 +163,7 @@ func (s *Store) change(ctx context.Context, op string, sc script, c change) ([]a
 	}
 	if c.a != nil {
 		c.a.ID = uint64(out.id)
+		s.learnTime(out.id)
 	}
 	return out.rest, nil
 }
@@ -132,6 +195,7 @@ func (s *Store) changeMany(ctx context.Context, op string, sc script, changes []
 			default:
 				if a := changes[i].a; a != nil {
 					a.ID = uint64(out[j].id)
+					s.learnTime(out[j].id)
 				}
 				done(i, out[j].rest)
 			}
@@ -144,12 +208,28 @@ func (s *Store) changeMany(ctx context.Context, op string, sc script, changes []
 func (s *Store) settleMany(ctx context.Context, op string, sc script, all []steps) []settled {
 	calls := make([]scriptCall, len(all))
 	for i, st := range all {
-		calls[i] = st.data
+		calls[i] = s.by(ctx, op, st.data)
+	}
+	cmds := sc.pipeline(ctx, s.rdb, calls)
+	var again []int
+	for i, c := range cmds {
+		if s.clock.late(c.Err()) {
+			again = append(again, i)
+		}
+	}
+	if len(again) > 0 && ctx.Err() == nil {
+		retried := make([]scriptCall, len(again))
+		for j, i := range again {
+			retried[j] = s.by(ctx, op, all[i].data)
+		}
+		for j, c := range sc.pipeline(ctx, s.rdb, retried) {
+			cmds[again[j]] = c
+		}
 	}
 	out := make([]settled, len(all))
 	var which []int
 	var lanes []scriptCall
-	for i, c := range sc.pipeline(ctx, s.rdb, calls) {
+	for i, c := range cmds {
 		v, err := c.Result()
 		if out[i] = settle(op, v, err); out[i].changed && all[i].announce {
 			which, lanes = append(which, i), append(lanes, all[i].lane)
@@ -160,6 +240,13 @@ func (s *Store) settleMany(ctx context.Context, op string, sc script, all []step
 		out[which[j]].announced(op, v, err)
 	}
 	return out
+}
+
+// learnTime takes an id that was just made.
+func (s *Store) learnTime(id lane.ID) {
+	if ms := id.UnixMilli(); ms > 0 {
+		s.clock.set(ms)
+	}
 }
 
 // floorArg is a remote floor, or another id to compare stamps with, as scripts take it.

@@ -129,6 +129,7 @@ var replyCodes = []struct {
 	{"DOPPIO-NOTNUMERIC", ErrNotNumeric},
 	{"DOPPIO-OVERFLOW", ErrOverflow},
 	{"DOPPIO-TAGGED", ErrTagged},
+	{"DOPPIO-LATE", ErrUnavailable},
 }
 
 // replyPhrases do the same for replies that have no code but ERR.

@@ -26,11 +26,11 @@ var (
 	scriptLanes   = loadScript("lanes")
 
 	// These announce.
-	scriptSet       = loadScript("set", lane.Script, mustRead("record"), mustRead("change"))
-	scriptSetNX     = loadScript("setnx", lane.Script, mustRead("record"), mustRead("change"))
-	scriptDelete    = loadScript("delete", lane.Script, mustRead("record"), mustRead("change"))
-	scriptExpire    = loadScript("expire", lane.Script, mustRead("record"), mustRead("change"))
-	scriptIncrement = loadScript("increment", lane.Script, mustRead("record"), mustRead("change"))
+	scriptSet       = loadScript("set", mustRead("deadline"), lane.Script, mustRead("record"), mustRead("change"))
+	scriptSetNX     = loadScript("setnx", mustRead("deadline"), lane.Script, mustRead("record"), mustRead("change"))
+	scriptDelete    = loadScript("delete", mustRead("deadline"), lane.Script, mustRead("record"), mustRead("change"))
+	scriptExpire    = loadScript("expire", mustRead("deadline"), lane.Script, mustRead("record"), mustRead("change"))
+	scriptIncrement = loadScript("increment", mustRead("deadline"), lane.Script, mustRead("record"), mustRead("change"))
 	scriptAnnounce  = loadScript("announce", lane.Script, mustRead("change"))
 	scriptFloor     = loadScript("floor", lane.Script, mustRead("change"))
 	scriptPublish   = loadScript("publish", lane.Script)

@@ -20,6 +20,7 @@ type Store struct {
 	lanes   []lane.Names // nil where nothing is announced
 	breaker *gobreaker.TwoStepCircuitBreaker[any]
 	tracer  tracing
+	clock   clock
 
 	// waits are kept for each store, not for all: a timer and a channel belong to the synctest bubble that they were made in.
 	waits sync.Pool

@@ -31,7 +31,9 @@ func TestACLRulesAreMinimal(t *testing.T) {
 		f := &fleet{deployment: &limited, target: &secured, engine: local.Ristretto}
 		c := f.instance(t, ns, func(o *tiered.Options) { o.MaxStaleness = silence })
 		check(t, d.raw.ScriptFlush(t.Context()).Err()) // so that scripts are sent whole
-		return tour(t, c)
+		return tour(t, c, func() error {
+			return d.raw.Do(t.Context(), "CLIENT", "KILL", "USER", ns, "TYPE", "pubsub").Err()
+		})
 	}
 	t.Run("all", func(t *testing.T) {
 		if err := try(t, ""); err != nil {
@@ -53,8 +55,18 @@ func TestACLRulesAreMinimal(t *testing.T) {
 // silence is after how long a subscription that does not answer is given up.
 const silence = 2 * time.Second
 
-// tour calls everything that the library offers, and gives what failed.
-func tour(t *testing.T, client *tiered.Client) error {
+// soon polls until what is true, and tells whether it became so in a time in which a subscription is made.
+func soon(what func() bool) bool {
+	for end := time.Now().Add(silence); time.Now().Before(end); time.Sleep(10 * time.Millisecond) { // poll
+		if what() {
+			return true
+		}
+	}
+	return what()
+}
+
+// tour calls everything that the library offers, and gives what failed; cut ends its subscription.
+func tour(t *testing.T, client *tiered.Client, cut func() error) error {
 	t.Helper()
 	c := cache[int64](t, client, fmt.Sprintf("c%d", unique.Add(1)))
 	var errs []error
@@ -83,15 +95,29 @@ func tour(t *testing.T, client *tiered.Client) error {
 		_, err = c.Delete(ctx, key)
 		note("Delete", err)
 	}
+	_, err := c.Clear(ctx, "")
+	note("Clear", err)
 	if len(errs) > 0 {
 		return errors.Join(errs...)
 	}
+	// What was announced is replayed to a subscription that was cut.
+	coherent := func() bool { return client.Stats().Coherent }
+	if !soon(coherent) {
+		return errors.New("no subscription")
+	}
+	if err := cut(); err != nil {
+		return err
+	}
+	if !soon(func() bool { return client.Stats().Subscriptions > 1 }) {
+		return errors.New("no second subscription")
+	}
+	losses := client.Stats().Losses + client.Stats().SubscribeErrors
 	// The subscription is up, and still is when one that does not answer would have been given up.
 	began := time.Now()
 	var lost error
 	becomesTrue(t, func() bool {
 		s := client.Stats()
-		if s.SubscribeErrors+s.Losses > 0 {
+		if s.SubscribeErrors+s.Losses > losses {
 			lost = errors.New("the subscription was lost")
 		}
 		return lost != nil || s.Coherent && time.Since(began) > silence

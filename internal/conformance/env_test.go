@@ -111,6 +111,13 @@ func ready(h redistest.Host, c *tiered.Client) {
 	if err := c.Ready(ctx); err != nil {
 		h.Fatalf("ready: %v", err)
 	}
+	// One that found that Redis had lost something invalidates the far tier first.
+	redistest.Eventually(h, patience, func() error {
+		if n := c.Stats().Pending; n > 0 {
+			return fmt.Errorf("%d invalidations are pending", n)
+		}
+		return nil
+	})
 }
 
 // env is what one run of a row has for itself.

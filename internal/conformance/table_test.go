@@ -24,7 +24,7 @@ type row struct {
 func table() []row {
 	return slices.Concat(
 		stateRows(), keyRows(), valueRows(), codecRows(), lifeRows(), expireRows(), batchRows(), scanRows(), incrementRows(),
-		loadRows(), raceRows(), tagRows(), contextRows(), clientRows(),
+		loadRows(), raceRows(), tagRows(), contextRows(), clientRows(), tokenRows(),
 	)
 }
 

@@ -11,14 +11,15 @@ import (
 	"github.com/doppio-cache/doppio/internal/redistest"
 )
 
-// aclRules is all that the library asks of Redis, where <ns> is the namespace: one pattern of keys, one channel, and
-// these commands, most of them called by scripts. HELLO and AUTH need no rule. TestACLRulesAreMinimal takes each away
+// aclRules is all that the library asks of Redis, where <ns> is the namespace: two patterns of keys, for entries and for
+// lanes, one of channels, and these commands, most of them called by scripts. HELLO and AUTH need no rule. TestACLRulesAreMinimal takes each away
 // and sees something fail; go-redis's CLIENT SETINFO may be refused.
 //
 // Clear and Count need SCAN, which gives the names of all keys to whoever may call it: Redis has no rule for that. A
 // service that uses neither can do without. On a Cluster go-redis needs +cluster|slots, too.
-const aclRules = `~<ns>:* resetchannels &<ns>::invalidations -@all +ping +subscribe +publish ` +
-	`+evalsha +eval +get +mget +getrange +set +setrange +incrby +unlink +persist +pexpire +pttl +scan`
+const aclRules = `~<ns>:* ~{<ns>:* resetchannels &{<ns>:* -@all +subscribe +publish ` +
+	`+evalsha +eval +get +mget +getrange +set +setrange +incrby +unlink +persist +pexpire +pttl +scan ` +
+	`+xadd +xrange +xrevrange +xlen +hget +hset +hgetall`
 
 const (
 	adminPassword = "admin's own"

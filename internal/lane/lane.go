@@ -87,6 +87,9 @@ func (id ID) String() string {
 	return strconv.FormatUint(uint64(id)>>seqBits, 10) + "-" + strconv.FormatUint(uint64(id)&maxSeq, 10)
 }
 
+// UnixMilli is the server's time when the id was made, in Unix ms; it is ahead if the server's clock went back since.
+func (id ID) UnixMilli() int64 { return int64(uint64(id) >> seqBits) }
+
 // AppendWire appends the id as messages carry it: ms (8 bytes), seq (4), big-endian.
 func (id ID) AppendWire(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, uint64(id)>>seqBits)
