@@ -1,6 +1,7 @@
 package tiered
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -141,6 +142,7 @@ func (c *Cache[V]) SetMany(ctx context.Context, items []Item[V]) (int, error) {
 			life = longerLife(life, tagLife(&ch.st))
 		}
 	}
+	laneErr := c.client.lanesAgree(ctx)
 	known, tagErr := c.makeVersions(ctx, names, life)
 	writes := make([]remote.Write, 0, len(changes))
 	sent := changes[:0]
@@ -149,6 +151,7 @@ func (c *Cache[V]) SetMany(ctx context.Context, items []Item[V]) (int, error) {
 		if len(ch.st.tags) == 0 {
 			err = nil
 		}
+		err = cmp.Or(laneErr, err)
 		if err == nil {
 			ch.rec, ch.value, err = c.encode(ch.item.Key, &ch.item.Value, &ch.st, known.carry(ch.st.tags))
 		}
@@ -189,14 +192,17 @@ func (c *Cache[V]) DeleteMany(ctx context.Context, keys []string) (int, error) {
 	if c.client.opts.Disabled {
 		return 0, failed.err()
 	}
-	count := 0
+	count, laneErr := 0, c.client.lanesAgree(ctx)
 	for _, keys := range c.byLane(keys) {
 		changes, told := make([]mutation, len(keys)), make([]*remote.Announcement, len(keys))
 		for i, key := range keys {
 			changes[i] = c.client.co.mutate(c.floors, c.hash(key))
 			told[i] = changes[i].told
 		}
-		existed, errs := c.client.far.DeleteMany(ctx, c.farKeys(keys), c.farFloor(c.hash(keys[0])), told)
+		existed, errs := make([]bool, len(keys)), slices.Repeat([]error{laneErr}, len(keys))
+		if laneErr == nil {
+			existed, errs = c.client.far.DeleteMany(ctx, c.farKeys(keys), c.farFloor(c.hash(keys[0])), told)
+		}
 		for i, err := range errs {
 			c.changed(ctx, changes[i], keys[i], err)
 			if err != nil {

@@ -109,7 +109,7 @@ func (c *Client) listen(rdb redis.UniversalClient) {
 	for i := range c.co.lanes {
 		c.co.lanes[i].receiver = invalidation.Start(rdb, invalidation.Options{
 			Namespace: o.Namespace, Lane: i, Lanes: o.Lanes, Instance: instance,
-			MaxStaleness: o.MaxStaleness, Backoff: o.RetryBackoff, Handler: c.co, Logger: o.Logger,
+			MaxStaleness: o.MaxStaleness, Backoff: o.RetryBackoff, Handler: c.co, Known: c.co.lanes[i].last.Load, Logger: o.Logger,
 		})
 	}
 	c.running.Go(func() { c.co.pending.run(c.life) })

@@ -29,6 +29,8 @@ type coherence struct {
 	// earliest end of the lanes' coherence leases.
 	liveUntil atomic.Int64
 
+	agreed atomic.Bool // the namespace has as many lanes as this instance thinks
+
 	own     ownMutations
 	waiters waiters
 	pending *pending
@@ -63,6 +65,7 @@ func newCoherence(o Options) *coherence {
 	c.waiters.byHash = make(map[uint64][]chan struct{})
 	for i := range c.lanes {
 		c.lanes[i].until = neverLive
+		c.lanes[i].floorsAt.Store(neverLive)
 		c.lanes[i].floors = make(map[string]uint64)
 	}
 	c.liveUntil.Store(neverLive)

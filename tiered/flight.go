@@ -12,6 +12,7 @@ import (
 type flight[V any] struct {
 	origin         // what was known when it began: a caller may join only if nothing newer is known about its key, or about its tags
 	after  []place // what its far read must see: see Cache.After
+	live   bool    // it began while the near tier was coherent
 	cancel context.CancelFunc
 	busy   chan struct{} // closed when it waits for another instance's load
 	stale  staleValue[V]

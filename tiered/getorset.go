@@ -89,11 +89,15 @@ func (j *job[V]) newFlight() *flight[V] {
 	f := &flight[V]{origin: j.cache.origin(j.hash), after: j.cache.after, tags: j.cache.tagHashes(j.st.tags), busy: make(chan struct{})}
 	f.stale.there = make(chan struct{})
 	f.stale.set(j.fallback)
+	if co := j.cache.client.co; co != nil {
+		f.live = f.begun < co.liveUntil.Load()
+	}
 	return f
 }
 
 // joinable tells whether a flight is recent enough for this caller. While the near tier is not coherent nothing is
-// heard of changes, so a flight may then be no older than MaxStaleness. With a client that is disabled every load runs:
+// heard of changes: a flight that began while it was may have read the far tier by what was known of floors MaxStaleness
+// before, and is not joined; one that began since knows what was true a quarter of that ago, and may be three older. With a client that is disabled every load runs:
 // nothing says which of them began before a change. It is called under flights.mu.
 func (j *job[V]) joinable(f *flight[V]) bool {
 	co := j.cache.client.co
@@ -104,7 +108,7 @@ func (j *job[V]) joinable(f *flight[V]) bool {
 		return false
 	}
 	now := local.Monotonic()
-	return now < co.liveUntil.Load() || now-f.begun < int64(co.bound)
+	return now < co.liveUntil.Load() || !f.live && now-f.begun < int64(co.bound)*3/4
 }
 
 // unchanged tells whether nothing is known to have changed about the job's key and tags since stamp.

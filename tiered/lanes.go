@@ -1,12 +1,15 @@
 package tiered
 
 import (
+	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/doppio-cache/doppio/invalidation"
 	"github.com/doppio-cache/doppio/local"
+	"github.com/doppio-cache/doppio/remote"
 )
 
 // laneState is what is known of one lane. All but last is guarded by coherence.mu.
@@ -19,6 +22,9 @@ type laneState struct {
 	// restarted: the lane lost its history, and the far tier has to be invalidated.
 	restarted bool
 	last      monotonicID // the newest id known
+
+	floorsAt atomic.Int64 // reading of local.Monotonic: floors raised before it are known
+	asking   sync.Mutex   // held by who asks for the floors
 }
 
 // allCaches is the field of a lane's floors that stands for all caches.
@@ -125,6 +131,40 @@ func (c *coherence) Learned(index int, last uint64, floors map[string]uint64) {
 	c.learnFloorsLocked(l, index, floors)
 }
 
+// freshFloors makes sure that a far read which begins now heeds what was cleared long enough ago: the echo brings the
+// floors as long as the near tier is trusted, and they are asked for when it is not.
+func (c *coherence) freshFloors(ctx context.Context, far *remote.Store) error {
+	if local.Monotonic() < c.liveUntil.Load() {
+		return nil
+	}
+	for i := range c.lanes {
+		if err := c.lanes[i].ask(ctx, i, c, far); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *laneState) ask(ctx context.Context, index int, c *coherence, far *remote.Store) error {
+	known := func() bool { return local.Monotonic() < after(l.floorsAt.Load(), c.bound/4) }
+	if known() {
+		return nil
+	}
+	l.asking.Lock()
+	defer l.asking.Unlock()
+	if known() {
+		return nil // somebody else asked meanwhile
+	}
+	began := local.Monotonic()
+	floors, err := far.Floors(ctx, index)
+	if err != nil {
+		return err
+	}
+	c.learnFloors(index, floors)
+	l.floorsAt.Store(began)
+	return nil
+}
+
 // learnFloors takes a lane's floors as they were read from Redis.
 func (c *coherence) learnFloors(index int, floors map[string]uint64) {
 	c.mu.Lock()
@@ -158,6 +198,8 @@ func (c *coherence) Trusted(index int, sent time.Time) {
 	defer c.mu.Unlock()
 	l := &c.lanes[index]
 	l.until, l.refused = max(l.until, after(at, c.bound)), nil
+	c.agreed.Store(true)
+	l.floorsAt.Store(max(l.floorsAt.Load(), at))
 	c.extendLocked()
 	if local.Monotonic() < c.liveUntil.Load() {
 		c.wakeReady()
@@ -181,7 +223,8 @@ func (c *coherence) Lost(index int, err error) {
 	l.until = min(l.until, local.Monotonic())
 	c.extendLocked()
 	if errors.Is(err, invalidation.ErrLanes) {
-		l.refused = &OptionError{Field: "Lanes", Reason: "is not what the namespace has: " + err.Error()}
+		l.refused = lanesFault(err)
+		c.agreed.Store(false)
 		c.wakeReady()
 	}
 	if l.state == invalidation.Live {
@@ -192,6 +235,26 @@ func (c *coherence) Lost(index int, err error) {
 	}
 	c.refused.Add(1)
 	c.log.Debug("doppio: no subscription to invalidations yet", "lane", index, "error", err)
+}
+
+func lanesFault(err error) error {
+	return &OptionError{Field: "Lanes", Reason: "is not what the namespace has: " + err.Error()}
+}
+
+// lanesAgree tells whether changes may be announced: on another number of lanes others would not hear them. It asks once, if
+// no subscription has done so.
+func (c *Client) lanesAgree(ctx context.Context) error {
+	if c.co.agreed.Load() {
+		return nil
+	}
+	err := c.far.CheckLanes(ctx)
+	if fault := (*remote.OptionError)(nil); errors.As(err, &fault) {
+		return lanesFault(errors.New(fault.Reason))
+	}
+	if err == nil {
+		c.co.agreed.Store(true)
+	}
+	return err
 }
 
 // refusedLocked tells why the namespace cannot be used, if so.

@@ -98,9 +98,9 @@ type seat struct {
 	tags    []remote.Tag
 }
 
-// seatOf gives the right to replace what was seen, or says that a lease is needed because nothing was there. A record
-// of a later version, another Redis type, and somebody else's lease are left alone; a far tier that could not be read
-// is not written either.
+// seatOf gives the right to replace what was seen, or says that a lease is needed because nothing was there, or somebody
+// else's. A record of a later version and another Redis type are left alone; a far tier that could not be read is not
+// written either.
 func seatOf[V any](token remote.Token, seen farCopy[V], err error) (st seat, needLease bool) {
 	var malformed *remote.MalformedError
 	switch {
@@ -109,7 +109,7 @@ func seatOf[V any](token remote.Token, seen farCopy[V], err error) (st seat, nee
 	case seen.state == live || seen.state == stale || seen.state == unreadable:
 		return seat{witness: token[:]}, false
 	}
-	return seat{}, seen.state == nothing && errors.Is(err, ErrNotFound)
+	return seat{}, seen.state == leased || seen.state == nothing && errors.Is(err, ErrNotFound)
 }
 
 // runLoad runs the loader and stores what it gives.

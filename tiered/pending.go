@@ -57,10 +57,11 @@ type undelivered struct {
 	since     time.Time
 	until     int64 // reading of local.Monotonic at which the far entry is over at the latest
 	// doubt is the reading until which a change whose reply was lost may happen yet: what is delivered before does not count.
-	doubt int64
-	next  int64  // reading before which it is not tried again: an early delivery is repeated once, when the doubt is over
-	after uint64 // of a flush: one that the fleet has made after this id will do
-	round uint64 // how often it failed anew
+	doubt     int64
+	next      int64  // reading before which it is not tried again: an early delivery is repeated once, when the doubt is over
+	overtaken bool   // a later change of the entry was acknowledged
+	after     uint64 // of a flush: one that the fleet has made after this id will do
+	round     uint64 // how often it failed anew
 }
 
 // pendingBatch is how many invalidations one round trip carries.
@@ -137,7 +138,8 @@ func (p *pending) add(err error, publisher uint64, key string, hash uint64, life
 	p.nudge()
 }
 
-// happened notes that a change which was given up was made after all, and announced: its message has come.
+// happened notes that a change which was given up was made after all, and announced: its message has come. That is all
+// there was to wish for, unless it came after a later change, which it has undone.
 func (p *pending) happened(publisher uint64) {
 	if p.depth.Load() == 0 {
 		return
@@ -145,25 +147,37 @@ func (p *pending) happened(publisher uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for key, it := range p.items {
-		if it.publisher == publisher {
+		switch {
+		case it.publisher != publisher:
+			continue
+		case it.overtaken:
+			it.doubt, it.next = local.Monotonic(), 0
+			p.nudge()
+		default:
 			p.delivered.Add(1)
 			p.dropLocked(key, it)
 			p.count()
-			return
 		}
+		return
 	}
 }
 
-// superseded notes that the entry under key was changed: what certainly did not happen before needs no repair any more.
+// superseded notes that the entry under key was changed: what certainly did not happen before needs no repair any more,
+// and what may yet happen would undo the change.
 func (p *pending) superseded(key string) {
 	if p.depth.Load() == 0 {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if it := p.items[key]; it != nil && local.Monotonic() >= it.doubt {
+	it := p.items[key]
+	switch {
+	case it == nil:
+	case local.Monotonic() >= it.doubt:
 		p.dropLocked(key, it)
 		p.count()
+	default:
+		it.overtaken = true
 	}
 }
 

@@ -21,6 +21,15 @@ func (c *Cache[V]) Clear(ctx context.Context, pattern string) (int, error) {
 	if c.client.opts.Disabled {
 		return 0, nil
 	}
+	if err := c.client.lanesAgree(ctx); err != nil {
+		c.countFar(err)
+		if pattern == "" && undeliverable(err) {
+			for i := range c.client.co.lanes {
+				c.client.co.pending.clearCache(c.name, i)
+			}
+		}
+		return 0, err
+	}
 	if pattern == "" {
 		return c.clearAll(ctx)
 	}

@@ -135,9 +135,13 @@ func covers(have, want []place) bool {
 	return true
 }
 
-// catchUp makes a far read of a handle that is behind see what was cleared: the far tier has every other change by
-// itself, but of a Clear an instance knows what it has heard.
+// catchUp makes a far read see what was cleared: the far tier has every other change by itself, but of a Clear an
+// instance knows what it has heard.
 func (c *Cache[V]) catchUp(ctx context.Context) error {
+	if err := c.client.co.freshFloors(ctx, c.client.far); err != nil {
+		c.countFar(err)
+		return err
+	}
 	if len(c.after) == 0 || !c.behind() {
 		return nil
 	}

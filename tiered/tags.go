@@ -170,7 +170,10 @@ func (c *Cache[V]) InvalidateTags(ctx context.Context, tags ...string) error {
 		told[i] = changes[i].told
 	}
 	keys := c.tagKeys(names)
-	_, errs := c.client.far.DeleteMany(ctx, keys, 0, told)
+	errs := slices.Repeat([]error{c.client.lanesAgree(ctx)}, len(keys))
+	if errs[0] == nil {
+		_, errs = c.client.far.DeleteMany(ctx, keys, 0, told)
+	}
 	var failed failures
 	for i, err := range errs {
 		if err != nil {

@@ -67,6 +67,9 @@ func (c *Cache[V]) entryLife() time.Duration {
 
 // prepare gives the record of a value, with the versions of its tags, and the value as reads will give it.
 func (c *Cache[V]) prepare(ctx context.Context, key string, value *V, st *settings) (*remote.Record, *V, error) {
+	if err := c.client.lanesAgree(ctx); err != nil {
+		return nil, nil, err
+	}
 	tags, err := c.tagsToCarry(ctx, st)
 	if err != nil {
 		return nil, nil, err
@@ -221,7 +224,11 @@ func (c *Cache[V]) Delete(ctx context.Context, key string) (bool, error) {
 	}
 	hash := c.hash(key)
 	m := c.client.co.mutate(c.floors, hash)
-	existed, err := c.client.far.Delete(ctx, c.prefix+key, c.farFloor(hash), m.told)
+	err := c.client.lanesAgree(ctx)
+	existed := false
+	if err == nil {
+		existed, err = c.client.far.Delete(ctx, c.prefix+key, c.farFloor(hash), m.told)
+	}
 	c.changed(ctx, m, key, err)
 	if err != nil {
 		return false, err
@@ -247,7 +254,10 @@ func (c *Cache[V]) Expire(ctx context.Context, key string, ttl time.Duration) (b
 		return false, err
 	}
 	m := c.client.co.mutate(c.floors, hash)
-	found, err := c.client.far.Extend(ctx, c.prefix+key, farLife(ttl, 0), c.farFloor(hash), m.told)
+	found, err := remote.Absent, c.client.lanesAgree(ctx)
+	if err == nil {
+		found, err = c.client.far.Extend(ctx, c.prefix+key, farLife(ttl, 0), c.farFloor(hash), m.told)
+	}
 	if err == nil && found == remote.Absent {
 		m.cancel() // nothing was announced
 		return false, nil
@@ -285,7 +295,11 @@ func (c *Cache[V]) Increment(ctx context.Context, key string, delta int64) (int6
 	begin := remote.Record{
 		Kind: remote.KindValue, Token: remote.NewToken(), Stamp: m.known(), Created: time.Now(), TTL: farLife(c.defaults.ttl, c.defaults.jitter), Grace: min(c.defaults.failSafe, maxGrace),
 	}
-	sum, err := c.incrementTagged(ctx, key, hash, delta, &begin, m.told)
+	var sum int64
+	err := c.client.lanesAgree(ctx)
+	if err == nil {
+		sum, err = c.incrementTagged(ctx, key, hash, delta, &begin, m.told)
+	}
 	c.changed(ctx, m, key, err)
 	if err != nil {
 		return 0, err
