@@ -183,6 +183,7 @@ func (s *Store) pending(errs []error, fn func(part []int)) {
 type Claim struct {
 	Key   string
 	Token Token
+	Tags  []Tag
 	Won   bool
 	Found Record
 	Err   error
@@ -193,7 +194,7 @@ func (s *Store) AcquireMany(ctx context.Context, claims []Claim, stamp uint64, l
 	calls, errs := make([]scriptCall, len(claims)), make([]error, len(claims))
 	now := time.Now()
 	for i := range claims {
-		lease := Record{Kind: KindLease, Token: claims[i].Token, Stamp: stamp, Created: now, TTL: life}
+		lease := Record{Kind: KindLease, Token: claims[i].Token, Stamp: stamp, Created: now, TTL: life, Tags: claims[i].Tags}
 		raw, err := AppendRecord(nil, claims[i].Key, &lease)
 		errs[i] = err
 		calls[i] = scriptCall{keys: []string{claims[i].Key}, args: []any{raw, lease.lifetime()}}

@@ -27,9 +27,10 @@ func (s *Store) read(ctx context.Context, key string) ([]byte, error) {
 
 // Acquire takes a lease of at most life under key, unless something is there. won tells whether the caller holds the
 // lease now; otherwise found is what is there, or err says why it cannot be read. A lease that is found is marked as
-// awaited, for the Fill or Release that ends it to tell.
-func (s *Store) Acquire(ctx context.Context, key string, token Token, stamp uint64, life time.Duration) (won bool, found Record, err error) {
-	lease := Record{Kind: KindLease, Token: token, Stamp: stamp, Created: time.Now(), TTL: life}
+// awaited, for the Fill or Release that ends it to tell. It shows the tags of what is being loaded, as those of an entry:
+// if one of them was invalidated since, it is not worth waiting for.
+func (s *Store) Acquire(ctx context.Context, key string, token Token, stamp uint64, life time.Duration, tags ...Tag) (won bool, found Record, err error) {
+	lease := Record{Kind: KindLease, Token: token, Stamp: stamp, Created: time.Now(), TTL: life, Tags: tags}
 	raw, err := AppendRecord(nil, key, &lease)
 	if err != nil {
 		return false, Record{}, err

@@ -267,7 +267,7 @@ func (b *batch[V]) readFar(ctx context.Context) {
 		seen, err = l.job.sweep(ctx, seen, err)
 		var need bool
 		if l.seat, need = seatOf(r.Record.Token, seen, err); need {
-			claims = append(claims, remote.Claim{Key: keys[i], Token: remote.NewToken()})
+			claims = append(claims, remote.Claim{Key: keys[i], Token: remote.NewToken(), Tags: tags})
 			claiming = append(claiming, l)
 		}
 		l.seat.tags = tags
@@ -282,7 +282,7 @@ func (b *batch[V]) readFar(ctx context.Context) {
 		switch how {
 		case loaded:
 			l.finish(end, err)
-		case busy:
+		case busy, free:
 			l.busy = true
 		}
 	}

@@ -48,6 +48,7 @@ const (
 	unseated verdict = iota // there is no right to fill to be had: load without
 	seated                  // the lease, or what is there, may be replaced
 	busy                    // another instance is loading
+	free                    // another instance is loading what was invalidated since: its lease was taken from it
 	loaded                  // another instance has loaded
 )
 
@@ -68,11 +69,13 @@ func (j *job[V]) claim(ctx context.Context, f *flight[V], st *seat) (landing[V],
 	look := firstLook
 	for {
 		token := remote.NewToken()
-		won, found, err := s.client.far.Acquire(ctx, s.prefix+j.key, token, f.id, leaseLife)
+		won, found, err := s.client.far.Acquire(ctx, s.prefix+j.key, token, f.id, leaseLife, st.tags...)
 		end, err, how := j.claimed(ctx, f, st, token, won, found, err)
 		switch {
 		case how == loaded:
 			return end, err, true
+		case how == free:
+			continue
 		case how != busy:
 			return landing[V]{}, nil, false
 		}
@@ -125,6 +128,12 @@ func (j *job[V]) claimed(ctx context.Context, f *flight[V], st *seat, token remo
 		return landing[V]{}, ErrNotFound, loaded
 	case leased:
 		return landing[V]{}, nil, busy
+	case overtaken:
+		if _, err := s.client.far.Release(ctx, s.prefix+j.key, found.Token[:]); err != nil {
+			j.note(err)
+			return landing[V]{}, nil, unseated
+		}
+		return landing[V]{}, nil, free
 	case stale, unreadable:
 		if again, _ := seatOf(found.Token, seen, err); len(again.witness) > 0 {
 			st.witness = again.witness

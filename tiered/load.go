@@ -109,7 +109,7 @@ func seatOf[V any](token remote.Token, seen farCopy[V], err error) (st seat, nee
 	case seen.state == live || seen.state == stale || seen.state == unreadable:
 		return seat{witness: token[:]}, false
 	}
-	return seat{}, seen.state == leased || seen.state == nothing && errors.Is(err, ErrNotFound)
+	return seat{}, seen.state == leased || seen.state == overtaken || seen.state == nothing && errors.Is(err, ErrNotFound)
 }
 
 // runLoad runs the loader and stores what it gives.

@@ -44,7 +44,9 @@ func (m mutation) done(ctx context.Context, err error, watched ...uint64) (stamp
 	if err == nil {
 		m.co.reached(m.told.Lane, m.told.ID)
 		acknowledgedAt(ctx, m.told.Lane, m.told.ID)
+		m.co.waiters.wake(m.hashes) // the change's own message needs no attention when it comes
 	}
+	m.co.waiters.wake(m.hashes) // it has ended whatever load they wait for
 	// Floors are raised under mu too: a floor is either seen here, or is above the stamp.
 	m.co.mu.Lock()
 	defer m.co.mu.Unlock()

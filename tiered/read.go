@@ -200,6 +200,7 @@ const (
 	live                // a value that may be served
 	negative            // the knowledge that there is no such thing
 	leased              // somebody is loading it
+	overtaken           // somebody is loading what was invalidated since the load began
 	stale               // a value past its life, or one of whose tags was invalidated: not servable, but it may be replaced
 	unreadable          // what does not decode; it may be replaced
 	foreign             // a record of a later version, or another Redis type: it is left alone
@@ -218,15 +219,21 @@ func (s *shared[V]) examine(ctx context.Context, now time.Time, hash uint64, key
 	if err != nil {
 		return s.examineFailure(key, err)
 	}
-	if rec.Kind == remote.KindLease {
-		return farCopy[V]{state: leased}, nil
-	}
+	lease := rec.Kind == remote.KindLease
 	if rec.Stamp < s.farFloor(hash) {
+		if lease {
+			return farCopy[V]{state: overtaken}, nil
+		}
 		return farCopy[V]{state: stale}, nil
 	}
 	intact, err := s.tagsIntact(ctx, rec.Tags, known)
-	if err != nil {
+	switch {
+	case err != nil:
 		return farCopy[V]{}, err
+	case lease && intact:
+		return farCopy[V]{state: leased}, nil
+	case lease:
+		return farCopy[V]{state: overtaken}, nil
 	}
 	if !intact || (rec.Kind == remote.KindNegative && rec.Expired(now)) {
 		return farCopy[V]{state: stale}, nil
