@@ -14,6 +14,7 @@ GO       ?= go
 PKG      ?= ./...
 COUNT    ?= 50
 FUZZTIME ?= 30s
+CHAOSTIME ?= 10m
 BENCH    ?= .
 ARGS     ?=
 
@@ -36,8 +37,10 @@ demo: ## replay a trace against several processes: TRACE=file REDIS_URL=url ARGS
 test: servers lint ## all that CI checks: lint, tests with -race, every benchmark once
 	@for m in $(MODULES); do \
 		echo "== $$m: tests, examples and fuzz seeds, with the race detector"; \
-		$(GO) -C "$$m" test -race -shuffle on -timeout $(TESTTIME) ./...; \
+		$(GO) -C "$$m" test -race -shuffle on -timeout $(TESTTIME) $$($(GO) -C "$$m" list ./... | grep -v /internal/attack$$); \
 	done
+	@echo "== a fleet of processes under faults, for some minutes"
+	@$(GO) test -race -timeout $(TESTTIME) ./internal/attack
 	@for m in $(MODULES); do \
 		echo "== $$m: every benchmark, once"; \
 		$(GO) -C "$$m" test -run '^$$' -bench . -benchtime 1x -timeout $(TESTTIME) ./...; \
@@ -68,6 +71,15 @@ bin/golangci-lint: tools/go.mod tools/go.sum
 .PHONY: fuzz
 fuzz: ## fuzz every target for FUZZTIME=30s; PKG=./internal/codec for one package
 	@scripts/fuzz.sh "$(FUZZTIME)" "$(PKG)"
+
+.PHONY: chaos
+chaos: ## attack a fleet for CHAOSTIME=10m on each server: SEED=n, ARGS="-attack.topology=cluster -attack.faults=cut,flushall"
+	@$(GO) test -race -timeout 24h -run 'TestAttack$$' -v ./internal/attack -args \
+		-attack.duration=$(CHAOSTIME) $(if $(SEED),-attack.seed=$(SEED)) $(ARGS)
+
+.PHONY: model
+model: ## explore the protocol's model with large bounds: some ten minutes, 4 GB
+	@$(GO) test -timeout 4h -run 'TestProtocolHolds$$' -v ./invalidation/model -args -model.large
 
 .PHONY: bench
 bench: ## run benchmarks: PKG=./local BENCH=Get; the result is kept for benchstat in out/bench.txt

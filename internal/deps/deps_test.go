@@ -61,11 +61,14 @@ var forbidden = []string{"testing", "net/http/pprof", "expvar"}
 // mayImport says which folders of this module the packages under a folder may import, tests aside. The longest
 // prefix counts. A folder may always import what is under itself.
 var mayImport = map[string][]string{
-	"tiered":               {"local", "remote", "invalidation", "internal/codec", "internal/keyhash"},
+	"tiered":               {"local", "remote", "invalidation", "internal/codec", "internal/keyhash", "internal/lane"},
 	"tiered/tieredtest":    {"tiered", "local", "remote", "invalidation", "internal/codec", "internal/keyhash"},
 	"local":                {"internal/keyhash"},
-	"remote":               {"internal/keyhash"},
-	"invalidation":         {"internal/keyhash"},
+	"remote":               {"internal/keyhash", "internal/lane"},
+	"invalidation":         {"internal/keyhash", "internal/lane"},
+	"internal/lane":        {},
+	"internal/history":     {},
+	"internal/attack":      {},
 	"internal/codec":       {"internal/keyhash"},
 	"internal/keyhash":     {},
 	"internal/redistest":   {},

@@ -1,0 +1,32 @@
+// Package attack runs a fleet of cache instances, each a process of its own, against real servers while things go wrong, and
+// checks all that they did against what the cache promises: see internal/history.
+//
+// # The fleet
+//
+// Each instance is the test binary again. It reads a few hot keys with GetOrSet and Get, and writes: it commits a new version
+// to the source, a register in the test's own process, and then calls Delete or Set. Even keys are changed by both, by one
+// writer at a time; odd ones by Delete alone, by any number at once. Writers rest together, too: a lost message that another
+// follows is noticed at once, one that nothing follows only by an echo.
+//
+// Instances reach their servers through proxies of their own, which know a subscription from other connections, and so can
+// stall, cut or thin out either. Half of the instances bypass the near tier while it is incoherent, half use the gutter.
+//
+// # Faults
+//
+// One after another, in an order and with targets and durations that the seed decides: faults_test.go and servers_test.go
+// have the tables. Some are set off by what an instance does (the source stops it in a load, or kills it after its commit),
+// and some have a second fault of an instance's path beside them. A server that loses what it acknowledged (a failover, an
+// old RDB file) breaks what the promises assume: what was acknowledged from then until it was back counts for nothing, or,
+// with -attack.strict, for nothing until the fleet has had four seconds to notice.
+//
+// # Running it
+//
+//	go test ./internal/attack                     # about three minutes
+//	go test ./internal/attack -run TestAttack -v -timeout 2h -args -attack.duration=30m -attack.topology=cluster
+//	go test ./internal/attack -run TestAttack -v -args -attack.seed=42 -attack.topology=standalone -attack.faults=out-of-memory,flushall
+//
+// A seed gives the same schedule, not the same interleaving. A run that finds a violation prints it, the command with
+// its seed, and the folder in which the logs of all processes are. A run in which too little happened fails, too.
+//
+// The tests need Linux, as their faults do.
+package attack

@@ -1,0 +1,142 @@
+//go:build linux
+
+package attack
+
+import (
+	"bufio"
+	"bytes"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+var replies = []string{
+	"+OK\r\n", "-ERR no\r\n", ":1\r\n", "$-1\r\n", "$0\r\n\r\n", "$5\r\na\r\nbc\r\n", "*-1\r\n", "*0\r\n", "*2\r\n$1\r\na\r\n*1\r\n:1\r\n",
+	"_\r\n", "#t\r\n", ",1.5\r\n", "(12345678901234567890\r\n", "!5\r\nERR x\r\n", "=7\r\ntxt:abc\r\n", "%1\r\n+a\r\n$1\r\nb\r\n", "~1\r\n:1\r\n",
+	">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nm\r\n", "|1\r\n+a\r\n+b\r\n:7\r\n", "+" + strings.Repeat("x", 10_000) + "\r\n",
+}
+
+func TestRepliesAreToldApart(t *testing.T) {
+	r := bufio.NewReader(strings.NewReader(strings.Join(replies, "")))
+	for _, want := range replies {
+		if got, err := readFrame(r, nil); string(got) != want || err != nil {
+			t.Fatalf("%.40q: %.40q, %v", want, got, err)
+		}
+	}
+	for _, bad := range []string{"", "x\r\n", "$a\r\n", "$3\r\nab", "*2\r\n:1\r\n"} {
+		if got, err := readFrame(bufio.NewReader(strings.NewReader(bad)), nil); err == nil {
+			t.Errorf("%q: %q", bad, got)
+		}
+	}
+}
+
+// A server that says what it is told to.
+func talk(t *testing.T) (server net.Conn, client net.Conn, w *way) {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	if w, err = newWay(l.Addr().String(), false); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.close)
+	if client, err = net.Dial("tcp4", w.addr()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	if server, err = l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	return server, client, w
+}
+
+func say(t *testing.T, c net.Conn, text string) {
+	t.Helper()
+	if _, err := c.Write([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func hear(t *testing.T, c net.Conn, want string) {
+	t.Helper()
+	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second)) // it cannot fail on an open connection
+	got := make([]byte, len(want))
+	n, err := c.Read(got)
+	for n < len(want) && err == nil {
+		var more int
+		more, err = c.Read(got[n:])
+		n += more
+	}
+	if string(got[:n]) != want {
+		t.Fatalf("heard %q, %v, want %q", got[:n], err, want)
+	}
+}
+
+func TestAWayLosesMessagesAndNothingElse(t *testing.T) {
+	server, client, w := talk(t)
+	w.set(mode{which: subscriptions, lose: 1})
+	message := ">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nm\r\n"
+	say(t, server, message+"+1\r\n") // it is no subscription yet
+	hear(t, client, message+"+1\r\n")
+	say(t, client, "*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\nc\r\n")
+	hear(t, server, "*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\nc\r\n")
+	say(t, server, message+"+2\r\n"+message)
+	hear(t, client, "+2\r\n")
+	w.set(mode{})
+	say(t, server, "+3\r\n")
+	hear(t, client, "+3\r\n")
+	if n := w.lost.Load(); n != 2 {
+		t.Errorf("%d messages lost", n)
+	}
+}
+
+func TestAWayStallsAndGoesOn(t *testing.T) {
+	server, client, w := talk(t)
+	w.set(mode{stall: true})
+	say(t, client, "up")
+	say(t, server, "+down\r\n")
+	_ = client.SetReadDeadline(time.Now().Add(50 * time.Millisecond)) // it cannot fail on an open connection
+	if n, err := client.Read(make([]byte, 1)); err == nil {
+		t.Fatalf("%d bytes passed", n)
+	}
+	w.set(mode{})
+	hear(t, client, "+down\r\n")
+	hear(t, server, "up")
+	w.cut(false)
+	if _, err := client.Read(make([]byte, 1)); err == nil {
+		t.Error("a stalled connection is not cut")
+	}
+}
+
+func TestAWaySwallowsReplies(t *testing.T) {
+	server, client, w := talk(t)
+	w.set(mode{which: others, swallow: true})
+	say(t, server, "+lost\r\n")
+	say(t, client, "up")
+	hear(t, server, "up")
+	w.set(mode{which: subscriptions, swallow: true})
+	say(t, server, "+2\r\n")
+	hear(t, client, "+2\r\n")
+}
+
+func FuzzReadFrame(f *testing.F) {
+	for _, reply := range replies {
+		f.Add([]byte(reply))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) > 0 && bytes.ContainsAny(data, "$=!*%~>|") && len(data) < 1<<10 {
+			for _, part := range bytes.FieldsFunc(data, func(r rune) bool { return r < '0' || r > '9' }) {
+				if len(part) > 4 {
+					return // a server may announce more than a test has memory for
+				}
+			}
+		}
+		if frame, err := readFrame(bufio.NewReader(bytes.NewReader(data)), nil); err == nil && !bytes.HasPrefix(data, frame) {
+			t.Errorf("%q: %q", data, frame)
+		}
+	})
+}

@@ -1,0 +1,196 @@
+//go:build linux
+
+package attack
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/doppio-cache/doppio/internal/history"
+	"github.com/doppio-cache/doppio/tiered"
+)
+
+// workerConfig is what an instance is told.
+type workerConfig struct {
+	Kind         string
+	Name         string // of this process
+	Slot         int    // of the fleet, which a process that follows takes over
+	Topology     string
+	Addrs        []string
+	MasterName   string
+	Ways         map[string]string // the proxy to each server
+	Namespace    string
+	Source       string
+	Log          string
+	Keys         int
+	Readers      int
+	Writers      int
+	MaxStaleness time.Duration
+	Bound        time.Duration
+	Bypass       bool
+}
+
+// worker is an instance.
+type worker struct {
+	cfg     workerConfig
+	log     *history.Writer
+	source  *register
+	cache   cache
+	changes atomic.Uint64
+}
+
+const (
+	flushEvery = 100 * time.Millisecond
+	// Writers work and rest together, by the machine's clock. The rest is longer than the bound.
+	workFor, restFor = 1800 * time.Millisecond, 1400 * time.Millisecond
+)
+
+// runWorker is an instance's main. It works until its standard input ends.
+func runWorker(config string) (err error) {
+	w := &worker{}
+	if err := json.Unmarshal([]byte(config), &w.cfg); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() { // it ends with the process, should that fail first
+		defer cancel()
+		_, _ = io.Copy(io.Discard, os.Stdin) // whatever ends it
+	}()
+	if w.log, err = history.Create(w.cfg.Log, w.cfg.Name, w.cfg.Bound); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.log.Close()) }()
+	w.source = newRegister(w.cfg.Source, w.cfg.Slot)
+	defer w.source.close()
+	if w.cache, err = kinds[w.cfg.Kind](w.cfg); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.cache.close()) }()
+
+	var working sync.WaitGroup
+	for range w.cfg.Readers {
+		working.Go(func() { w.read(ctx) })
+	}
+	for range w.cfg.Writers {
+		working.Go(func() { w.write(ctx) })
+	}
+	working.Go(func() {
+		for pause(ctx, flushEvery) {
+			w.log.Flush()
+		}
+	})
+	if w.cache.ready(ctx) == nil { // else it has been told to end
+		_, err = fmt.Fprintln(os.Stdout, "ready")
+	}
+	working.Wait()
+	return err
+}
+
+func keyName(k int) string { return fmt.Sprint("key", k) }
+
+// patience is how long a caller waits: now and then less than Redis may take.
+func patience(ctx context.Context) (context.Context, context.CancelFunc) {
+	if rand.IntN(4) == 0 {
+		return context.WithTimeout(ctx, 50*time.Millisecond+rand.N(500*time.Millisecond))
+	}
+	return context.WithTimeout(ctx, 5*time.Second)
+}
+
+func (w *worker) read(ctx context.Context) {
+	for pause(ctx, rand.N(4*time.Millisecond)) {
+		k := rand.IntN(w.cfg.Keys)
+		load := func(ctx context.Context) (string, error) {
+			version, err := w.source.load(ctx, k)
+			return valueOf(k, version), err
+		}
+		if rand.IntN(6) == 0 {
+			load = nil
+		}
+		call, cancel := patience(context.WithoutCancel(ctx))
+		o := history.Op{Kind: history.Read, Key: uint32(k), Start: history.Now()}
+		value, tier, err := w.cache.get(call, keyName(k), load)
+		o.End, o.Tier = history.Now(), tier
+		cancel()
+		switch {
+		case err == nil:
+			o.Result, o.Version = parseValue(k, value)
+		case errors.Is(err, tiered.ErrNotFound):
+			o.Result = history.Nothing
+		default:
+			o.Result = history.Error
+		}
+		w.log.Add(o)
+	}
+}
+
+func (w *worker) write(ctx context.Context) {
+	conn, err := w.source.conn()
+	if err != nil {
+		return // the run has ended
+	}
+	defer conn.Close()
+	for pause(ctx, rand.N(40*time.Millisecond)) {
+		if time.Duration(history.Now())%(workFor+restFor) > workFor {
+			continue
+		}
+		k := min(rand.IntN(w.cfg.Keys), rand.IntN(w.cfg.Keys)) // the last is changed once in a while only
+		inTurn := k%2 == 0
+		verb := "commit"
+		if inTurn {
+			verb = "take"
+		}
+		version, err := conn.ask(verb, k)
+		if errors.Is(err, errBusy) {
+			continue
+		}
+		if err != nil {
+			return // the run has ended
+		}
+		method := history.Delete
+		if inTurn && rand.IntN(3) > 0 {
+			method = history.Set
+		}
+		if !w.tell(ctx, method, k, version) && rand.IntN(2) == 0 {
+			w.tell(ctx, history.Delete, k, version) // as an application may
+		}
+		if inTurn {
+			if _, err := conn.ask("give", k); err != nil {
+				return // the run has ended
+			}
+		}
+	}
+}
+
+// tell tells the cache of a commit, and tells whether that was acknowledged.
+func (w *worker) tell(ctx context.Context, method history.Method, k int, version uint64) bool {
+	o := history.Op{Kind: history.Begin, Change: w.changes.Add(1), Key: uint32(k), Version: version, Method: method}
+	call, cancel := patience(context.WithoutCancel(ctx))
+	defer cancel()
+	o.Start = history.Now()
+	w.log.Add(o)
+	var err error
+	if method == history.Set {
+		err = w.cache.set(call, keyName(k), valueOf(k, version))
+	} else {
+		err = w.cache.remove(call, keyName(k))
+	}
+	o.Start, o.Kind = history.Now(), history.Acked
+	if err != nil {
+		o.Kind = history.Failed
+		// A context that ended tells nothing of what became of the change.
+		if errors.Is(err, tiered.ErrUnknownOutcome) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+			o.Kind = history.Unknown
+		}
+	}
+	w.log.Add(o)
+	return err == nil
+}
