@@ -44,7 +44,7 @@ func (r *Receiver) catchUp(ctx context.Context, s *session) {
 		if replayed += len(p.entries); replayed > maxReplay {
 			p.why = Trimmed
 		}
-		if err == nil && p.last < had {
+		if p.last < had {
 			p.why = HistoryLost
 		}
 		if r.replayed(s, from, p) {

@@ -33,13 +33,22 @@ type clock struct {
 	at     time.Time
 }
 
+// seed is set for who knows nothing yet.
+func (c *clock) seed(ms int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.server == 0 {
+		c.server, c.at = ms, time.Now()
+	}
+}
+
 func (c *clock) set(ms int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.server, c.at = ms, time.Now()
 }
 
-// deadline is a time of ours in the servers' terms, as scripts take it.
+// deadline is a time of ours in the servers' terms, as scripts take it; none as long as nothing is known of their time.
 func (c *clock) deadline(t time.Time) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -240,6 +249,14 @@ func (s *Store) settleMany(ctx context.Context, op string, sc script, all []step
 		out[which[j]].announced(op, v, err)
 	}
 	return out
+}
+
+// Seen tells a store of an id of a lane, in which there is the servers' time, or one of before: enough to give its first
+// change a deadline, at the price of a second round trip if the id was old.
+func (s *Store) Seen(id uint64) {
+	if ms := lane.ID(id).UnixMilli(); ms > 0 {
+		s.clock.seed(ms)
+	}
 }
 
 // learnTime takes an id that was just made.

@@ -129,7 +129,7 @@ var replyCodes = []struct {
 	{"DOPPIO-NOTNUMERIC", ErrNotNumeric},
 	{"DOPPIO-OVERFLOW", ErrOverflow},
 	{"DOPPIO-TAGGED", ErrTagged},
-	{"DOPPIO-LATE", ErrUnavailable},
+	{"DOPPIO-LATE", errLate},
 }
 
 // replyPhrases do the same for replies that have no code but ERR.
@@ -253,5 +253,8 @@ func timedOut(op string, write bool) error {
 	return e
 }
 
+// errLate: the server found that a change came after its deadline, and did not make it. That is no outage.
+var errLate = fmt.Errorf("doppio: too late: %w", ErrUnavailable)
+
 // isOutage tells the breaker which errors speak against the server. A reply, even an error, speaks for it.
-func isOutage(err error) bool { return errors.Is(err, ErrUnavailable) }
+func isOutage(err error) bool { return errors.Is(err, ErrUnavailable) && !errors.Is(err, errLate) }

@@ -156,7 +156,7 @@ func (c *Cache[V]) SetMany(ctx context.Context, items []Item[V]) (int, error) {
 			ch.rec, ch.value, err = c.encode(ch.item.Key, &ch.item.Value, &ch.st, known.carry(ch.st.tags))
 		}
 		if err != nil {
-			c.changed(ctx, ch.mutation, ch.item.Key, err)
+			c.changed(ctx, ch.mutation, ch.item.Key, &ch.st, err)
 			failed.add(ch.item.Key, err)
 			continue
 		}
@@ -169,7 +169,7 @@ func (c *Cache[V]) SetMany(ctx context.Context, items []Item[V]) (int, error) {
 	now := time.Now()
 	for i, err := range errs {
 		ch := &sent[i]
-		own, clean := c.changed(ctx, ch.mutation, ch.item.Key, err, c.tagHashes(ch.st.tags)...)
+		own, clean := c.changed(ctx, ch.mutation, ch.item.Key, &ch.st, err)
 		if err != nil {
 			failed.add(ch.item.Key, err)
 			continue
@@ -204,7 +204,7 @@ func (c *Cache[V]) DeleteMany(ctx context.Context, keys []string) (int, error) {
 			existed, errs = c.client.far.DeleteMany(ctx, c.farKeys(keys), c.farFloor(c.hash(keys[0])), told)
 		}
 		for i, err := range errs {
-			c.changed(ctx, changes[i], keys[i], err)
+			c.changed(ctx, changes[i], keys[i], &c.defaults, err)
 			if err != nil {
 				failed.add(keys[i], err)
 				continue

@@ -47,6 +47,7 @@ func NewCache[V any](c *Client, name string, opts CacheOptions) (*Cache[V], erro
 	opts = opts.withDefaults(c.defaultTTL, c.opts.WhenIncoherent)
 	var f faults
 	f.name("name", name)
+	f.check(name != newestFloor, "name", "%q is the library's own", name)
 	if err := opts.validate(); err != nil {
 		f = append(f, err)
 	}

@@ -75,8 +75,8 @@ func New(rdb redis.UniversalClient, opts Options) (*Client, error) {
 		}
 		return nil, err
 	}
-	c.co = newCoherence(opts)
-	c.co.pending = newPending(c.far, c.co, opts)
+	c.co = newCoherence(opts, c.far)
+	c.co.pending = newPending(c.co, opts)
 	if opts.OnStateChange != nil {
 		c.co.notices = newNotices()
 		c.running.Go(func() { c.co.notices.run(c.life.Done(), opts.OnStateChange) })

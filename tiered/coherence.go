@@ -13,6 +13,7 @@ import (
 	"github.com/doppio-cache/doppio/internal/lane"
 	"github.com/doppio-cache/doppio/invalidation"
 	"github.com/doppio-cache/doppio/local"
+	"github.com/doppio-cache/doppio/remote"
 )
 
 // coherence is what a client knows about the validity of its near tier. The receivers tell it what arrives (see
@@ -22,6 +23,7 @@ import (
 // learns something raises the table and the floor before it extends liveUntil.
 type coherence struct {
 	table *invalidation.Table
+	far   *remote.Store
 	bound time.Duration // MaxStaleness
 	log   *slog.Logger
 
@@ -56,9 +58,9 @@ type cacheFloors struct {
 	far  []atomic.Uint64 // by lane
 }
 
-func newCoherence(o Options) *coherence {
+func newCoherence(o Options, far *remote.Store) *coherence {
 	c := &coherence{
-		table: invalidation.NewTable(), bound: o.MaxStaleness, log: o.Logger,
+		table: invalidation.NewTable(), far: far, bound: o.MaxStaleness, log: o.Logger,
 		own:    ownMutations{instance: rand.Uint32(), known: make(map[uint32]progress)},
 		caches: make(map[uint64]*cacheFloors), ready: make(chan struct{}), lanes: make([]laneState, o.Lanes),
 	}
@@ -147,8 +149,8 @@ func trust(policy Incoherence, live, now int64) (all, gutterOnly bool) {
 }
 
 // gutterTTL is how long what is loaded without coherence is kept, counted from the begin of its load: no longer than
-// coherence would vouch for it.
-func (c *coherence) gutterTTL() int64 { return int64(min(DefaultGutterTTL, c.bound)) }
+// coherence would vouch for it, since what was cleared may have been known a quarter of the bound late.
+func (c *coherence) gutterTTL() int64 { return int64(min(DefaultGutterTTL, c.bound*3/4)) }
 
 // await returns when the near tier is coherent, or with ctx.
 func (c *coherence) await(ctx context.Context, closing <-chan struct{}) error {

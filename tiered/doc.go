@@ -1,7 +1,7 @@
 // Package tiered is a two-tier cache: a near tier in the process (ristretto, or otter) over a far tier in Redis or Valkey.
 //
-// A [Client] owns the near tier's memory, the calls to the far tier and one subscription, through which the instances of a fleet
-// tell each other what changed. Any number of typed caches share it:
+// A [Client] owns the near tier's memory, the calls to the far tier and a subscription for each of its lanes, through which
+// the instances of a fleet tell each other what changed. Any number of typed caches share it:
 //
 //	client, err := tiered.New(rdb, tiered.Options{Namespace: "shop"})
 //	users, err := tiered.NewCache[User](client, "users", tiered.CacheOptions{TTL: time.Hour})
@@ -17,12 +17,20 @@
 //
 // An outage is never a miss: [ErrNotFound] says that the far tier answered and has no such entry,
 // [ErrRemoteUnavailable] that it could not be asked. A change that returns ErrRemoteUnavailable did not happen, unless
-// the error matches [ErrUnknownOutcome] too: then it was sent, and no reply came. [Cache.GetOrSet] survives an outage:
+// the error matches [ErrUnknownOutcome] too: then it was sent, and no reply came, or it was made and could not be
+// announced. [Cache.GetOrSet] survives an outage:
 // it loads, and what could not be stored is counted in [Stats] and logged.
 //
 // # Which copy is served
 //
-// A near entry is served only if nothing newer is known about its key when it is read, and only while the subscription
-// to invalidations is known to be alive: a PING over it must have been answered within [Options.MaxStaleness]. What
-// happens otherwise is up to [Options.WhenIncoherent].
+// A near entry is served only if nothing newer is known about its key when it is read, and only while no invalidation can
+// be missing: an echo, which this instance sends itself through Redis, must have come back over the subscription to
+// invalidations within [Options.MaxStaleness] of being sent, and shown that none is. So a local hit reflects every change
+// that was acknowledged MaxStaleness before. What happens without echoes is up to [Options.WhenIncoherent].
+//
+// In the instance that made it, a change is seen by every read that begins after it returned; in others, by reads of a
+// handle made with [Cache.After] from the token that [WithToken] collected.
+//
+// A change that failed, or whose outcome is unknown, is repaired in the background by a deletion: until that is
+// acknowledged, this instance reads past both tiers for its key ([Options.MaxPending]).
 package tiered

@@ -11,3 +11,6 @@ func (c *Client) Waiting() int {
 	}
 	return n
 }
+
+// NamespaceOf is where a cache's keys are.
+func NamespaceOf[V any](c *Cache[V]) string { return c.client.opts.Namespace }

@@ -122,10 +122,12 @@ type leg[V any] struct {
 	flight *flight[V]
 	seat   seat
 	busy   bool // another instance is loading it
-	ended  bool
-	end    landing[V]
-	err    error
-	done   chan struct{} // closed when the leg has its end, which need not be the batch's
+	// release ends the renewal of its lease.
+	release func()
+	ended   bool
+	end     landing[V]
+	err     error
+	done    chan struct{} // closed when the leg has its end, which need not be the batch's
 }
 
 func (l *leg[V]) finish(end landing[V], err error) {
@@ -195,7 +197,9 @@ func (b *batch[V]) run(ctx context.Context) error {
 		wg.Go(func() {
 			if end, err, served := l.job.claim(ctx, l.flight, &l.seat); served {
 				l.finish(end, err)
+				return
 			}
+			l.release = l.job.hold(ctx, l.seat) // others may wait longer
 		})
 	}
 	var errs []error
@@ -278,7 +282,7 @@ func (b *batch[V]) readFar(ctx context.Context) {
 	s.client.far.AcquireMany(ctx, claims, claiming[0].flight.id, leaseLife)
 	for i, claim := range claims {
 		l := claiming[i]
-		end, err, how := l.job.claimed(ctx, l.flight, &l.seat, claim.Token, claim.Won, claim.Found, claim.Err)
+		how, end, err := l.job.claimed(ctx, l.flight, &l.seat, claim.Token, claim.Won, claim.Found, claim.Err)
 		switch how {
 		case loaded:
 			l.finish(end, err)
@@ -290,13 +294,14 @@ func (b *batch[V]) readFar(ctx context.Context) {
 
 // hold keeps the leases of all legs alive until release is called.
 func (b *batch[V]) hold(ctx context.Context, legs []*leg[V]) (release func()) {
-	releases := make([]func(), len(legs))
-	for i, l := range legs {
-		releases[i] = l.job.hold(ctx, l.seat)
+	for _, l := range legs {
+		if l.release == nil {
+			l.release = l.job.hold(ctx, l.seat)
+		}
 	}
 	return func() {
-		for _, release := range releases {
-			release()
+		for _, l := range legs {
+			l.release()
 		}
 	}
 }

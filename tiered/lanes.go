@@ -30,6 +30,9 @@ type laneState struct {
 // allCaches is the field of a lane's floors that stands for all caches.
 const allCaches = "*"
 
+// newestFloor is the field of a lane's floors that holds the newest of all.
+const newestFloor = "!"
+
 // floorOf is the far floor of a cache.
 func (l *laneState) floorOf(name string) uint64 { return max(l.floors[allCaches], l.floors[name]) }
 
@@ -71,7 +74,10 @@ func (c *coherence) Invalidated(index int, m invalidation.Message) {
 }
 
 // reached notes that a lane has come as far as id.
-func (c *coherence) reached(index int, id uint64) { c.lanes[index].last.raise(id) }
+func (c *coherence) reached(index int, id uint64) {
+	c.lanes[index].last.raise(id)
+	c.far.Seen(id)
+}
 
 // cleared invalidates one cache, as far as its keys belong to this lane: near and far. The far floor comes first: what
 // is read from the far tier under the old one began before the near floor.
@@ -133,19 +139,19 @@ func (c *coherence) Learned(index int, last uint64, floors map[string]uint64) {
 
 // freshFloors makes sure that a far read which begins now heeds what was cleared long enough ago: the echo brings the
 // floors as long as the near tier is trusted, and they are asked for when it is not.
-func (c *coherence) freshFloors(ctx context.Context, far *remote.Store) error {
+func (c *coherence) freshFloors(ctx context.Context) error {
 	if local.Monotonic() < c.liveUntil.Load() {
 		return nil
 	}
 	for i := range c.lanes {
-		if err := c.lanes[i].ask(ctx, i, c, far); err != nil {
+		if err := c.lanes[i].ask(ctx, i, c); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (l *laneState) ask(ctx context.Context, index int, c *coherence, far *remote.Store) error {
+func (l *laneState) ask(ctx context.Context, index int, c *coherence) error {
 	known := func() bool { return local.Monotonic() < after(l.floorsAt.Load(), c.bound/4) }
 	if known() {
 		return nil
@@ -156,7 +162,7 @@ func (l *laneState) ask(ctx context.Context, index int, c *coherence, far *remot
 		return nil // somebody else asked meanwhile
 	}
 	began := local.Monotonic()
-	floors, err := far.Floors(ctx, index)
+	floors, err := c.far.Floors(ctx, index)
 	if err != nil {
 		return err
 	}
@@ -198,7 +204,9 @@ func (c *coherence) Trusted(index int, sent time.Time) {
 	defer c.mu.Unlock()
 	l := &c.lanes[index]
 	l.until, l.refused = max(l.until, after(at, c.bound)), nil
-	c.agreed.Store(true)
+	if index == 0 {
+		c.agreed.Store(true) // the first lane is there for everybody; on others an instance may be alone with its idea
+	}
 	l.floorsAt.Store(max(l.floorsAt.Load(), at))
 	c.extendLocked()
 	if local.Monotonic() < c.liveUntil.Load() {

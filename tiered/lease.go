@@ -57,6 +57,10 @@ const (
 const (
 	firstLook = 25 * time.Millisecond
 	lastLook  = 500 * time.Millisecond
+
+	// maxTaken bounds how many leases in a row a load takes from others before it pauses: an instance that hears nothing may
+	// take them as fast.
+	maxTaken = 3
 )
 
 // claim completes a seat with a lease on the key, while at most one load runs in the fleet: where another instance holds
@@ -65,23 +69,24 @@ func (j *job[V]) claim(ctx context.Context, f *flight[V], st *seat) (landing[V],
 	s := j.cache.shared
 	woken := s.client.co.waiters.enter(j.hash)
 	defer s.client.co.waiters.leave(j.hash, woken)
-	var patience *time.Timer
-	look := firstLook
+	patience := time.NewTimer(j.st.hardTimeout)
+	defer patience.Stop()
+	look, waits, taken := firstLook, false, 0
 	for {
 		token := remote.NewToken()
 		won, found, err := s.client.far.Acquire(ctx, s.prefix+j.key, token, f.id, leaseLife, st.tags...)
-		end, err, how := j.claimed(ctx, f, st, token, won, found, err)
+		how, end, err := j.claimed(ctx, f, st, token, won, found, err)
 		switch {
 		case how == loaded:
 			return end, err, true
-		case how == free:
+		case how == free && taken < maxTaken:
+			taken++
 			continue
-		case how != busy:
+		case how != busy && how != free:
 			return landing[V]{}, nil, false
 		}
-		if patience == nil {
-			patience = time.NewTimer(j.st.hardTimeout)
-			defer patience.Stop()
+		if !waits {
+			waits = true
 			close(f.busy)
 			s.counts.leasesBusy.Add(1)
 		}
@@ -110,10 +115,10 @@ func (j *job[V]) wakeOthers(ctx context.Context) {
 
 // claimed completes a seat with a lease that was asked for, or with what was found in its place; or it gives the value
 // that somebody else has stored meanwhile.
-func (j *job[V]) claimed(ctx context.Context, f *flight[V], st *seat, token remote.Token, won bool, found remote.Record, err error) (landing[V], error, verdict) {
+func (j *job[V]) claimed(ctx context.Context, f *flight[V], st *seat, token remote.Token, won bool, found remote.Record, err error) (verdict, landing[V], error) {
 	if won {
 		st.witness, st.leased = token[:], true
-		return landing[V]{}, nil, seated
+		return seated, landing[V]{}, nil
 	}
 	s := j.cache.shared
 	s.flights.carries(f, s.tagHashes(tagNames(found.Tags)))
@@ -122,23 +127,23 @@ func (j *job[V]) claimed(ctx context.Context, f *flight[V], st *seat, token remo
 	switch seen.state {
 	case live:
 		s.keep(seen.at, j.hash, j.key, seen.value, f.origin, &found, &j.st)
-		return landing[V]{seen.value, AnsweredFar}, nil, loaded
+		return loaded, landing[V]{seen.value, AnsweredFar}, nil
 	case negative:
 		s.keep(seen.at, j.hash, j.key, nil, f.origin, &found, &j.st)
-		return landing[V]{}, ErrNotFound, loaded
+		return loaded, landing[V]{}, ErrNotFound
 	case leased:
-		return landing[V]{}, nil, busy
+		return busy, landing[V]{}, nil
 	case overtaken:
 		if _, err := s.client.far.Release(ctx, s.prefix+j.key, found.Token[:]); err != nil {
 			j.note(err)
-			return landing[V]{}, nil, unseated
+			return unseated, landing[V]{}, nil
 		}
-		return landing[V]{}, nil, free
+		return free, landing[V]{}, nil
 	case stale, unreadable:
 		if again, _ := seatOf(found.Token, seen, err); len(again.witness) > 0 {
 			st.witness = again.witness
-			return landing[V]{}, nil, seated
+			return seated, landing[V]{}, nil
 		}
 	}
-	return landing[V]{}, nil, unseated
+	return unseated, landing[V]{}, nil
 }

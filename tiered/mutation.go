@@ -5,7 +5,6 @@ import (
 	"math"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/doppio-cache/doppio/invalidation"
 	"github.com/doppio-cache/doppio/remote"
@@ -57,12 +56,11 @@ func (m mutation) done(ctx context.Context, err error, watched ...uint64) (stamp
 // cancel ends a change that turned out not to be made.
 func (m mutation) cancel() { m.co.own.end(m.publisher, false) }
 
-// failed notes what a change that failed has left to be invalidated under a far key, where an entry lives at most life. A
-// change whose message has come back was made and announced, whatever became of the reply. It is called before done: a
+// failed notes what a change that failed has left to be invalidated under a far key. A change whose message has come back was made and announced, whatever became of the reply. It is called before done: a
 // load that lands in between is turned away by the one or the other.
-func (m mutation) failed(err error, key string, life time.Duration) {
+func (m mutation) failed(err error, key string) {
 	if !m.co.own.heard(m.publisher) {
-		m.co.pending.add(err, m.publisher, key, m.hashes[0], life)
+		m.co.pending.add(err, m.publisher, key, m.hashes[0])
 	}
 }
 

@@ -17,11 +17,10 @@ import (
 )
 
 // pending are the invalidations that could not be delivered, or of which nobody knows whether they were. Reads of these
-// keys pass over both tiers and fill neither, and each is tried again, as a deletion, until it is acknowledged or the
-// far entry's life is over. More of them than there is room for turn into one invalidation of the whole namespace, until
+// keys pass over both tiers and fill neither, and each is tried again, as a deletion, until it is acknowledged: how long
+// the far entry may live, whoever stored it, is not known. More of them than there is room for turn into one invalidation of the whole namespace, until
 // which every read passes over both tiers.
 type pending struct {
-	far *remote.Store
 	co  *coherence
 	log *slog.Logger
 
@@ -41,7 +40,7 @@ type pending struct {
 	flushes map[int]*undelivered    // by lane: everything that belongs to it
 	floors  map[floorOfLane]*undelivered
 
-	overflows, delivered, expired atomic.Uint64
+	overflows, delivered atomic.Uint64
 }
 
 // floorOfLane is a cache's part in a lane, to be cleared.
@@ -55,7 +54,6 @@ type undelivered struct {
 	publisher uint64 // of the change, as long as it is one
 	hash      uint64
 	since     time.Time
-	until     int64 // reading of local.Monotonic at which the far entry is over at the latest
 	// doubt is the reading until which a change whose reply was lost may happen yet: what is delivered before does not count.
 	doubt     int64
 	next      int64  // reading before which it is not tried again: an early delivery is repeated once, when the doubt is over
@@ -67,9 +65,9 @@ type undelivered struct {
 // pendingBatch is how many invalidations one round trip carries.
 const pendingBatch = 256
 
-func newPending(far *remote.Store, co *coherence, o Options) *pending {
+func newPending(co *coherence, o Options) *pending {
 	return &pending{
-		far: far, co: co, log: o.Logger, namespace: o.Namespace, most: o.MaxPending, backoff: o.RetryBackoff, patience: o.RemoteTimeout, wake: make(chan struct{}, 1),
+		co: co, log: o.Logger, namespace: o.Namespace, most: o.MaxPending, backoff: o.RetryBackoff, patience: o.RemoteTimeout, wake: make(chan struct{}, 1),
 		items: make(map[string]*undelivered), hashes: make(map[uint64]int), flushes: make(map[int]*undelivered), floors: make(map[floorOfLane]*undelivered),
 	}
 }
@@ -98,25 +96,21 @@ func undeliverable(err error) bool {
 		ctxError(err)
 }
 
-// add notes that what is under key could not be invalidated, for the reason err; an entry there lives at most life from
-// now (0: for ever).
-func (p *pending) add(err error, publisher uint64, key string, hash uint64, life time.Duration) {
+// add notes that what is under key could not be invalidated, for the reason err.
+func (p *pending) add(err error, publisher uint64, key string, hash uint64) {
 	if !undeliverable(err) {
 		return
 	}
 	now := local.Monotonic()
-	until, doubt := local.Never, now
-	if life > 0 {
-		until = after(now, life)
-	}
-	if errors.Is(err, ErrUnknownOutcome) || ctxError(err) {
+	doubt := now
+	if errors.Is(err, ErrUnknownOutcome) {
 		doubt = after(now, p.patience)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cause = err
 	if it := p.items[key]; it != nil {
-		it.until, it.doubt, it.next, it.publisher = max(it.until, until), max(it.doubt, doubt), 0, 0
+		it.doubt, it.next, it.publisher = max(it.doubt, doubt), 0, 0
 		it.round++ // a retry under way may have been before what failed now
 		p.nudge()
 		return
@@ -124,15 +118,18 @@ func (p *pending) add(err error, publisher uint64, key string, hash uint64, life
 	if len(p.items) >= p.most {
 		p.overflows.Add(1)
 		p.log.Error("doppio: too many undelivered invalidations, the whole namespace is invalidated instead", "limit", p.most)
+		for _, it := range p.items {
+			doubt = max(doubt, it.doubt)
+		}
 		clear(p.items)
 		clear(p.hashes)
 		for i := range p.co.lanes {
-			p.flushLocked(i, 0)
+			p.flushLocked(i, 0).doubt = doubt
 		}
 		p.count()
 		return
 	}
-	p.items[key] = &undelivered{publisher: publisher, hash: hash, since: time.Now(), until: until, doubt: doubt}
+	p.items[key] = &undelivered{publisher: publisher, hash: hash, since: time.Now(), doubt: doubt}
 	p.hashes[hash]++
 	p.count()
 	p.nudge()
@@ -189,25 +186,28 @@ func (p *pending) flush(lane int, after uint64) {
 	p.count()
 }
 
-func (p *pending) flushLocked(lane int, after uint64) {
-	if it := p.flushes[lane]; it != nil {
-		it.round++
-		it.after = after
-	} else {
-		p.flushes[lane] = &undelivered{since: time.Now(), until: local.Never, after: after}
+func (p *pending) flushLocked(lane int, after uint64) *undelivered {
+	it := p.flushes[lane]
+	if it == nil {
+		it = &undelivered{since: time.Now()}
+		p.flushes[lane] = it
 	}
+	it.round++
+	it.after = after
 	p.nudge()
+	return it
 }
 
-// clearCache notes that a cache could not be cleared.
-func (p *pending) clearCache(name string, lane int) {
+// clearCache notes that a cache could not be cleared, for the reason err.
+func (p *pending) clearCache(name string, lane int, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.cause = err
 	f := floorOfLane{name, lane}
 	if it := p.floors[f]; it != nil {
 		it.round++
 	} else {
-		p.floors[f] = &undelivered{since: time.Now(), until: local.Never}
+		p.floors[f] = &undelivered{since: time.Now()}
 	}
 	p.count()
 	p.nudge()
@@ -244,6 +244,24 @@ func (p *pending) holdsLocked(cache string, hash uint64, tags []uint64) bool {
 	if p.hashes[hash] > 0 || p.flushes[lane] != nil || p.floors[floorOfLane{cache, lane}] != nil {
 		return true
 	}
+	return p.holdsTagsLocked(tags)
+}
+
+// blocksTags is blocks for the tags that an entry turned out to have.
+func (p *pending) blocksTags(tags []uint64) error {
+	if p.depth.Load() == 0 {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.holdsTagsLocked(tags) {
+		return nil
+	}
+	p.nudge()
+	return pendingError(p.cause)
+}
+
+func (p *pending) holdsTagsLocked(tags []uint64) bool {
 	return slices.ContainsFunc(tags, func(t uint64) bool { return p.hashes[t] > 0 || p.flushes[p.co.laneOf(t)] != nil })
 }
 
@@ -328,7 +346,7 @@ func (p *pending) retry(ctx context.Context) bool {
 			told[i] = p.co.announcement(p.co.laneOf(it.hash), invalidation.Message{Type: invalidation.Keys, Hashes: []uint64{it.hash}})
 		}
 		asked := local.Monotonic()
-		_, errs := p.far.DeleteMany(ctx, keys, 0, told)
+		_, errs := p.co.far.DeleteMany(ctx, keys, 0, told)
 		failed := false
 		for i, err := range errs {
 			if err != nil {
@@ -354,17 +372,12 @@ func (p *pending) failed(err error) {
 	p.cause = err
 }
 
-// take gives some of what has to be deleted, without what has outlived its entry.
+// take gives some of what has to be deleted.
 func (p *pending) take(n int) (keys []string, items []*undelivered, rounds []uint64) {
 	now := local.Monotonic()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for key, it := range p.items {
-		if now >= it.until {
-			p.expired.Add(1)
-			p.dropLocked(key, it)
-			continue
-		}
 		if len(keys) < n && now >= it.next {
 			keys, items, rounds = append(keys, key), append(items, it), append(rounds, it.round)
 		}
@@ -406,20 +419,24 @@ func (p *pending) retryFloors(ctx context.Context) bool {
 	}
 	var todo []floor
 	p.mu.Lock()
+	now := local.Monotonic()
 	for lane, it := range p.flushes {
-		todo = append(todo, floor{allCaches, lane, it.after, it, it.round})
+		if now >= it.next {
+			todo = append(todo, floor{allCaches, lane, it.after, it, it.round})
+		}
 	}
 	for f, it := range p.floors {
 		todo = append(todo, floor{f.cache, f.lane, 0, it, it.round})
 	}
 	p.mu.Unlock()
 	for _, f := range todo {
+		asked := local.Monotonic()
 		m := invalidation.Message{Type: invalidation.All}
 		if f.name != allCaches {
 			m = invalidation.Message{Type: invalidation.Cleared, Hashes: []uint64{seedOf(p.namespace, f.name)}}
 		}
 		told := p.co.announcement(f.lane, m)
-		if err := p.far.RaiseFloor(ctx, f.name, f.since, told); err != nil {
+		if err := p.co.far.RaiseFloor(ctx, f.name, f.since, told); err != nil {
 			p.failed(err)
 			return false
 		}
@@ -430,7 +447,9 @@ func (p *pending) retryFloors(ctx context.Context) bool {
 			p.co.cleared(f.lane, m.Hashes[0], told.ID)
 		}
 		p.mu.Lock()
-		if f.it.round == f.round {
+		if asked < f.it.doubt {
+			f.it.next, f.it.after = f.it.doubt, 0 // once more, when all that is in doubt has happened or will not
+		} else if f.it.round == f.round {
 			p.delivered.Add(1)
 			if f.name == allCaches {
 				delete(p.flushes, f.lane)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -53,6 +54,14 @@ func benchCache(b *testing.B, engine local.EngineKind) *tiered.Cache[account] {
 }
 
 func loadAccount(context.Context) (account, error) { return anAccount, nil }
+
+func loadAccounts(_ context.Context, keys []string) (map[string]account, error) {
+	found := make(map[string]account, len(keys))
+	for _, k := range keys {
+		found[k] = anAccount
+	}
+	return found, nil
+}
 
 func keysOf(n int) []string {
 	keys := make([]string, n)
@@ -111,8 +120,8 @@ func BenchmarkLocalHit(b *testing.B) {
 	patterns(b, "ristretto", keys, func(k string) { sink(bare.Get(k)) })
 	for _, engine := range []local.EngineKind{local.Ristretto, local.Otter} {
 		cache := benchCache(b, engine)
-		for _, k := range keys {
-			if _, err := cache.GetOrSet(ctx, k, loadAccount); err != nil {
+		for some := range slices.Chunk(keys, 1000) {
+			if _, err := cache.GetOrSetMany(ctx, some, loadAccounts); err != nil {
 				b.Fatal(err)
 			}
 		}

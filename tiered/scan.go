@@ -25,7 +25,7 @@ func (c *Cache[V]) Clear(ctx context.Context, pattern string) (int, error) {
 		c.countFar(err)
 		if pattern == "" && undeliverable(err) {
 			for i := range c.client.co.lanes {
-				c.client.co.pending.clearCache(c.name, i)
+				c.client.co.pending.clearCache(c.name, i, err)
 			}
 		}
 		return 0, err
@@ -49,7 +49,7 @@ func (c *Cache[V]) Clear(ctx context.Context, pattern string) (int, error) {
 			errs = append(errs, announced)
 			// Which keys went is not known any more: other instances learn that all may have.
 			if undeliverable(announced) {
-				co.pending.clearCache(c.name, i)
+				co.pending.clearCache(c.name, i, announced)
 			}
 			continue
 		}
@@ -71,7 +71,7 @@ func (c *Cache[V]) clearAll(ctx context.Context) (int, error) {
 		if err := c.client.far.RaiseFloor(ctx, c.name, 0, told); err != nil {
 			c.countFar(err)
 			if undeliverable(err) {
-				co.pending.clearCache(c.name, i)
+				co.pending.clearCache(c.name, i, err)
 			}
 			co.raiseScope(c.seed)
 			errs = append(errs, err)

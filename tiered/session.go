@@ -40,21 +40,19 @@ func ParseToken(text string) (Token, error) {
 	if text == "" {
 		return t, nil
 	}
-	fault := func() (Token, error) {
-		return Token{}, &OptionError{Field: "Token", Reason: fmt.Sprintf("%d bytes that are no token's text, lane:ms-seq[,…]", len(text))}
-	}
+	fault := &OptionError{Field: "Token", Reason: fmt.Sprintf("%d bytes that are no token's text, lane:ms-seq[,…]", len(text))}
 	if len(text) > MaxLanes*48 {
-		return fault()
+		return Token{}, fault
 	}
 	for part := range strings.SplitSeq(text, ",") {
 		left, right, _ := strings.Cut(part, ":")
 		index, err := strconv.ParseUint(left, 10, 8)
 		if err != nil || index >= MaxLanes {
-			return fault()
+			return Token{}, fault
 		}
 		id, err := lane.Parse(right)
 		if err != nil {
-			return fault()
+			return Token{}, fault
 		}
 		t.reach(int(index), id)
 	}
@@ -80,14 +78,17 @@ func (t Token) Merge(other Token) Token {
 	return out
 }
 
+// reach changes nothing that copies of the token hold.
 func (t *Token) reach(index int, id lane.ID) {
-	for i := range t.reached {
-		if t.reached[i].lane == index {
-			t.reached[i].id = max(t.reached[i].id, id)
+	reached := slices.Clone(t.reached)
+	for i := range reached {
+		if reached[i].lane == index {
+			reached[i].id = max(reached[i].id, id)
+			t.reached = reached
 			return
 		}
 	}
-	t.reached = append(t.reached, place{index, id})
+	t.reached = append(reached, place{index, id})
 }
 
 type tokenKey struct{}
@@ -138,7 +139,7 @@ func covers(have, want []place) bool {
 // catchUp makes a far read see what was cleared: the far tier has every other change by itself, but of a Clear an
 // instance knows what it has heard.
 func (c *Cache[V]) catchUp(ctx context.Context) error {
-	if err := c.client.co.freshFloors(ctx, c.client.far); err != nil {
+	if err := c.client.co.freshFloors(ctx); err != nil {
 		c.countFar(err)
 		return err
 	}

@@ -160,14 +160,14 @@ func TestLostLeaseRefusesTheFill(t *testing.T) {
 	wantMissing(t, far[string](t, ns, "c"), "k")
 }
 
-// Somebody else's lease is respected: the load runs, its value is served, and the far tier is the other's to fill.
+// Somebody else's lease is respected: who has no patience left loads and is served, and the far tier is the other's to fill.
 func TestLoadBesideAnotherInstancesLease(t *testing.T) {
 	t.Parallel()
 	ns, clients, caches := fleet[string](t, 2, tiered.CacheOptions{})
 	b := newBlocked(t, "holder")
 	holder := async(func() (string, error) { return caches[0].GetOrSet(t.Context(), "k", b.load) })
 	await(t, "the holder's load runs", b.running)
-	if got, err := caches[1].GetOrSet(t.Context(), "k", constant("guest")); err != nil || got != "guest" {
+	if got, err := caches[1].GetOrSet(t.Context(), "k", constant("guest"), tiered.HardTimeout(50*time.Millisecond)); err != nil || got != "guest" {
 		t.Fatalf("guest: %q, %v", got, err)
 	}
 	wantMissing(t, far[string](t, ns, "c"), "k")

@@ -41,7 +41,6 @@ type Stats struct {
 	Pending          int           // invalidations that could not be delivered yet
 	PendingAge       time.Duration // since when the oldest of them waits
 	PendingDelivered uint64        // how many were delivered by a retry
-	PendingExpired   uint64        // how many were given up since the far entry's life was over
 	PendingOverflows uint64        // how often there were too many, and the namespace was invalidated instead
 	NoticesDropped   uint64        // transitions that OnStateChange was too slow for
 }
@@ -163,7 +162,7 @@ func (c *coherence) stats(out *Stats) {
 	}
 	p := c.pending
 	out.Pending, out.PendingAge = p.stats(time.Now())
-	out.PendingDelivered, out.PendingExpired, out.PendingOverflows = p.delivered.Load(), p.expired.Load(), p.overflows.Load()
+	out.PendingDelivered, out.PendingOverflows = p.delivered.Load(), p.overflows.Load()
 	if c.notices != nil {
 		out.NoticesDropped = c.notices.dropped.Load()
 	}

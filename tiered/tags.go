@@ -111,6 +111,10 @@ func (s *shared[V]) tagsIntact(ctx context.Context, tags []remote.Tag, known *ta
 	if len(tags) == 0 {
 		return true, nil
 	}
+	// The far tier may still have a version that this instance invalidated.
+	if err := s.client.co.pending.blocksTags(s.tagHashes(tagNames(tags))); err != nil {
+		return false, err
+	}
 	if known == nil {
 		var err error
 		if known, err = s.askVersions(ctx, tagNames(tags), nil); err != nil {
@@ -177,7 +181,7 @@ func (c *Cache[V]) InvalidateTags(ctx context.Context, tags ...string) error {
 	var failed failures
 	for i, err := range errs {
 		if err != nil {
-			changes[i].failed(err, keys[i], c.entryLife())
+			changes[i].failed(err, keys[i])
 			c.countFar(err)
 			failed.add(names[i], err)
 		} else {

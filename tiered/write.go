@@ -34,7 +34,7 @@ func (c *Cache[V]) set(ctx context.Context, key string, value *V, st *settings) 
 		rec.Stamp = m.known()
 		err = c.client.far.Set(ctx, c.prefix+key, rec, m.told)
 	}
-	own, clean := c.changed(ctx, m, key, err, c.tagHashes(st.tags)...)
+	own, clean := c.changed(ctx, m, key, st, err)
 	if err != nil {
 		return err
 	}
@@ -47,22 +47,17 @@ func (c *Cache[V]) set(ctx context.Context, key string, value *V, st *settings) 
 
 // changed ends a change of one entry: acknowledged, it supersedes what could not be delivered before; failed, it may have
 // left what was to be replaced, which is invalidated as soon as that can be. own and clean are as for mutation.done.
-func (c *Cache[V]) changed(ctx context.Context, m mutation, key string, err error, watched ...uint64) (own origin, clean bool) {
+func (c *Cache[V]) changed(ctx context.Context, m mutation, key string, st *settings, err error) (own origin, clean bool) {
 	p := c.client.co.pending
 	if err == nil {
 		p.superseded(c.prefix + key)
 	} else {
-		m.failed(err, c.prefix+key, c.entryLife())
+		m.failed(err, c.prefix+key)
 		c.countFar(err)
 	}
 	begun := local.Monotonic()
-	stamp, clean := m.done(ctx, err, watched...)
+	stamp, clean := m.done(ctx, err, c.tagHashes(st.tags)...)
 	return origin{stamp: stamp, begun: begun, id: m.told.ID}, clean
-}
-
-// entryLife is the longest life of an entry that this handle knows of (0: for ever).
-func (c *Cache[V]) entryLife() time.Duration {
-	return tagLife(&c.defaults)
 }
 
 // prepare gives the record of a value, with the versions of its tags, and the value as reads will give it.
@@ -194,7 +189,7 @@ func (c *Cache[V]) contend(ctx context.Context, key string, value *V, st *settin
 		}
 		return won, err
 	}
-	own, clean := c.changed(ctx, m, key, err, c.tagHashes(st.tags)...)
+	own, clean := c.changed(ctx, m, key, st, err)
 	if err != nil {
 		return won, err
 	}
@@ -229,7 +224,7 @@ func (c *Cache[V]) Delete(ctx context.Context, key string) (bool, error) {
 	if err == nil {
 		existed, err = c.client.far.Delete(ctx, c.prefix+key, c.farFloor(hash), m.told)
 	}
-	c.changed(ctx, m, key, err)
+	c.changed(ctx, m, key, &c.defaults, err)
 	if err != nil {
 		return false, err
 	}
@@ -262,7 +257,7 @@ func (c *Cache[V]) Expire(ctx context.Context, key string, ttl time.Duration) (b
 		m.cancel() // nothing was announced
 		return false, nil
 	}
-	c.changed(ctx, m, key, err)
+	c.changed(ctx, m, key, &c.defaults, err)
 	if err != nil || found != remote.Tagged {
 		return found == remote.Present, err
 	}
@@ -300,7 +295,7 @@ func (c *Cache[V]) Increment(ctx context.Context, key string, delta int64) (int6
 	if err == nil {
 		sum, err = c.incrementTagged(ctx, key, hash, delta, &begin, m.told)
 	}
-	c.changed(ctx, m, key, err)
+	c.changed(ctx, m, key, &c.defaults, err)
 	if err != nil {
 		return 0, err
 	}

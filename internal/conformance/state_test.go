@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -207,7 +208,7 @@ var negative = state{
 var leased = state{
 	name: "leased",
 	prepare: func(t *testing.T, e *env, _ *tiered.Cache[int64], key string) {
-		e.putRecord(t, key, nil, remote.Record{Kind: remote.KindLease, TTL: time.Hour})
+		e.putRecord(t, key, nil, remote.Record{Kind: remote.KindLease, TTL: time.Hour, Stamp: math.MaxUint64}) // newer than any Clear
 	},
 	want: except(likeMissing("lease"), map[string]outcome{
 		"GetOrSet":     {answer: newValue, far: "lease", unfilled: true},

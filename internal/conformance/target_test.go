@@ -19,7 +19,7 @@ import (
 // service that uses neither can do without. On a Cluster go-redis needs +cluster|slots, too.
 const aclRules = `~<ns>:* ~{<ns>:* resetchannels &{<ns>:* -@all +subscribe +publish ` +
 	`+evalsha +eval +get +mget +getrange +set +setrange +incrby +unlink +persist +pexpire +pttl +scan ` +
-	`+xadd +xrange +xrevrange +xlen +hget +hset +hgetall`
+	`+xadd +xrange +xrevrange +xlen +hget +hset +hgetall +time`
 
 const (
 	adminPassword = "admin's own"
