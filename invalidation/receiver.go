@@ -103,7 +103,7 @@ func Start(rdb redis.UniversalClient, opts Options) *Receiver {
 	ctx, cancel := context.WithCancel(context.Background())
 	opts = opts.withDefaults()
 	r := &Receiver{
-		rdb: rdb, opts: opts, names: lane.Of(opts.Namespace, opts.Lane), cancel: cancel,
+		rdb: rdb, opts: opts, names: lane.Of(opts.Namespace, opts.Lane).In(lane.Database(rdb)), cancel: cancel,
 		kick: make(chan struct{}, 1), asking: make(chan struct{}, maxAsking),
 	}
 	r.cluster, _ = rdb.(*redis.ClusterClient)

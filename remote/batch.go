@@ -183,21 +183,24 @@ func (s *Store) pending(errs []error, fn func(part []int)) {
 type Claim struct {
 	Key   string
 	Token Token
+	Stamp uint64
 	Tags  []Tag
-	Won   bool
-	Found Record
-	Err   error
+	// Replaces is as for Acquire.
+	Replaces []byte
+	Won      bool
+	Found    Record
+	Err      error
 }
 
 // AcquireMany takes a lease under each key, as Acquire does for one.
-func (s *Store) AcquireMany(ctx context.Context, claims []Claim, stamp uint64, life time.Duration) {
+func (s *Store) AcquireMany(ctx context.Context, claims []Claim, life time.Duration) {
 	calls, errs := make([]scriptCall, len(claims)), make([]error, len(claims))
 	now := time.Now()
 	for i := range claims {
-		lease := Record{Kind: KindLease, Token: claims[i].Token, Stamp: stamp, Created: now, TTL: life, Tags: claims[i].Tags}
+		lease := Record{Kind: KindLease, Token: claims[i].Token, Stamp: claims[i].Stamp, Created: now, TTL: life, Tags: claims[i].Tags}
 		raw, err := AppendRecord(nil, claims[i].Key, &lease)
 		errs[i] = err
-		calls[i] = scriptCall{keys: []string{claims[i].Key}, args: []any{raw, lease.lifetime()}}
+		calls[i] = scriptCall{keys: []string{claims[i].Key}, args: []any{raw, lease.lifetime(), claims[i].Replaces}}
 	}
 	s.scriptMany(ctx, "acquire-many", true, scriptAcquire, calls, errs, func(i int, v any) {
 		text, _ := v.(string)

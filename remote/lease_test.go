@@ -107,7 +107,7 @@ func TestAcquireTakesOnlyWhatIsFree(t *testing.T) {
 			key, token := t.Name(), NewToken()
 			c.put(t, rdb, key)
 			before := dump(t, rdb, key)
-			won, found, err := s.Acquire(t.Context(), key, token, 77, time.Minute)
+			won, found, err := s.Acquire(t.Context(), key, token, 77, time.Minute, nil)
 			free := c.name == "nothing"
 			if won != free {
 				t.Fatalf("won is %v", won)
@@ -130,7 +130,7 @@ func TestAcquireTakesOnlyWhatIsFree(t *testing.T) {
 			if left := rdb.PTTL(t.Context(), key).Val(); left <= 0 || left > time.Minute {
 				t.Errorf("the lease ends in %v", left)
 			}
-			if won, _, _ := s.Acquire(t.Context(), key, NewToken(), 0, time.Minute); won {
+			if won, _, _ := s.Acquire(t.Context(), key, NewToken(), 0, time.Minute, nil); won {
 				t.Error("a second lease was given")
 			}
 		})
@@ -146,7 +146,7 @@ func TestAcquireManyTakesEachOnItsOwn(t *testing.T) {
 		c.put(t, rdb, t.Name()+c.name)
 	}
 	claims = append(claims, Claim{Key: strings.Repeat("x", 1<<16), Token: NewToken()})
-	s.AcquireMany(t.Context(), claims, 5, time.Minute)
+	s.AcquireMany(t.Context(), claims, time.Minute)
 	for i, c := range anything {
 		if claims[i].Won != (c.name == "nothing") {
 			t.Errorf("%s: won is %v", c.name, claims[i].Won)
@@ -197,7 +197,7 @@ func TestFillComparesAndSets(t *testing.T) {
 		}, false},
 		{"the lease ended, another was taken", func(t *testing.T, s *Store, rdb *redis.Client, key string) {
 			must(t, rdb.Del(t.Context(), key).Err())
-			_, _, err := s.Acquire(t.Context(), key, NewToken(), 0, time.Minute)
+			_, _, err := s.Acquire(t.Context(), key, NewToken(), 0, time.Minute, nil)
 			must(t, err)
 		}, false},
 		{"released", func(t *testing.T, s *Store, _ *redis.Client, key string) {
@@ -217,7 +217,7 @@ func TestFillComparesAndSets(t *testing.T) {
 			s := newStore(t, rdb)
 			ch := subscribe(t, rdb)
 			key, token := t.Name(), NewToken()
-			won, _, err := s.Acquire(t.Context(), key, token, 0, time.Minute)
+			won, _, err := s.Acquire(t.Context(), key, token, 0, time.Minute, nil)
 			if err != nil || !won {
 				t.Fatal(won, err)
 			}

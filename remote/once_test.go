@@ -56,7 +56,7 @@ func TestLostReplyIsNotAskedForAgain(t *testing.T) {
 		{"Announce", "the-news", func() error { return s.Announce(ctx, news("the-news")) }, 1},
 		{"RaiseFloor", "the-cache", func() error { return s.RaiseFloor(ctx, "the-cache", 0, news("m")) }, 1},
 		{"Set, announced", "a-key", func() error { return s.Set(ctx, "a-key", value("v"), news("m")) }, 1},
-		{"Acquire", "l-key", func() error { _, _, err := s.Acquire(ctx, "l-key", NewToken(), 0, time.Hour); return err }, 1},
+		{"Acquire", "l-key", func() error { _, _, err := s.Acquire(ctx, "l-key", NewToken(), 0, time.Hour, nil); return err }, 1},
 		{"SetMany", "m4-key", func() error {
 			var writes []Write
 			for i := range 5 {

@@ -73,12 +73,12 @@ var operations = []operation{
 		return err
 	}},
 	{"Acquire", true, func(ctx context.Context, s *Store, key string) error {
-		_, _, err := s.Acquire(ctx, key, NewToken(), 0, time.Hour)
+		_, _, err := s.Acquire(ctx, key, NewToken(), 0, time.Hour, nil)
 		return err
 	}},
 	{"AcquireMany", true, func(ctx context.Context, s *Store, key string) error {
 		claims := []Claim{{Key: key, Token: NewToken()}}
-		s.AcquireMany(ctx, claims, 0, time.Hour)
+		s.AcquireMany(ctx, claims, time.Hour)
 		return claims[0].Err
 	}},
 	{"Fill", true, func(ctx context.Context, s *Store, key string) error {
@@ -391,7 +391,7 @@ func TestFullServerRefusesWritesOnly(t *testing.T) {
 				must(t, s.Set(t.Context(), fmt.Sprint("full", i), number(1), nil))
 			}
 		}
-		_, _, err := s.Acquire(t.Context(), "lease", held, 0, time.Minute)
+		_, _, err := s.Acquire(t.Context(), "lease", held, 0, time.Minute, nil)
 		must(t, err)
 		must(t, rdb.ConfigSet(t.Context(), "maxmemory-policy", "noeviction").Err())
 		must(t, rdb.ConfigSet(t.Context(), "maxmemory", "1").Err())
@@ -428,7 +428,7 @@ func TestFullServerRefusesWritesOnly(t *testing.T) {
 			}
 		}
 		// A lease that cannot be marked is found all the same.
-		won, found, err := s.Acquire(t.Context(), "lease", NewToken(), 0, time.Minute)
+		won, found, err := s.Acquire(t.Context(), "lease", NewToken(), 0, time.Minute, nil)
 		if won || err != nil || found.Token != held {
 			t.Errorf("the lease: won %v, %+v, %v", won, found, err)
 		}

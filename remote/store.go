@@ -49,7 +49,7 @@ func New(rdb redis.UniversalClient, opts Options) (*Store, error) {
 	if s.opts.Namespace != "" {
 		s.lanes = make([]lane.Names, s.opts.Lanes)
 		for i := range s.lanes {
-			s.lanes[i] = lane.Of(s.opts.Namespace, i)
+			s.lanes[i] = lane.Of(s.opts.Namespace, i).In(lane.Database(rdb))
 		}
 	}
 	s.waits.New = newWait
@@ -82,6 +82,10 @@ func validateClient(rdb redis.UniversalClient) error {
 	}
 	return nil
 }
+
+// OneStep tells whether a change and its announcement are one step, as they are on one server; on a Cluster one may be made
+// without the other.
+func (s *Store) OneStep() bool { return s.masters == nil }
 
 // BreakerOpen tells whether calls fail at once because the last ones met an outage.
 func (s *Store) BreakerOpen() bool { return s.breaker.State() == gobreaker.StateOpen }

@@ -141,7 +141,7 @@ func TestEachChangeAnnouncesItself(t *testing.T) {
 		}, []string{"1", "2"}},
 		{"Acquire, Fill, Release", func() error {
 			token := NewToken()
-			_, _, err := s.Acquire(ctx, key+"5", token, 0, time.Minute)
+			_, _, err := s.Acquire(ctx, key+"5", token, 0, time.Minute, nil)
 			_, _ = s.Release(ctx, key+"5", token[:])
 			return err
 		}, nil},

@@ -56,7 +56,7 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string) (map[string]V, er
 	for i, hash := range hashes {
 		origins[i] = c.origin(hash)
 	}
-	if err := c.catchUp(ctx); err != nil {
+	if err := c.catchUp(ctx, c.client.co.allLanes()...); err != nil {
 		for _, key := range missing {
 			failed.add(key, err)
 		}
@@ -245,7 +245,7 @@ func (c *Cache[V]) ExistsMany(ctx context.Context, keys []string) (map[string]bo
 		}
 		missing = append(missing, key)
 	}
-	if err := c.catchUp(ctx); err != nil {
+	if err := c.catchUp(ctx, c.client.co.allLanes()...); err != nil {
 		for _, key := range missing {
 			failed.add(key, err)
 		}

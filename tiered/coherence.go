@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/doppio-cache/doppio/internal/keyhash"
 	"github.com/doppio-cache/doppio/internal/lane"
 	"github.com/doppio-cache/doppio/invalidation"
@@ -34,6 +36,7 @@ type coherence struct {
 	agreed atomic.Bool // the namespace has as many lanes as this instance thinks
 
 	own     ownMutations
+	asking  singleflight.Group // for floors, by lane
 	waiters waiters
 	pending *pending
 	notices *notices // nil: nobody asked
@@ -68,7 +71,7 @@ func newCoherence(o Options, far *remote.Store) *coherence {
 	for i := range c.lanes {
 		c.lanes[i].until = neverLive
 		c.lanes[i].floorsAt.Store(neverLive)
-		c.lanes[i].floors = make(map[string]uint64)
+		c.lanes[i].floors, c.lanes[i].unnamed = make(map[string]uint64), make(map[uint64]uint64)
 	}
 	c.liveUntil.Store(neverLive)
 	return c
@@ -84,7 +87,12 @@ func (c *coherence) register(name string, seed uint64) *cacheFloors {
 	f := &cacheFloors{name: name, far: make([]atomic.Uint64, len(c.lanes))}
 	f.near.Store(c.near)
 	for i := range c.lanes {
-		f.far[i].Store(c.lanes[i].floorOf(name))
+		l := &c.lanes[i]
+		if id := l.unnamed[seed]; id > 0 {
+			l.floors[name] = max(l.floors[name], id)
+			delete(l.unnamed, seed)
+		}
+		f.far[i].Store(l.floorOf(name))
 	}
 	c.caches[seed] = f
 	return f

@@ -229,9 +229,12 @@ func (b *batch[V]) left(busy bool) []*leg[V] {
 // instance invalidated, neither is asked.
 func (b *batch[V]) readFar(ctx context.Context) {
 	s := b.cache.shared
-	if err := b.cache.catchUp(ctx); err != nil {
+	if err := b.cache.catchUp(ctx, s.client.co.allLanes()...); err != nil {
 		b.legs[0].job.note(err)
 		return
+	}
+	for _, l := range b.legs {
+		l.flight.id = s.origin(l.job.hash).id
 	}
 	var legs []*leg[V]
 	var keys []string
@@ -271,7 +274,7 @@ func (b *batch[V]) readFar(ctx context.Context) {
 		seen, err = l.job.sweep(ctx, seen, err)
 		var need bool
 		if l.seat, need = seatOf(r.Record.Token, seen, err); need {
-			claims = append(claims, remote.Claim{Key: keys[i], Token: remote.NewToken(), Tags: tags})
+			claims = append(claims, remote.Claim{Key: keys[i], Token: remote.NewToken(), Stamp: l.flight.id, Tags: tags, Replaces: l.seat.replaces})
 			claiming = append(claiming, l)
 		}
 		l.seat.tags = tags
@@ -279,7 +282,7 @@ func (b *batch[V]) readFar(ctx context.Context) {
 	if len(claims) == 0 {
 		return
 	}
-	s.client.far.AcquireMany(ctx, claims, claiming[0].flight.id, leaseLife)
+	s.client.far.AcquireMany(ctx, claims, leaseLife)
 	for i, claim := range claims {
 		l := claiming[i]
 		how, end, err := l.job.claimed(ctx, l.flight, &l.seat, claim.Token, claim.Won, claim.Found, claim.Err)

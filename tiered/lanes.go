@@ -3,7 +3,7 @@ package tiered
 import (
 	"context"
 	"errors"
-	"sync"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -17,14 +17,14 @@ type laneState struct {
 	receiver *invalidation.Receiver
 	until    int64             // the end of the coherence lease, a reading of local.Monotonic
 	floors   map[string]uint64 // ids below which far records are invalid: by cache name, allCaches for all
+	unnamed  map[uint64]uint64 // the same by seed, of caches that this instance did not have when it heard of it
 	refused  error             // why this lane will not do: the namespace has another number of lanes
 	state    invalidation.State
-	// restarted: the lane lost its history, and the far tier has to be invalidated.
-	restarted bool
-	last      monotonicID // the newest id known
+	lost     bool        // the lane lost its history, and the far tier has to be invalidated
+	lostAt   uint64      // the newest id that was known then
+	last     monotonicID // the newest id known
 
 	floorsAt atomic.Int64 // reading of local.Monotonic: floors raised before it are known
-	asking   sync.Mutex   // held by who asks for the floors
 }
 
 // allCaches is the field of a lane's floors that stands for all caches.
@@ -84,11 +84,12 @@ func (c *coherence) reached(index int, id uint64) {
 func (c *coherence) cleared(index int, seed, id uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	l := &c.lanes[index]
 	f := c.caches[seed]
 	if f == nil {
-		return // a cache that is made later asks the lane's floors, which the echo brings
+		l.unnamed[seed] = max(l.unnamed[seed], id)
+		return
 	}
-	l := &c.lanes[index]
 	l.floors[f.name] = max(l.floors[f.name], id)
 	f.far[index].Store(l.floorOf(f.name))
 	c.raiseScopeLocked(f)
@@ -110,16 +111,27 @@ func (c *coherence) flushed(index int, id uint64) {
 func (c *coherence) Dropped(index int, why invalidation.Reason) {
 	c.drops[why].Add(1)
 	if why == invalidation.HistoryLost {
-		// The lane begins anew, its ids may be lower than those of before, and so may its floors.
-		c.lanes[index].last.reset()
-		c.mu.Lock()
-		clear(c.lanes[index].floors)
-		c.lanes[index].restarted = true
-		c.mu.Unlock()
+		c.restarted(index)
 	}
 	c.raiseAll()
 	if why != invalidation.FirstSync {
 		c.log.Warn("doppio: dropped the near tier", "lane", index, "reason", why.String())
+	}
+}
+
+// restarted notes that a lane begins anew: its ids may be lower than those of before, and so may its floors. What the far
+// tier holds from before is not read any more, whatever becomes of the floor that says so to others.
+func (c *coherence) restarted(index int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := &c.lanes[index]
+	before := l.last.Load()
+	l.last.reset()
+	l.lostAt, l.lost = before, true
+	clear(l.floors)
+	clear(l.unnamed)
+	for _, f := range c.caches {
+		f.far[index].Store(before + 1)
 	}
 }
 
@@ -129,37 +141,47 @@ func (c *coherence) Learned(index int, last uint64, floors map[string]uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l := &c.lanes[index]
-	if l.restarted {
-		// Redis lost what it had acknowledged: it may hold again what was invalidated since. One instance says so for all.
-		l.restarted = false
-		c.pending.flush(index, max(last, 1))
+	if l.lost {
+		// Redis lost what it had acknowledged: it may hold again what was invalidated since. One instance says so for all: a
+		// floor above where either history ends was raised after the loss.
+		l.lost = false
+		c.pending.flush(index, max(min(l.lostAt, last), 1))
 	}
 	c.learnFloorsLocked(l, index, floors)
 }
 
-// freshFloors makes sure that a far read which begins now heeds what was cleared long enough ago: the echo brings the
-// floors as long as the near tier is trusted, and they are asked for when it is not.
-func (c *coherence) freshFloors(ctx context.Context) error {
+// freshFloors makes sure that a far read of these lanes which begins now heeds what was cleared long enough ago: the echo
+// brings the floors as long as the near tier is trusted, and they are asked for when it is not. One asks for all who wait,
+// each as long as its own context allows.
+func (c *coherence) freshFloors(ctx context.Context, indexes ...int) error {
 	if local.Monotonic() < c.liveUntil.Load() {
 		return nil
 	}
-	for i := range c.lanes {
-		if err := c.lanes[i].ask(ctx, i, c); err != nil {
-			return err
+	for _, index := range indexes {
+		if c.lanes[index].floorsKnown(c.bound) {
+			continue
+		}
+		asked := c.asking.DoChan(strconv.Itoa(index), func() (any, error) { return nil, c.askFloors(context.WithoutCancel(ctx), index) })
+		select {
+		case r := <-asked:
+			if r.Err != nil {
+				return r.Err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 	return nil
 }
 
-func (l *laneState) ask(ctx context.Context, index int, c *coherence) error {
-	known := func() bool { return local.Monotonic() < after(l.floorsAt.Load(), c.bound/4) }
-	if known() {
-		return nil
-	}
-	l.asking.Lock()
-	defer l.asking.Unlock()
-	if known() {
-		return nil // somebody else asked meanwhile
+func (l *laneState) floorsKnown(bound time.Duration) bool {
+	return local.Monotonic() < after(l.floorsAt.Load(), bound/4)
+}
+
+func (c *coherence) askFloors(ctx context.Context, index int) error {
+	l := &c.lanes[index]
+	if l.floorsKnown(c.bound) {
+		return nil // somebody else has asked just now
 	}
 	began := local.Monotonic()
 	floors, err := c.far.Floors(ctx, index)
@@ -169,6 +191,15 @@ func (l *laneState) ask(ctx context.Context, index int, c *coherence) error {
 	c.learnFloors(index, floors)
 	l.floorsAt.Store(began)
 	return nil
+}
+
+// allLanes are the indexes of all lanes.
+func (c *coherence) allLanes() []int {
+	all := make([]int, len(c.lanes))
+	for i := range all {
+		all[i] = i
+	}
+	return all
 }
 
 // learnFloors takes a lane's floors as they were read from Redis.
@@ -184,6 +215,7 @@ func (c *coherence) learnFloorsLocked(l *laneState, index int, floors map[string
 	}
 	for name, id := range floors {
 		l.floors[name] = max(l.floors[name], id) // what was read may be older than what a message said meanwhile
+		c.reached(index, id)                     // what is loaded from now on is newer
 	}
 	raised := false
 	for _, f := range c.caches {
@@ -260,6 +292,10 @@ func (c *Client) lanesAgree(ctx context.Context) error {
 		return lanesFault(errors.New(fault.Reason))
 	}
 	if err == nil {
+		// What is stored now must not lie below a floor that this instance has not heard of yet.
+		err = c.co.freshFloors(ctx, c.co.allLanes()...)
+	}
+	if err == nil {
 		c.co.agreed.Store(true)
 	}
 	return err
@@ -282,7 +318,7 @@ func (c *coherence) Changed(ch invalidation.Change) {
 	c.mu.Unlock()
 	if ch.To == invalidation.Live {
 		c.synced.Add(1)
-		c.pending.nudge() // Redis is there again
+		c.pending.retryNow() // Redis is there again
 		c.log.Info("doppio: the near tier is coherent", "lane", ch.Lane, "reason", ch.Reason)
 	}
 	c.notices.tell(ch)

@@ -98,7 +98,7 @@ func TestATagInvalidatedWhileItsEntryLoads(t *testing.T) {
 	t.Parallel()
 	for _, lanes := range []int{1, 4} {
 		clients, caches := laned(t, shared, 2, lanes)
-		late := newClient(t, shared.Client(t), tiered.Options{Namespace: caches[0].Namespace(), Lanes: lanes})
+		late := newClient(t, shared.Client(t), tiered.Options{Namespace: tiered.NamespaceOf(caches[0]), Lanes: lanes})
 		for _, tag := range numbered(6) {
 			key := "k" + tag
 			b := newBlocked(t, int64(1))
@@ -152,7 +152,7 @@ func TestLostHistoryInvalidatesBothTiers(t *testing.T) {
 				check(t, caches[0].Set(t.Context(), k, 1))
 			}
 			wantEverywhere(t, caches, keys, 1)
-			stream := lane.Of(caches[0].Namespace(), 0).Stream
+			stream := lane.Of(tiered.NamespaceOf(caches[0]), 0).Stream
 			check(t, lose(t, server, stream))
 			began := time.Now()
 			for i, client := range clients {

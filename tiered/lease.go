@@ -74,7 +74,7 @@ func (j *job[V]) claim(ctx context.Context, f *flight[V], st *seat) (landing[V],
 	look, waits, taken := firstLook, false, 0
 	for {
 		token := remote.NewToken()
-		won, found, err := s.client.far.Acquire(ctx, s.prefix+j.key, token, f.id, leaseLife, st.tags...)
+		won, found, err := s.client.far.Acquire(ctx, s.prefix+j.key, token, f.id, leaseLife, st.replaces, st.tags...)
 		how, end, err := j.claimed(ctx, f, st, token, won, found, err)
 		switch {
 		case how == loaded:
@@ -140,8 +140,11 @@ func (j *job[V]) claimed(ctx context.Context, f *flight[V], st *seat, token remo
 		}
 		return free, landing[V]{}, nil
 	case stale, unreadable:
-		if again, _ := seatOf(found.Token, seen, err); len(again.witness) > 0 {
-			st.witness = again.witness
+		again, _ := seatOf(found.Token, seen, err)
+		if st.witness, st.replaces = again.witness, again.replaces; len(st.replaces) > 0 {
+			return free, landing[V]{}, nil
+		}
+		if len(st.witness) > 0 {
 			return seated, landing[V]{}, nil
 		}
 	}

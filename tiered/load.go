@@ -19,10 +19,11 @@ func (j *job[V]) run(ctx context.Context, f *flight[V]) (landing[V], error) {
 		j.note(err)
 		return j.runLoad(ctx, f, seat{}) // both tiers may hold what this instance invalidated
 	}
-	if err := j.cache.catchUp(ctx); err != nil {
+	if err := j.cache.catchUp(ctx, s.client.co.laneOf(j.hash)); err != nil {
 		j.note(err)
 		return j.runLoad(ctx, f, seat{})
 	}
+	f.id = s.origin(j.hash).id // catching up may have told of more
 	rec, err := s.client.far.Get(ctx, s.prefix+j.key)
 	s.flights.carries(f, s.tagHashes(tagNames(rec.Tags)))
 	seen, err := s.examine(ctx, time.Now(), j.hash, j.key, rec, err, nil)
@@ -95,7 +96,9 @@ func (j *job[V]) dueAgain(rec *remote.Record) bool {
 type seat struct {
 	witness []byte // the token of a lease, or what stands in the place of the token of the record that is to be replaced
 	leased  bool   // the lease is this load's own
-	tags    []remote.Tag
+	// replaces is the token of a record that was invalidated, in whose place a lease may be taken.
+	replaces []byte
+	tags     []remote.Tag
 }
 
 // seatOf gives the right to replace what was seen, or says that a lease is needed because nothing was there, or somebody
@@ -106,6 +109,8 @@ func seatOf[V any](token remote.Token, seen farCopy[V], err error) (st seat, nee
 	switch {
 	case errors.As(err, &malformed):
 		return seat{witness: malformed.Seen}, false
+	case seen.state == stale && seen.value == nil:
+		return seat{replaces: token[:]}, true
 	case seen.state == live || seen.state == stale || seen.state == unreadable:
 		return seat{witness: token[:]}, false
 	}
@@ -122,7 +127,7 @@ func (j *job[V]) runLoad(ctx context.Context, f *flight[V], st seat) (landing[V]
 	if len(st.witness) == 0 && !j.refresh {
 		// A caller that looked near just before another's load ended comes here after it. Nobody else's fill stands
 		// between it and the source, so it looks again.
-		switch n := s.nearest(ctx, j.hash, j.key); n.state {
+		switch n := j.cache.near(ctx, j.hash, j.key); n.state {
 		case usable, refreshable:
 			return landing[V]{n.value, AnsweredLoad}, nil
 		case absent:

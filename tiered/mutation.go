@@ -43,7 +43,6 @@ func (m mutation) done(ctx context.Context, err error, watched ...uint64) (stamp
 	if err == nil {
 		m.co.reached(m.told.Lane, m.told.ID)
 		acknowledgedAt(ctx, m.told.Lane, m.told.ID)
-		m.co.waiters.wake(m.hashes) // the change's own message needs no attention when it comes
 	}
 	m.co.waiters.wake(m.hashes) // it has ended whatever load they wait for
 	// Floors are raised under mu too: a floor is either seen here, or is above the stamp.
@@ -60,7 +59,14 @@ func (m mutation) cancel() { m.co.own.end(m.publisher, false) }
 // load that lands in between is turned away by the one or the other.
 func (m mutation) failed(err error, key string) {
 	if !m.co.own.heard(m.publisher) {
-		m.co.pending.add(err, m.publisher, key, m.hashes[0])
+		m.co.pending.add(err, m.publisher, key, m.hashes[0], false)
+	}
+}
+
+// unannounced notes that a change may have been made and not announced.
+func (m mutation) unannounced(err error, key string) {
+	if !m.co.own.heard(m.publisher) {
+		m.co.pending.add(err, m.publisher, key, m.hashes[0], true)
 	}
 }
 

@@ -148,12 +148,13 @@ func (c *Cache[V]) getSlowly(ctx context.Context, hash uint64, key string, n nea
 
 // askFar begins a far read of a key with this hash, or says why the far tier must not be asked.
 func (c *Cache[V]) askFar(ctx context.Context, hash uint64) (origin, error) {
-	from := c.origin(hash)
-	if err := c.client.co.pending.blocks(c.name, hash); err != nil {
+	co := c.client.co
+	if err := co.pending.blocks(c.name, hash); err != nil {
 		c.countFar(err)
-		return from, err
+		return origin{}, err
 	}
-	return from, c.catchUp(ctx)
+	err := c.catchUp(ctx, co.laneOf(hash))
+	return c.origin(hash), err
 }
 
 // accept decides what a far read means to a user, and keeps a copy of what can be served.

@@ -121,7 +121,7 @@ func (c *Cache[V]) Count(ctx context.Context, pattern string) (int, error) {
 	if c.client.opts.Disabled {
 		return 0, nil
 	}
-	if err := c.catchUp(ctx); err != nil {
+	if err := c.catchUp(ctx, c.client.co.allLanes()...); err != nil {
 		return 0, err
 	}
 	n, err := c.client.far.Count(ctx, c.prefix, pattern, c.lowestFloor())

@@ -185,7 +185,7 @@ func (c *Cache[V]) InvalidateTags(ctx context.Context, tags ...string) error {
 			c.countFar(err)
 			failed.add(names[i], err)
 		} else {
-			c.client.co.pending.superseded(keys[i])
+			c.client.co.pending.superseded(keys[i], changes[i].begun)
 		}
 		changes[i].done(ctx, err)
 	}

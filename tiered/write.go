@@ -45,16 +45,33 @@ func (c *Cache[V]) set(ctx context.Context, key string, value *V, st *settings) 
 	return nil
 }
 
-// changed ends a change of one entry: acknowledged, it supersedes what could not be delivered before; failed, it may have
-// left what was to be replaced, which is invalidated as soon as that can be. own and clean are as for mutation.done.
+// amended ends a change that depends on what is there: an increment, another life, an entry where there is none. Failed, it
+// has left what was there as it should be; only on a Cluster it may be made and not announced, which is made up for.
+func (c *Cache[V]) amended(ctx context.Context, m mutation, key string, st *settings, err error) (own origin, clean bool) {
+	if err != nil {
+		if errors.Is(err, ErrUnknownOutcome) && !c.client.far.OneStep() {
+			m.unannounced(err, c.prefix+key)
+		}
+		c.countFar(err)
+	}
+	return c.ended(ctx, m, st, err)
+}
+
+// changed ends a change that replaces whatever was there: acknowledged, it supersedes what could not be delivered before;
+// failed, it may have left what was to be replaced, which is invalidated as soon as that can be. own and clean are as for
+// mutation.done.
 func (c *Cache[V]) changed(ctx context.Context, m mutation, key string, st *settings, err error) (own origin, clean bool) {
 	p := c.client.co.pending
 	if err == nil {
-		p.superseded(c.prefix + key)
+		p.superseded(c.prefix+key, m.begun)
 	} else {
 		m.failed(err, c.prefix+key)
 		c.countFar(err)
 	}
+	return c.ended(ctx, m, st, err)
+}
+
+func (c *Cache[V]) ended(ctx context.Context, m mutation, st *settings, err error) (own origin, clean bool) {
 	begun := local.Monotonic()
 	stamp, clean := m.done(ctx, err, c.tagHashes(st.tags)...)
 	return origin{stamp: stamp, begun: begun, id: m.told.ID}, clean
@@ -189,7 +206,7 @@ func (c *Cache[V]) contend(ctx context.Context, key string, value *V, st *settin
 		}
 		return won, err
 	}
-	own, clean := c.changed(ctx, m, key, st, err)
+	own, clean := c.amended(ctx, m, key, st, err)
 	if err != nil {
 		return won, err
 	}
@@ -257,7 +274,7 @@ func (c *Cache[V]) Expire(ctx context.Context, key string, ttl time.Duration) (b
 		m.cancel() // nothing was announced
 		return false, nil
 	}
-	c.changed(ctx, m, key, &c.defaults, err)
+	c.amended(ctx, m, key, &c.defaults, err)
 	if err != nil || found != remote.Tagged {
 		return found == remote.Present, err
 	}
@@ -295,7 +312,7 @@ func (c *Cache[V]) Increment(ctx context.Context, key string, delta int64) (int6
 	if err == nil {
 		sum, err = c.incrementTagged(ctx, key, hash, delta, &begin, m.told)
 	}
-	c.changed(ctx, m, key, &c.defaults, err)
+	c.amended(ctx, m, key, &c.defaults, err)
 	if err != nil {
 		return 0, err
 	}

@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // MaxLen is about how many invalidations a lane keeps for replay (XADD MAXLEN ~): some 2 MB.
@@ -38,6 +40,24 @@ func Of(namespace string, index int) Names {
 		Stream: tag + "lane", Floors: tag + "floors", Count: tag + "lanes",
 		Channel: tag + "invalidations", echo: tag + "echo:",
 	}
+}
+
+// In gives the names for one of the numbered databases of a server: keys are apart by themselves, channels are not.
+func (n Names) In(db int) Names {
+	if db > 0 {
+		at := "@" + strconv.Itoa(db)
+		n.Channel += at
+		n.echo = strings.TrimSuffix(n.echo, ":") + at + ":"
+	}
+	return n
+}
+
+// Database is the number of the database that a client uses; a Cluster has only one.
+func Database(rdb redis.UniversalClient) int {
+	if c, ok := rdb.(*redis.Client); ok {
+		return c.Options().DB
+	}
+	return 0
 }
 
 // Echo is the channel on which one instance hears itself.

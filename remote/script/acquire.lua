@@ -1,7 +1,7 @@
 -- Takes a lease unless something is there; gives what is there. A lease that is there is marked: somebody waits for its end.
--- ARGV: lease record, milliseconds
+-- ARGV: lease record, milliseconds, the token of a record that makes room ('' for none)
 local v = redis.call('GET', KEYS[1])
-if not v then
+if not v or (ARGV[3] ~= '' and known(v) and string.sub(v, 2, 17) == ARGV[3]) then
   redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
   return false
 end

@@ -138,8 +138,8 @@ func covers(have, want []place) bool {
 
 // catchUp makes a far read see what was cleared: the far tier has every other change by itself, but of a Clear an
 // instance knows what it has heard.
-func (c *Cache[V]) catchUp(ctx context.Context) error {
-	if err := c.client.co.freshFloors(ctx); err != nil {
+func (c *Cache[V]) catchUp(ctx context.Context, lanes ...int) error {
+	if err := c.client.co.freshFloors(ctx, lanes...); err != nil {
 		c.countFar(err)
 		return err
 	}
