@@ -77,6 +77,10 @@ chaos: ## attack a fleet for CHAOSTIME=10m on each server: SEED=n, ARGS="-attack
 	@$(GO) test -race -timeout 24h -run 'TestAttack$$' -v ./internal/attack -args \
 		-attack.duration=$(CHAOSTIME) $(if $(SEED),-attack.seed=$(SEED)) $(ARGS)
 
+.PHONY: mutants
+mutants: servers ## break the implementation in known ways, which the attack must notice: ARGS="-only lease"
+	@$(GO) run ./internal/attack/mutants $(ARGS)
+
 .PHONY: model
 model: ## explore the protocol's model with large bounds: some ten minutes, 4 GB
 	@$(GO) test -timeout 4h -run 'TestProtocolHolds$$' -v ./invalidation/model -args -model.large

@@ -28,7 +28,8 @@ type bucket struct {
 type Table struct {
 	buckets [buckets]bucket // first, where the allocator's alignment puts each on a cache line of its own
 	clock   atomic.Uint64   // positions rise; one is taken and noted under mu
-	_       [56]byte        // readers of the clock do not wait for the lock's cache line
+	settled atomic.Uint64   // the position up to which all is noted
+	_       [48]byte        // readers of these do not wait for the lock's cache line
 	mu      sync.Mutex
 }
 
@@ -50,8 +51,19 @@ func (t *Table) Valid(hash, stamp uint64) bool {
 // Now is the position reached: the stamp of a load that begins now.
 func (t *Table) Now() uint64 { return t.clock.Load() }
 
-// Advance gives a new position, above all before it, for what is not noted by hash.
-func (t *Table) Advance() uint64 { return t.clock.Add(1) }
+// Settled is the position up to which everything that was learned has been noted, here or by Advance. An entry that is
+// found valid after Settled was asked for was not invalidated by anything up to there: it may be given that stamp. The
+// position Now may be taken already by what is about to be noted.
+func (t *Table) Settled() uint64 { return t.settled.Load() }
+
+// Advance gives note a new position, above all before it, for what is not noted by hash. note must not block.
+func (t *Table) Advance(note func(position uint64)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	position := t.clock.Add(1)
+	note(position)
+	t.settled.Store(position)
+}
 
 // Raise notes that the entries with these hashes are invalid if their load began before now, and gives the new position.
 func (t *Table) Raise(hashes ...uint64) uint64 {
@@ -80,6 +92,7 @@ func (t *Table) raiseAll(hashes []uint64) uint64 {
 	for _, h := range hashes {
 		t.raise(h, position)
 	}
+	t.settled.Store(position)
 	return position
 }
 

@@ -59,8 +59,52 @@ func TestRaiseOfManyIsOnePosition(t *testing.T) {
 	if p := table.Raise(); p != position+1 {
 		t.Errorf("a Raise of nothing gives position %d", p)
 	}
-	if p := table.Advance(); p != position+2 {
-		t.Errorf("Advance gives position %d", p)
+	table.Advance(func(p uint64) {
+		if p != position+2 || table.Settled() != position+1 {
+			t.Errorf("Advance gives position %d, settled is %d", p, table.Settled())
+		}
+	})
+	if table.Settled() != position+2 || table.Now() != position+2 {
+		t.Errorf("settled is %d, now %d", table.Settled(), table.Now())
+	}
+}
+
+// An entry that is found valid again and again, and given the stamp of what was settled before each look, is invalid for
+// good once it was invalidated.
+func TestConfirmedStampHidesNothing(t *testing.T) {
+	table := NewTable()
+	for round := range 2000 {
+		hash := hashOf(uint16(round), uint32(round))
+		var stamp atomic.Uint64
+		stamp.Store(table.Now())
+		var raised, stop atomic.Bool
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() {
+				for !stop.Load() {
+					after := raised.Load()
+					settled := table.Settled()
+					if !table.Valid(hash, stamp.Load()) {
+						continue
+					}
+					if after {
+						t.Errorf("round %d: valid with stamp %d after it was invalidated", round, stamp.Load())
+						return
+					}
+					stamp.Store(settled)
+				}
+			})
+		}
+		for i := range 20 {
+			table.Raise(hash ^ uint64(i+1)<<40)
+		}
+		table.Raise(hash)
+		raised.Store(true)
+		for i := range 20 {
+			table.Raise(hash ^ uint64(i+1)<<41)
+		}
+		stop.Store(true)
+		wg.Wait()
 	}
 }
 

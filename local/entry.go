@@ -8,14 +8,14 @@ import (
 // Never is the reading of Entry.Fresh and Entry.Expires that the clock does not reach.
 const Never int64 = math.MaxInt64
 
-// Entry is what a tier holds for one key. It is given to [Scope.Set] once and not changed afterwards:
+// Entry is what a tier holds for one key. It is given to [Scope.Set] once and not changed afterwards, but for its Stamp:
 // readers share it.
 type Entry struct {
 	Key     string
-	Value   any    // opaque to the tier
-	Stamp   uint64 // opaque to the tier: the newest invalidation known when the entry's load began
-	Fresh   int64  // clock reading after which the caller refreshes it; opaque to the tier
-	Expires int64  // clock reading from which it must not be served; Never for no expiry. 0 has expired long ago
+	Value   any           // opaque to the tier
+	Stamp   atomic.Uint64 // opaque to the tier: an invalidation that was known when the entry was read, and did not concern it
+	Fresh   int64         // clock reading after which the caller refreshes it; opaque to the tier
+	Expires int64         // clock reading from which it must not be served; Never for no expiry. 0 has expired long ago
 
 	// scope is whose the entry is; nil once the entry is dead. With it ends the cache line that a hit reads.
 	scope atomic.Pointer[Scope]

@@ -142,7 +142,7 @@ func TestAcquireManyTakesEachOnItsOwn(t *testing.T) {
 	s, rdb := onShared(t)
 	var claims []Claim
 	for _, c := range anything {
-		claims = append(claims, Claim{Key: t.Name() + c.name, Token: NewToken()})
+		claims = append(claims, Claim{Key: t.Name() + c.name, Token: NewToken(), Stamp: 5})
 		c.put(t, rdb, t.Name()+c.name)
 	}
 	claims = append(claims, Claim{Key: strings.Repeat("x", 1<<16), Token: NewToken()})

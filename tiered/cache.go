@@ -267,7 +267,8 @@ func (s *shared[V]) keep(at time.Time, hash uint64, key string, v *V, from origi
 			fresh -= span/2 + rand.N(span/2+1)
 		}
 	}
-	e := &local.Entry{Key: strings.Clone(key), Value: v, Stamp: from.stamp, Fresh: fresh, Expires: expires, Cost: weigh(s.client.opts.Local, key, v)}
+	e := &local.Entry{Key: strings.Clone(key), Value: v, Fresh: fresh, Expires: expires, Cost: weigh(s.client.opts.Local, key, v)}
+	e.Stamp.Store(from.stamp)
 	if negative := rec.Kind == remote.KindNegative; negative || !all || fresh != until || len(rec.Tags) > 0 {
 		m := &meta{tags: s.tagHashes(tagNames(rec.Tags)), until: until, negative: negative, provisional: !all}
 		m.refreshAt.Store(fresh)

@@ -112,10 +112,12 @@ func (c *coherence) raiseAllLocked() {
 	if c.shut {
 		return
 	}
-	c.near = c.table.Advance()
-	for _, f := range c.caches {
-		f.near.Store(c.near)
-	}
+	c.table.Advance(func(position uint64) {
+		c.near = position
+		for _, f := range c.caches {
+			f.near.Store(position)
+		}
+	})
 }
 
 // close invalidates every near entry, those to come included: nothing is served any more.
@@ -137,7 +139,7 @@ func (c *coherence) raiseScope(seed uint64) {
 
 func (c *coherence) raiseScopeLocked(f *cacheFloors) {
 	if f != nil && !c.shut {
-		f.near.Store(c.table.Advance())
+		c.table.Advance(f.near.Store)
 	}
 }
 

@@ -100,7 +100,7 @@ const (
 )
 
 var (
-	// Gutter does not serve entries from before; what is loaded now is kept for DefaultGutterTTL, so that the source is
+	// Gutter does not serve entries from before; what is loaded now is kept for DefaultGutterTTL, or three quarters of MaxStaleness if that is less, counted from when its load began, so that the source is
 	// not stampeded. It is the default.
 	Gutter = Incoherence{mode: gutter}
 	// Bypass neither serves nor keeps anything near.

@@ -80,7 +80,11 @@ func pendingError(cause error) error {
 			kind = k
 		}
 	}
-	return fmt.Errorf("%w: an invalidation of this entry could not be delivered yet: %v", kind, cause) // which may be another caller's impatience
+	if cause == nil {
+		return fmt.Errorf("%w: an invalidation of this entry could not be delivered yet", kind)
+	}
+	// Its text only: it may be another caller's impatience.
+	return fmt.Errorf("%w: an invalidation of this entry could not be delivered yet: %s", kind, cause.Error())
 }
 
 // undeliverable tells whether a change that failed leaves something to be invalidated: not if it never began, for it was

@@ -17,7 +17,8 @@
 // have the tables. Some are set off by what an instance does (the source stops it in a load, or kills it after its commit),
 // and some have a second fault of an instance's path beside them. A server that loses what it acknowledged (a failover, an
 // old RDB file) breaks what the promises assume: what was acknowledged from then until it was back counts for nothing, or,
-// with -attack.strict, for nothing until the fleet has had four seconds to notice.
+// with -attack.strict, for nothing until the fleet has had four seconds to notice. After an old RDB file nobody commits in
+// that time, since another change would hide that one was lost.
 //
 // # Running it
 //
@@ -27,6 +28,9 @@
 //
 // A seed gives the same schedule, not the same interleaving. A run that finds a violation prints it, the command with
 // its seed, and the folder in which the logs of all processes are. A run in which too little happened fails, too.
+//
+// With -attack.until=G1,G2,G3 a run ends with the first violation of one of these. Command mutants, a folder below, breaks
+// the implementation on purpose, in one way after another, and expects this fleet to find out.
 //
 // The tests need Linux, as their faults do.
 package attack

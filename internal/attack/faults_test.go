@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/doppio-cache/doppio/internal/history"
 )
 
 // fault is something that goes wrong.
@@ -66,6 +68,7 @@ func pathFaults() []fault {
 	add("lose-echoes", mode{which: subscriptions, lose: 0.7, about: ":echo:"}, false)
 	add("slow-replies", mode{delay: 60 * time.Millisecond}, false)
 	add("slow-subscription", mode{which: subscriptions, delay: 150 * time.Millisecond}, false)
+	faults = append(faults, fault{name: "late-echo", where: "scr", inject: lateEcho})
 	faults = append(faults, fault{name: "cut", where: "scr", beside: true, inject: func(a *attack, s shot) bool {
 		a.ways(s, func(w *way) { w.cut(true) })
 		return true
@@ -80,6 +83,24 @@ func (a *attack) ways(s shot, do func(*way)) {
 	for _, w := range a.slot(s).ways {
 		do(w)
 	}
+}
+
+// lateEcho makes each frame of a subscription so late that one echo still counts when it comes, and what follows it is later than the
+// bound. It begins shortly before writers do: an echo with messages before it would come too late.
+func lateEcho(a *attack, s shot) bool {
+	const ahead = maxStaleness * 2 / 5
+	a.awaitPhase(workFor + restFor - ahead)
+	a.ways(s, func(w *way) { w.set(mode{which: subscriptions, delay: maxStaleness * 7 / 10}) })
+	defer a.ways(s, func(w *way) { w.set(mode{}) })
+	pause(a.ctx, ahead+2*maxStaleness)
+	return true
+}
+
+// awaitPhase waits for a time in which writers work, which begins with 0, or rest.
+func (a *attack) awaitPhase(at time.Duration) {
+	const cycle = workFor + restFor
+	phase := time.Duration(history.Now()) % cycle
+	pause(a.ctx, (at-phase+cycle)%cycle)
 }
 
 // instanceFaults are of one process.
@@ -99,6 +120,13 @@ var instanceFaults = []fault{
 			a.slot(s).signal(syscall.SIGCONT)
 			pause(a.ctx, rand.N(10*time.Millisecond))
 		}
+		return true
+	}},
+	{name: "slow-loads", where: "scr", inject: func(a *attack, s shot) bool {
+		// What is loaded is overtaken by changes, and by later loads.
+		a.fleet.source.slow.Store(int64(maxStaleness / 10))
+		defer a.fleet.source.slow.Store(0)
+		pause(a.ctx, s.length)
 		return true
 	}},
 	{name: "stop-in-load", where: "scr", inject: func(a *attack, s shot) bool { return a.stopAt(inLoad, s) }},

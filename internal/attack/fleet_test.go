@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -138,15 +139,15 @@ func (f *fleet) close() error {
 	return nil
 }
 
-// history reads what all wrote. It is called after close.
+// history reads what all wrote, or, before close, have written so far: commits come last, so that all are there that were read.
 func (f *fleet) history(more ...string) ([]*history.Log, error) {
-	names := append([]string{filepath.Join(f.dir, "parent.log")}, more...)
+	names := slices.Clone(more)
 	for _, p := range f.all() {
 		if _, err := os.Stat(p.log); err == nil { // else it was killed before it did anything
 			names = append(names, p.log)
 		}
 	}
-	return history.ReadFiles(names...)
+	return history.ReadFiles(append(names, filepath.Join(f.dir, "parent.log"))...)
 }
 
 // lost is how many messages disappeared on the ways.

@@ -21,6 +21,7 @@ var (
 	faultsFlag   = flag.String("attack.faults", "", "the faults to inject, separated by commas, or those to leave out, each after a minus; empty: all that the topology has")
 	strictFlag   = flag.Bool("attack.strict", false, "what a server lost has to be made good for once it is back, and the fleet has had time to notice")
 	keepFlag     = flag.Bool("attack.keep", false, "keep the logs of a run without violations, too")
+	untilFlag    = flag.String("attack.until", "", "end a run when one of these promises, G1, G2 and G3, separated by commas, has been broken; looked for before each fault")
 )
 
 // workerEnv holds an instance's configuration. It makes the test binary an instance.

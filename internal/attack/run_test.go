@@ -42,6 +42,7 @@ type attack struct {
 	windows  []history.Window
 	lost     []history.Window
 	calm     history.Window // after the last fault has been got over
+	found    time.Duration  // after which a violation was seen before the end; 0: none was
 	now      string         // what is being injected
 }
 
@@ -50,6 +51,7 @@ type outcome struct {
 	Topology string
 	Seed     uint64
 	Took     time.Duration
+	Found    time.Duration // after which a violation ended the run; 0: none did
 	Bound    time.Duration
 	Injected map[string]int
 	Missed   map[string]int // were to be injected, and were not
@@ -110,7 +112,7 @@ func run(t testing.TB, p plan) (*outcome, error) {
 		defer watchers.Wait()
 		defer stop()
 		a.inject(ctx)
-		if p.servers == nil {
+		if p.servers == nil || a.found > 0 {
 			return
 		}
 		pause(t.Context(), recovery)
@@ -142,6 +144,9 @@ func (a *attack) inject(ctx context.Context) {
 	}
 	next := schedule(a.plan.seed, faults)
 	for s := (shot{rest: 2 * maxStaleness}); pause(ctx, s.rest) && a.fleet.failed() == nil; {
+		if a.broken() {
+			return
+		}
 		s = next()
 		name := s.fault.name
 		if s.beside != nil {
@@ -213,10 +218,10 @@ func (a *attack) outcome() (*outcome, error) {
 		return &outcome{Dir: a.fleet.dir}, err
 	}
 	o := &outcome{
-		Topology: a.plan.topology, Seed: a.plan.seed, Took: time.Duration(history.Now() - a.began),
+		Topology: a.plan.topology, Seed: a.plan.seed, Took: time.Duration(history.Now() - a.began), Found: a.found,
 		Bound: a.fleet.bound(), Injected: a.injected, Missed: a.missed,
 		Messages: a.fleet.lost(), Replaced: len(a.fleet.all()) - len(a.fleet.slots), Dir: a.fleet.dir,
-		Report: history.Check(logs, history.Options{Bound: a.fleet.bound(), Late: lateness, Void: a.lost, Faults: a.windows}),
+		Report: a.check(logs),
 	}
 	for _, s := range a.fleet.slots {
 		if name := s.current().name; !a.recovered(logs, name) {
@@ -224,6 +229,43 @@ func (a *attack) outcome() (*outcome, error) {
 		}
 	}
 	return o, a.keepSchedule()
+}
+
+func (a *attack) check(logs []*history.Log) *history.Report {
+	return history.Check(logs, history.Options{Bound: a.fleet.bound(), Late: lateness, Void: a.lost, Faults: a.windows})
+}
+
+// broken looks at what is in the logs so far, for a run that is to end with the first violation of some rules. What else is in them when all
+// has ended has the last word. It is called between faults, when it is known what they have made void.
+func (a *attack) broken() bool {
+	a.t.Helper()
+	if *untilFlag == "" {
+		return false
+	}
+	logs, err := a.fleet.history()
+	if err != nil {
+		a.t.Errorf("what the fleet has done so far: %v", err)
+		return true
+	}
+	report := a.check(logs)
+	for _, rule := range rulesIn(*untilFlag) {
+		if report.Broken[rule] > 0 {
+			a.found = time.Duration(history.Now() - a.began)
+			return true
+		}
+	}
+	return false
+}
+
+// rulesIn gives those that are named.
+func rulesIn(names string) (rules []history.Rule) {
+	for _, r := range []history.Rule{history.G1, history.G2, history.G3} {
+		name, _, _ := strings.Cut(r.String(), " ")
+		if strings.Contains(","+names+",", ","+name+",") {
+			rules = append(rules, r)
+		}
+	}
+	return rules
 }
 
 // recovered tells whether an instance had near hits and acknowledged changes once all was over.
@@ -267,6 +309,9 @@ func (p plan) replay() string {
 	if *strictFlag {
 		s += " -attack.strict"
 	}
+	if *untilFlag != "" {
+		s += " -attack.until=" + *untilFlag
+	}
 	return s
 }
 
@@ -275,6 +320,9 @@ func (o *outcome) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "topology   %s, seed %d, %v; bound %v\n", o.Topology, o.Seed, o.Took.Round(time.Second), o.Bound)
 	fmt.Fprintf(&b, "faults     %s\n", counts(o.Injected))
+	if o.Found > 0 {
+		fmt.Fprintf(&b, "ended      by a violation, after %v\n", o.Found.Round(100*time.Millisecond))
+	}
 	if len(o.Missed) > 0 {
 		fmt.Fprintf(&b, "not met    %s\n", counts(o.Missed))
 	}

@@ -111,8 +111,7 @@ func (a *attack) onLane(verb string, args ...any) bool {
 func (a *attack) unheard(s shot, verb string, args ...any) bool {
 	a.t.Helper()
 	const missed, lull = 300 * time.Millisecond, 50 * time.Millisecond
-	phase := time.Duration(history.Now()) % (workFor + restFor)
-	pause(a.ctx, (workFor-missed-phase+workFor+restFor)%(workFor+restFor))
+	a.awaitPhase(workFor - missed)
 	a.ways(s, func(w *way) { w.set(mode{which: subscriptions, lose: 1}) })
 	defer a.ways(s, func(w *way) { w.set(mode{}) })
 	pause(a.ctx, missed+lull)
@@ -157,11 +156,18 @@ func restartOld(a *attack, s shot) bool {
 		a.t.Fatalf("save: %v", err)
 	}
 	pause(a.ctx, s.length)
+	if *strictFlag {
+		a.fleet.source.still.Store(true) // what is changed again hides what was lost
+		defer a.fleet.source.still.Store(false)
+	}
 	node.Kill()
 	node.Restart()
 	a.void(from, history.Now())
 	if err := os.Remove(filepath.Join(dir["dir"], "dump.rdb")); err != nil { // the next restart is to be empty
 		a.t.Fatalf("the server's dump: %v", err)
+	}
+	if *strictFlag {
+		pause(a.ctx, recovery+2*maxStaleness)
 	}
 	return true
 }

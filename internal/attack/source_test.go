@@ -32,6 +32,8 @@ type source struct {
 	wg       sync.WaitGroup
 	loads    atomic.Int64
 	commits  atomic.Int64
+	still    atomic.Bool  // nobody can commit
+	slow     atomic.Int64 // how much longer a load takes, once it has read
 
 	mu       sync.Mutex
 	versions []uint64
@@ -167,14 +169,14 @@ func (s *source) load(key, slot int) string {
 	s.mu.Lock()
 	version := s.versions[key]
 	s.mu.Unlock()
-	pause(context.Background(), took-before)
+	pause(context.Background(), took-before+time.Duration(s.slow.Load()))
 	s.reached(inLoad, slot)
 	return fmt.Sprint(version)
 }
 
 func (s *source) write(conn net.Conn, key, slot int, take bool) string {
 	s.mu.Lock()
-	if take && s.turns[key] != nil {
+	if s.still.Load() || take && s.turns[key] != nil {
 		s.mu.Unlock()
 		return "busy"
 	}

@@ -74,6 +74,9 @@ func NewRedis(tb testing.TB) *Redis {
 func (r *Redis) Instance(tb testing.TB, opts tiered.Options) *tiered.Client {
 	tb.Helper()
 	rdb := r.Client()
+	if opts.RemoteTimeout == 0 {
+		opts.RemoteTimeout = patience
+	}
 	client, err := tiered.New(rdb, opts)
 	if err != nil {
 		tb.Fatalf("tieredtest: %v", err)
@@ -101,11 +104,15 @@ func (r *Redis) Client() *redis.Client {
 	return redis.NewClient(&redis.Options{
 		Addr: "127.0.0.1:6379", Dialer: r.dial, MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true,
 		PoolSize: poolSize, PipelinePoolSize: poolSize,
-		ReadTimeout: time.Minute, // a machine that is busy with other tests is no outage
+		ReadTimeout: patience,
 		// It would ask the resolver what kind of endpoint the address is.
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
 }
+
+// patience is how long a client waits for an answer, unless it is told otherwise: a machine that is busy with other tests
+// is no outage.
+const patience = time.Minute
 
 // poolSize is also how many dials may fail until go-redis dials no more but once a second, in a goroutine of its own:
 // calls after Up would fail until then.

@@ -1,0 +1,315 @@
+package main
+
+// The attacks. Each is also made on the implementation as it is, which has to hold.
+var (
+	// Loads and messages that take their time, and instances that stop for moments, widen every window.
+	slow = attack{topology: "standalone", faults: "slow-loads,slow-subscription,stutter-instance", seed: 1}
+	// A subscription that loses messages, and one that brings none for a while, and is then another.
+	lossy = attack{topology: "standalone", faults: "lose-invalidations,lose-all-invalidations", seed: 1}
+	deaf  = attack{topology: "standalone", faults: "stall-subscription,hole-subscription", seed: 1}
+	// What a subscription brings when it counts hardly any more.
+	late = attack{topology: "standalone", faults: "late-echo", seed: 1}
+	// What a server loses. Once it is back, what it has lost has to be made good for.
+	amnesia = attack{topology: "standalone", faults: "restart-old,lane-deleted-unheard", seed: 1, strict: true}
+	// A Cluster, where data and lane are two steps.
+	apart = attack{topology: "cluster", faults: "slow-replies,stall-commands,stutter-instance", seed: 1}
+)
+
+const (
+	g1 = "G1"
+	g2 = "G2"
+	g3 = "G3"
+)
+
+// Where several mechanisms do the same, a mutant takes all of them away: what is broken is what they are for.
+var mutants = []mutant{
+	{
+		name: "a fill without compare-and-set", model: 1, attack: slow, rules: []string{g1},
+		why: "a load that began before a change must not bring the old value back",
+		edits: []edit{{
+			"remote/script/fill.lua",
+			`if string.sub(h, 2, 17) ~= ARGV[1] then return 0 end`,
+			``,
+		}},
+	},
+	{
+		name: "one lease token per client", model: 2, attack: slow, rules: []string{g1},
+		why: "a lease that was taken away, and taken again by the same instance, must not admit the first load",
+		edits: []edit{{
+			"tiered/lease.go",
+			`token := remote.NewToken()`,
+			`n := s.client.co.own.instance
+		token := remote.Token{1, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}`,
+		}},
+	},
+	{
+		name: "the stamp is taken when the load ends", model: 3, attack: slow, rules: []string{g2, g3},
+		why: "a change that became known during a load must invalidate what it gives",
+		edits: []edit{{
+			"tiered/cache.go",
+			`Stamp: from.stamp, Fresh: fresh`,
+			`Stamp: co.table.Now(), Fresh: fresh`,
+		}},
+	},
+	{
+		name: "gaps and lost tails go unnoticed", model: 4, attack: lossy, rules: []string{g2},
+		why: "a message that was lost must not leave a stale copy behind",
+		edits: []edit{
+			{
+				"invalidation/chain.go",
+				`	case previous > c.w:
+		c.sync()
+		c.collect(previous, id)
+		return Gap
+`,
+				``,
+			},
+			{
+				"invalidation/chain.go",
+				`	case last > c.w:
+		c.sync()
+		return TailLost
+`,
+				`	case last > c.w:
+		c.w = last
+`,
+			},
+			{
+				"invalidation/chain.go",
+				`	case c.heard && c.from > id:
+		why = Gap
+`,
+				``,
+			},
+		},
+	},
+	{
+		name: "the coherence lease does not end", model: 5, attack: deaf, rules: []string{g2},
+		why: "who hears nothing must not serve for longer than the bound",
+		edits: []edit{
+			{
+				"tiered/lanes.go",
+				`l.until, l.refused = max(l.until, after(at, c.bound)), nil`,
+				`l.until, l.refused = local.Never, nil`,
+			},
+			{
+				"tiered/lanes.go",
+				`	l.until = min(l.until, local.Monotonic())
+`,
+				``,
+			},
+		},
+	},
+	{
+		name: "a Cluster's lane is told before the data is changed", model: 6, attack: apart, rules: []string{g2},
+		why: "who hears of a change must not find in Redis what was there before it",
+		edits: []edit{
+			{
+				"remote/change.go",
+				`		data := s.by(ctx, op, st.data)
+		v, err := sc.run(`,
+				`		var told settled
+		if st.announce {
+			v, err := scriptAnnounce.run(ctx, s.rdb, st.lane.keys, st.lane.args...)
+			if told.announced(op, v, err); told.err != nil {
+				return told, told.err
+			}
+		}
+		data := s.by(ctx, op, st.data)
+		v, err := sc.run(`,
+			},
+			{
+				"remote/change.go",
+				`			v, err = scriptAnnounce.run(ctx, s.rdb, st.lane.keys, st.lane.args...)
+			out.announced(op, v, err)
+`,
+				`			out.id = told.id
+`,
+			},
+		},
+	},
+	{
+		name: "own messages are passed over, and an acknowledgement raises nothing", model: 7, attack: slow, rules: []string{g2, g3},
+		why: "what was read while an own change was under way may be what was there before it",
+		edits: []edit{
+			ackRaisesNothing,
+			{
+				"tiered/lanes.go",
+				`		if c.own.hear(m.Publisher) {
+			return
+		}
+		c.pending.happened(m.Publisher)
+`,
+				`		if !c.own.hear(m.Publisher) {
+			c.pending.happened(m.Publisher)
+		}
+		return
+`,
+			},
+		},
+	},
+	{
+		name: "any load is joined", model: 8, attack: slow, rules: []string{g3},
+		why: "a caller that comes after a change must not get what a load has read before it",
+		edits: []edit{{
+			"tiered/getorset.go",
+			`if co == nil || !j.unchanged(f.stamp) || !j.cache.tagsValid(f.tags, f.stamp) {
+		return false
+	}`,
+			`if co != nil {
+		return true
+	}`,
+		}},
+	},
+	{
+		name: "copies are removed by messages, not judged when read", model: 9, attack: slow, rules: []string{g2, g3},
+		why:   "a copy that is stored after the message which would have removed it must not be served",
+		edits: removal,
+	},
+	{
+		name: "an acknowledgement raises nothing", model: 10, attack: slow, rules: []string{g3},
+		why: "who has changed something must not have to wait for the message to see it",
+		edits: []edit{
+			ackRaisesNothing,
+			{
+				"tiered/lanes.go",
+				`		if c.own.hear(m.Publisher) {
+			return
+		}
+		c.pending.happened(m.Publisher)
+`,
+				`		if !c.own.hear(m.Publisher) {
+			c.pending.happened(m.Publisher)
+		}
+`,
+			},
+		},
+	},
+	{
+		name: "nothing is replayed after a cut", attack: deaf, rules: []string{g2},
+		why: "what was published while there was no subscription must be heard of",
+		edits: []edit{{
+			"invalidation/replay.go",
+			`			r.handOn(m)
+`,
+			`			_ = m
+`,
+		}},
+	},
+	{
+		name: "trust begins when an echo arrives", attack: late, rules: []string{g2},
+		why: "an echo says what had been published when it was sent, not what has been since",
+		edits: []edit{
+			{
+				"invalidation/echo.go",
+				`	if q.sent.After(s.heard) {
+`,
+				`	if q.sent = time.Now(); q.sent.After(s.heard) {
+`,
+			},
+		},
+	},
+	{
+		name: "lost history is ignored", attack: amnesia, rules: []string{g2},
+		why: "a lane that begins anew does not tell what was in it before",
+		edits: []edit{{
+			"tiered/lanes.go",
+			`		c.restarted(index)
+`,
+			`		c.lanes[index].last.reset()
+		return
+`,
+		}},
+	},
+	{
+		name: "far floors are ignored", attack: amnesia, rules: []string{g2, g3},
+		why: "a server that is back as it was before holds values that were invalidated since",
+		edits: []edit{{
+			"tiered/cache.go",
+			`return s.floors.far[s.client.co.laneOf(hash)].Load()`,
+			`return 0 * hash`,
+		}},
+	},
+}
+
+// ackRaisesNothing: the table is not raised when an own change was acknowledged. It is when the change begins.
+var ackRaisesNothing = edit{
+	"invalidation/table.go",
+	`	return t.raiseAll(hashes), unchanged
+`,
+	`	return t.clock.Load(), unchanged
+`,
+}
+
+// removal keeps how to remove each near copy, does it where the table is raised, and does not ask the table when one is read.
+var removal = []edit{
+	{
+		"tiered/coherence.go",
+		`	own     ownMutations
+`,
+		`	copies  sync.Map // by hash: what removes the near copy
+	own     ownMutations
+`,
+	},
+	{
+		"tiered/coherence.go",
+		`// register gives the floors of a cache.
+`,
+		`func (c *coherence) remove(hashes []uint64) {
+	for _, h := range hashes {
+		if f, ok := c.copies.Load(h); ok {
+			f.(func())()
+		}
+	}
+}
+
+// register gives the floors of a cache.
+`,
+	},
+	{
+		"tiered/cache.go",
+		`	s.scope.Set(hash, e)
+`,
+		`	co.copies.Store(hash, func() { s.scope.Delete(hash, e.Key) })
+	s.scope.Set(hash, e)
+`,
+	},
+	{
+		"tiered/lanes.go",
+		`		c.table.Raise(m.Hashes...)
+`,
+		`		c.table.Raise(m.Hashes...)
+		c.remove(m.Hashes)
+`,
+	},
+	{
+		"tiered/mutation.go",
+		`	m := mutation{co: c, floors: f, hashes: hashes,`,
+		`	c.remove(hashes)
+	m := mutation{co: c, floors: f, hashes: hashes,`,
+	},
+	{
+		"tiered/mutation.go",
+		`	// Floors are raised under mu too:`,
+		`	m.co.remove(m.hashes)
+	// Floors are raised under mu too:`,
+	},
+	{
+		"tiered/retry.go",
+		`			p.co.table.Raise(attempts[i].hash)
+`,
+		`			p.co.table.Raise(attempts[i].hash)
+			p.co.remove([]uint64{attempts[i].hash})
+`,
+	},
+	{
+		"tiered/read.go",
+		` && co.table.Valid(hash, e.Stamp) {`,
+		` {`,
+	},
+	{
+		"tiered/read.go",
+		`|| !co.table.Valid(hash, e.Stamp) || now`,
+		`|| now`,
+	},
+}
