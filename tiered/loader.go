@@ -35,6 +35,9 @@ func runLoader[T any](ctx context.Context, c *Client, load func(context.Context)
 	}()
 	select {
 	case out := <-done:
+		if ctx.Err() != nil {
+			return none, context.Cause(ctx) // it came too late: nobody waits any more, or its time was up
+		}
 		return out.v, out.err
 	case <-ctx.Done():
 		return none, context.Cause(ctx)

@@ -59,14 +59,22 @@ func (m mutation) cancel() { m.co.own.end(m.publisher, false) }
 // load that lands in between is turned away by the one or the other.
 func (m mutation) failed(err error, key string) {
 	if !m.co.own.heard(m.publisher) {
-		m.co.pending.add(err, m.publisher, key, m.hashes[0], false)
+		m.pend(err, key, false)
+	}
+}
+
+// pend puts a key on the pending set, unless the change's message comes at this very moment.
+func (m mutation) pend(err error, key string, announce bool) {
+	m.co.pending.add(err, m.publisher, key, m.hashes[0], announce)
+	if m.co.own.heard(m.publisher) {
+		m.co.pending.happened(m.publisher)
 	}
 }
 
 // unannounced notes that a change may have been made and not announced.
 func (m mutation) unannounced(err error, key string) {
 	if !m.co.own.heard(m.publisher) {
-		m.co.pending.add(err, m.publisher, key, m.hashes[0], true)
+		m.pend(err, key, true)
 	}
 }
 

@@ -66,7 +66,7 @@ func wantOutage(t *testing.T, c *tiered.Cache[int64]) {
 func wantWorking(t *testing.T, client *tiered.Client, c *tiered.Cache[int64]) {
 	t.Helper()
 	ready(t, client)
-	eventually(t, "Redis is used again", func() bool { return c.Set(t.Context(), "k", 3) == nil && client.Stats().Pending == 0 })
+	eventually(t, "Redis is used again", func() bool { return client.Stats().Pending == 0 && c.Set(t.Context(), "k", 3) == nil })
 	for name, err := range reads(t.Context(), c) {
 		if err != nil {
 			t.Errorf("%s after the outage: %v", name, err)

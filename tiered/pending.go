@@ -94,6 +94,9 @@ func undeliverable(err error) bool {
 	return err != nil && !errors.Is(err, ErrClosed) && !errors.As(err, &option) && !errors.Is(err, ErrValueTooLarge) && !errors.Is(err, codec.ErrEncode)
 }
 
+// hearsay is how long a change of unknown outcome is given to say by its message that it was made.
+const hearsay = 100 * time.Millisecond
+
 // add notes that what is under key could not be invalidated, for the reason err; announce: it shall stay, and only be
 // announced, unless it has to go for another reason.
 func (p *pending) add(err error, publisher uint64, key string, hash uint64, announce bool) {
@@ -101,15 +104,16 @@ func (p *pending) add(err error, publisher uint64, key string, hash uint64, anno
 		return
 	}
 	now := local.Monotonic()
-	doubt := now
+	doubt, next := now, now
 	if errors.Is(err, ErrUnknownOutcome) {
-		doubt = after(now, p.patience)
+		// Most often it was made, and says so itself in a moment.
+		doubt, next = after(now, p.patience), after(now, min(p.patience, hearsay))
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cause = err
 	if it := p.items[key]; it != nil {
-		it.doubt, it.next, it.publisher, it.position = max(it.doubt, doubt), now, 0, p.co.table.Now()
+		it.doubt, it.next, it.publisher, it.position = max(it.doubt, doubt), next, 0, p.co.table.Now()
 		it.announce = it.announce && announce
 		it.round++ // a retry under way may have been before what failed now
 		p.nudge()
@@ -129,7 +133,7 @@ func (p *pending) add(err error, publisher uint64, key string, hash uint64, anno
 		p.count()
 		return
 	}
-	p.items[key] = &undelivered{publisher: publisher, position: p.co.table.Now(), announce: announce, hash: hash, since: time.Now(), doubt: doubt, next: now}
+	p.items[key] = &undelivered{publisher: publisher, position: p.co.table.Now(), announce: announce, hash: hash, since: time.Now(), doubt: doubt, next: next}
 	p.hashes[hash]++
 	p.count()
 	p.nudge()

@@ -17,6 +17,7 @@ type state struct {
 	name    string
 	prepare func(t *testing.T, e *env, w *tiered.Cache[int64], key string)
 	want    map[string]outcome // by operation
+	options tiered.CacheOptions
 }
 
 // outcome is an answer, or an error, and what the far tier holds afterwards.
@@ -42,7 +43,7 @@ func stateRows() []row {
 
 func inState(t *testing.T, e *env, p probe, s *state, key string) {
 	t.Helper()
-	w, r := pair[int64](t, e)
+	w, r := pair[int64](t, e, s.options)
 	s.prepare(t, e, w, key)
 	o, ok := s.want[p.op]
 	if !ok {
@@ -204,9 +205,11 @@ var negative = state{
 	}),
 }
 
-// leased: another instance is loading. A reader loads for itself and leaves the lease; a writer replaces it.
+// leased: another instance is loading. A reader waits for as long as a load may take, then loads for itself and leaves the
+// lease; a writer replaces it.
 var leased = state{
-	name: "leased",
+	name:    "leased",
+	options: tiered.CacheOptions{HardTimeout: time.Second},
 	prepare: func(t *testing.T, e *env, _ *tiered.Cache[int64], key string) {
 		e.putRecord(t, key, nil, remote.Record{Kind: remote.KindLease, TTL: time.Hour, Stamp: math.MaxUint64}) // newer than any Clear
 	},

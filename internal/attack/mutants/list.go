@@ -47,8 +47,8 @@ var mutants = []mutant{
 		why: "a change that became known during a load must invalidate what it gives",
 		edits: []edit{{
 			"tiered/cache.go",
-			`Stamp: from.stamp, Fresh: fresh`,
-			`Stamp: co.table.Now(), Fresh: fresh`,
+			`e.Stamp.Store(from.stamp)`,
+			`e.Stamp.Store(co.table.Now())`,
 		}},
 	},
 	{
@@ -304,12 +304,12 @@ var removal = []edit{
 	},
 	{
 		"tiered/read.go",
-		` && co.table.Valid(hash, e.Stamp) {`,
+		` && co.table.Valid(hash, stamp) {`,
 		` {`,
 	},
 	{
 		"tiered/read.go",
-		`|| !co.table.Valid(hash, e.Stamp) || now`,
+		`|| !co.table.Valid(hash, stamp) || now`,
 		`|| now`,
 	},
 }
