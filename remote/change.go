@@ -26,7 +26,8 @@ type change struct {
 }
 
 // clock is what is known of the servers' time: from ids of lanes, which are made of it, and from refusals. It lags behind by
-// what a reply took, and that is the safe side: a deadline that is early costs another round trip at most.
+// what a reply took, and that is the safe side: a deadline that is early costs another round trip at most. After a server's
+// clock was set back its lane's ids stay ahead of it, and so do deadlines, for as long.
 type clock struct {
 	mu     sync.Mutex
 	server int64 // Unix ms; 0 is unknown

@@ -30,7 +30,7 @@ const (
 
 // Options configure a Client. The zero value is useful. They are copied before use.
 type Options struct {
-	// Namespace begins every remote key, namespace:name:key, and names the channel of the fleet: instances that share
+	// Namespace begins every remote key, namespace:name:key, and names the lanes of the fleet: instances that share
 	// it must share caches. It may not hold any of : { } * ? [ ] \ and is at most MaxNameBytes long. Defaults to
 	// DefaultNamespace.
 	Namespace string
@@ -70,7 +70,7 @@ type Options struct {
 	BreakerFailures int
 	// BreakerPause is how long the breaker stays open before one call may try. Defaults to remote.DefaultBreakerPause, 1 s.
 	BreakerPause time.Duration
-	// RetryBackoff is the longest pause between attempts to subscribe. At least MinRetryBackoff; defaults to DefaultRetryBackoff.
+	// RetryBackoff is the longest pause between attempts to subscribe, and between those to deliver what is pending. At least MinRetryBackoff; defaults to DefaultRetryBackoff.
 	RetryBackoff time.Duration
 
 	// TracerProvider makes spans of what leaves the process, and of loads. Defaults to OpenTelemetry's global one.

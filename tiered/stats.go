@@ -73,7 +73,7 @@ type CacheStats struct {
 
 	Fills        uint64 // loaded values stored in the far tier
 	FillsRefused uint64 // because the key was changed while its load ran
-	FillsSkipped uint64 // because another instance was loading, or the far tier could not be asked
+	FillsSkipped uint64 // because another instance was loading still when HardTimeout had passed, or the far tier could not be asked
 	StoreErrors  uint64 // loaded values that could not be stored
 
 	Sets    uint64 // entries stored by Set, SetMany, SetIfAbsent, GetOrSetValue and Increment
