@@ -50,7 +50,11 @@ func run(ctx context.Context, args []string) int {
 	root := &cli.Command{
 		Name:           "doppio",
 		Usage:          "a two-tier cache, demonstrated",
-		Commands:       []*cli.Command{demoCommand(), demoInstanceCommand()},
+		Commands: []*cli.Command{
+			demoCommand(), compareCommand(), replayCommand(), fleetCommand(), chaosCommand(), inspectCommand(), tailCommand(),
+			reportCommand(), demoInstanceCommand(),
+		},
+		EnableShellCompletion: true,
 		OnUsageError:   usageError,
 		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // exit codes are given here, in one place
 		Action: func(_ context.Context, cmd *cli.Command) error {

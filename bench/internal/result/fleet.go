@@ -1,0 +1,116 @@
+package result
+
+// Fleet is what a fleet of processes over one Redis did: one run, or one for each step of a curve.
+type Fleet struct {
+	Runs          []FleetRun     `json:"runs"`
+	Extrapolation *Extrapolation `json:"extrapolation,omitempty"`
+}
+
+// FleetRun is one run.
+type FleetRun struct {
+	Series string      `json:"series"` // which curve it is a step of: "single", "instances" or "invalidations"
+	Config FleetConfig `json:"config"`
+
+	Seconds    float64 `json:"seconds"`
+	Requests   int64   `json:"requests"`
+	Reads      int64   `json:"reads"`
+	Writes     int64   `json:"writes"`
+	Throughput float64 `json:"throughput"` // requests a second, of all instances
+	Loads      int64   `json:"loads"`      // that reached the source
+	Errors     int64   `json:"errors"`
+	// Errors by kind, as classified by the library's sentinels.
+	ErrorKinds map[string]int64 `json:"errorKinds,omitempty"`
+
+	// Latency, in microseconds, by what answered: "near", "far", "load", "write".
+	Latency map[string]Percentiles `json:"latency"`
+	// Staleness of reads.
+	Staleness Staleness `json:"staleness"`
+	// Lag, in milliseconds, from the acknowledgement of an invalidation to its being applied by another instance.
+	Lag Percentiles `json:"lag"`
+
+	Redis Redis `json:"redis"`
+	// CPU of one instance, on average, as a share of one core.
+	InstanceCPU float64 `json:"instanceCPU"`
+	// Drops of the near tier, by reason; Invalidations applied by all instances; Restarts of instances (churn).
+	Drops         map[string]uint64 `json:"drops,omitempty"`
+	Invalidations uint64            `json:"invalidations"`
+	Restarts      int64             `json:"restarts"`
+}
+
+// FleetConfig is what was asked for.
+type FleetConfig struct {
+	Instances      int     `json:"instances"`
+	Workers        int     `json:"workers"` // of each instance
+	Keys           int     `json:"keys"`
+	Skew           float64 `json:"skew"` // exponent of the Zipf distribution; 0: uniform
+	ReadShare      float64 `json:"readShare"`
+	ValueSize      int     `json:"valueSize"` // bytes
+	TTLms          float64 `json:"ttlMs"`
+	NearEntries    int64   `json:"nearEntries"`
+	Rate           float64 `json:"rate"`             // requests a second of all instances; 0: as fast as it goes
+	Invalidations  float64 `json:"invalidations"`    // a second, from outside the workers
+	ChurnSeconds   float64 `json:"churnSeconds"`     // an instance is replaced this often; 0: never
+	Fault          string  `json:"fault,omitempty"`  // what goes wrong meanwhile
+	MaxStalenessMs float64 `json:"maxStalenessMs"`   // the bound
+	SourceMs       float64 `json:"sourceMs"`         // of one load
+	Topology       string  `json:"topology"`         // "embedded", "given", "standalone", "cluster"
+	Engine         string  `json:"engine"`           // of the near tier
+	Server         string  `json:"server,omitempty"` // "Redis 7.0.15"
+}
+
+// Staleness is how many reads missed an acknowledged change, and by how much they trailed it.
+type Staleness struct {
+	Reads   int64       `json:"reads"`  // judged
+	Stale   int64       `json:"stale"`  // of them
+	Own     int64       `json:"own"`    // stale, and missed a change of their own instance: must be none
+	Beyond  int64       `json:"beyond"` // stale by more than the bound: must be none
+	BoundMs float64     `json:"boundMs"`
+	Age     Percentiles `json:"age"` // of stale reads, milliseconds
+}
+
+// Redis is what the servers did for the fleet, all together.
+type Redis struct {
+	Servers     int                `json:"servers"`
+	Commands    float64            `json:"commands"`    // for each 1,000 requests, what scripts call not counted
+	ByCommand   map[string]float64 `json:"byCommand"`   // the same, by command, what scripts call included
+	BytesIn     float64            `json:"bytesIn"`     // for each 1,000 requests
+	BytesOut    float64            `json:"bytesOut"`    // for each 1,000 requests
+	CPUms       float64            `json:"cpuMs"`       // for each 1,000 requests
+	CPUShare    float64            `json:"cpuShare"`    // of one core, of the busiest server
+	MemoryBytes float64            `json:"memoryBytes"` // used at the end
+	HasCPU      bool               `json:"hasCPU"`      // an embedded server cannot tell its CPU
+	HasCommands bool               `json:"hasCommands"` // nor its commands and bytes
+}
+
+// Extrapolation says what a larger fleet would ask of one Redis.
+type Extrapolation struct {
+	Instances   int                 `json:"instances"`
+	Formula     string              `json:"formula"`
+	Parameters  map[string]float64  `json:"parameters"` // fitted, by the formula's names
+	Assumptions []string            `json:"assumptions"`
+	Points      []ExtrapolatedPoint `json:"points"`
+}
+
+// ExtrapolatedPoint is one size of fleet.
+type ExtrapolatedPoint struct {
+	Instances int      `json:"instances"`
+	Measured  *float64 `json:"measured,omitempty"` // share of a core of the server, where it was measured
+	ServerCPU float64  `json:"serverCPU"`          // share of a core, by the formula
+	BytesOut  float64  `json:"bytesOut"`           // a second, by the formula
+	Messages  float64  `json:"messages"`           // deliveries a second, by the formula
+}
+
+// Chaos is what a fleet did while things went wrong, one fault at a time.
+type Chaos struct {
+	Runs []ChaosRun `json:"runs"`
+}
+
+// ChaosRun is one fault.
+type ChaosRun struct {
+	Fault    string      `json:"fault"`
+	About    string      `json:"about"`
+	Times    int         `json:"times"`    // it was injected
+	Run      FleetRun    `json:"run"`      // the whole of it, calm included
+	Recovery Percentiles `json:"recovery"` // milliseconds from the fault's end until every instance was coherent again
+	Verdict  string      `json:"verdict"`  // "ok", or what was violated
+}
