@@ -48,15 +48,15 @@ func main() {
 
 func run(ctx context.Context, args []string) int {
 	root := &cli.Command{
-		Name:           "doppio",
-		Usage:          "a two-tier cache, demonstrated",
+		Name:  "doppio",
+		Usage: "a two-tier cache, demonstrated",
 		Commands: []*cli.Command{
 			demoCommand(), compareCommand(), replayCommand(), fleetCommand(), chaosCommand(), inspectCommand(), tailCommand(),
 			reportCommand(), demoInstanceCommand(),
 		},
 		EnableShellCompletion: true,
-		OnUsageError:   usageError,
-		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // exit codes are given here, in one place
+		OnUsageError:          usageError,
+		ExitErrHandler:        func(context.Context, *cli.Command, error) {}, // exit codes are given here, in one place
 		Action: func(_ context.Context, cmd *cli.Command) error {
 			if cmd.Args().Present() {
 				return fmt.Errorf("%w: there is no command %q", errUsage, cmd.Args().First())
