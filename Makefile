@@ -16,6 +16,8 @@ COUNT    ?= 50
 FUZZTIME ?= 30s
 CHAOSTIME ?= 10m
 BENCH    ?= .
+BENCHTIME ?= 0.3s
+BASE     ?=
 ARGS     ?=
 
 # bench is a module of its own, so that its dependencies are not those of the library's users. So is tools.
@@ -24,7 +26,7 @@ TESTTIME := 8m
 
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z/-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 23
 
 .PHONY: demo
 demo: export CGO_ENABLED := 0
@@ -90,6 +92,17 @@ bench: ## run benchmarks: PKG=./local BENCH=Get; the result is kept for benchsta
 	@mkdir -p out
 	@$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count 6 $(PKG) | tee out/bench.txt
 	@$(GO) -C tools tool benchstat "$(CURDIR)/out/bench.txt"
+
+.PHONY: bench/compare
+bench/compare: PKG = ./tiered ./local ./internal/codec
+bench/compare: BENCH = LocalHit|FarHit|GetMany100|Hit|Struct
+bench/compare: COUNT = 6
+bench/compare: ## compare benchmarks with the merge base: PKG="./local" BENCH=Hit COUNT=6 BENCHTIME=0.3s BASE=revision
+	@scripts/bench-compare.sh '$(PKG)' '$(BENCH)' '$(COUNT)' '$(BENCHTIME)' '$(BASE)'
+
+.PHONY: bench/guard
+bench/guard: servers ## fail where allocations or ratios to bare libraries are above their budgets; CI runs it
+	@$(GO) -C bench run ./cmd/doppio compare --check --quiet
 
 .PHONY: shake
 shake: ## look for races and flakes: PKG=./tiered COUNT=50

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the tests need and the machine lacks: redis-server, a C compiler for the race detector, and Valkey
-# where the distribution has it. Tests start their own servers, so no service is started here. Does nothing, quickly,
-# when all is there.
+# Installs what the tests need and the machine lacks: redis-server, a C compiler for the race detector, Chromium to look
+# at the report with, and Valkey where the distribution has it. Tests start their own servers, so no service is started
+# here. Does nothing, quickly, when all is there.
 set -euo pipefail
 
 say() { printf 'install-servers: %s\n' "$*"; }
@@ -10,6 +10,7 @@ has() { command -v "$1" >/dev/null 2>&1; }
 missing=()
 has redis-server || missing+=(redis-server)
 has gcc || has cc || has clang || missing+=(gcc libc6-dev)
+has chromium || has chromium-browser || has google-chrome || missing+=(chromium fonts-dejavu-core)
 
 if [ ${#missing[@]} -eq 0 ] && has valkey-server; then
 	exit 0
@@ -21,7 +22,7 @@ if ! has apt-get || [ "$(id -u)" -ne 0 ]; then
 		if has apt-get; then
 			say "  sudo apt-get update && sudo apt-get install -y --no-install-recommends ${missing[*]}" >&2
 		else
-			say "  your package manager; redis-server 6.2 or newer has to be in PATH" >&2
+			say "  your package manager; redis-server 6.2 or newer, and chromium, have to be in PATH" >&2
 		fi
 		exit 1
 	fi
