@@ -1,15 +1,24 @@
-// Command doppio demonstrates the cache.
+// Command doppio shows, measures and inspects the cache.
 //
-//	doppio demo        replay a request trace against three processes that share a cache
-//	doppio demo --help
+//	doppio demo               replay a trace against three processes that share a cache
+//	doppio compare            the same work done by several cache libraries, in one run
+//	doppio replay TRACE…      hit ratios of near tiers on recorded traces
+//	doppio fleet              a fleet of processes over one Redis: throughput, latency, staleness, cost
+//	doppio chaos              the same while things go wrong
+//	doppio inspect KEY        what Redis holds under a key, decoded
+//	doppio tail               invalidations as they happen
+//	doppio report FILE…       a page of charts of what the others measured
+//	doppio COMMAND --help
 //
 // It exits with
 //
 //	0    all went well
 //	1    it could not run, or broke off
 //	2    it was called wrongly
-//	3    it ran, and found errors, or reads that were stale beyond the bound or to their own instance
+//	3    it ran, and what it found is not as it should be; the command's help says what
 //	130  it was interrupted; what was measured so far was printed
+//
+// doppio completion bash, zsh, fish or pwsh prints a script that completes commands and flags.
 package main
 
 import (
@@ -33,6 +42,21 @@ const (
 	exitInterrupted = 130
 )
 
+const description = `To see what it does:                  doppio demo
+To choose between libraries:          doppio compare --quick
+To choose the size of a near tier:    doppio replay your.trace.zst
+To know what a fleet asks of Redis:   doppio fleet --instances 4
+To see it survive:                    doppio chaos
+To look into a running system:        doppio inspect KEY, doppio tail
+
+Commands that measure write their result as JSON with --out FILE; doppio report makes a page of charts of such files.
+Ctrl-C stops any command and prints what was measured so far; a second Ctrl-C ends it at once.
+
+Exit codes: 0 all went well; 1 it could not run, or broke off; 2 it was called wrongly; 3 it ran, and what it found is
+not as it should be (each command says what); 130 it was interrupted.
+
+Completion of commands and flags: source <(doppio completion bash), or zsh, fish, pwsh.`
+
 var (
 	errUsage   = errors.New("wrong usage")
 	errUnclean = errors.New("there were errors, or stale reads that must not be")
@@ -48,15 +72,17 @@ func main() {
 
 func run(ctx context.Context, args []string) int {
 	root := &cli.Command{
-		Name:  "doppio",
-		Usage: "a two-tier cache, demonstrated",
+		Name:        "doppio",
+		Usage:       "a two-tier cache, shown, measured and inspected",
+		Description: description,
 		Commands: []*cli.Command{
 			demoCommand(), compareCommand(), replayCommand(), fleetCommand(), chaosCommand(), inspectCommand(), tailCommand(),
 			reportCommand(), demoInstanceCommand(),
 		},
-		EnableShellCompletion: true,
-		OnUsageError:          usageError,
-		ExitErrHandler:        func(context.Context, *cli.Command, error) {}, // exit codes are given here, in one place
+		EnableShellCompletion:           true,
+		ConfigureShellCompletionCommand: func(c *cli.Command) { c.Hidden = false },
+		OnUsageError:                    usageError,
+		ExitErrHandler:                  func(context.Context, *cli.Command, error) {}, // exit codes are given here, in one place
 		Action: func(_ context.Context, cmd *cli.Command) error {
 			if cmd.Args().Present() {
 				return fmt.Errorf("%w: there is no command %q", errUsage, cmd.Args().First())
