@@ -1,0 +1,135 @@
+package peers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/dgraph-io/ristretto/v2"
+)
+
+func byHandSubject[V any]() Subject[V] {
+	return Subject[V]{
+		Info: subject("by hand", "github.com/dgraph-io/ristretto/v2", "ristretto before go-redis and encoding/json, as a good engineer would write it; instances are not coherent."),
+		Near: true, Far: true, Open: openByHand[V],
+	}
+}
+
+// byHand is what is written where no library is used: ristretto, else GET, else the load and SET.
+//
+// Fairness: it is as short as can be, and so as fast: the same ristretto and the same go-redis as the subjects of these
+// names. A change is written far first, so that what failed is not served near. encoding/json is what most take.
+//
+// What it cannot do: stampede protection (all who miss load). It promises nothing to other instances, whose copies live
+// until their TTL ends, and a read under way while its own instance changes the entry may put the old value near again.
+type byHand[V any] struct {
+	near *ristretto.Cache[string, V] // nil without the near tier
+	far  *remote[V]
+}
+
+func openByHand[V any](ctx context.Context, c Config) (Cache[V], error) {
+	far, err := newRemote(ctx, c, unlessRaw[V](standardJSON[V]{}))
+	if err != nil {
+		return nil, fmt.Errorf("by hand: %w", err)
+	}
+	if !c.Near {
+		return &byHand[V]{far: far}, nil
+	}
+	near, err := newRistretto[V](c)
+	if err != nil {
+		return nil, closing(far.rdb, err)
+	}
+	return &byHand[V]{near: near, far: far}, nil
+}
+
+func (b *byHand[V]) Get(ctx context.Context, key string) (V, error) {
+	if b.near != nil {
+		if v, ok := b.near.Get(key); ok {
+			return v, nil
+		}
+	}
+	v, err := b.far.Get(ctx, key)
+	if err == nil {
+		b.keep(key, v)
+	}
+	return v, err
+}
+
+func (b *byHand[V]) GetOrLoad(ctx context.Context, key string, load func(context.Context) (V, error)) (V, error) {
+	v, err := b.Get(ctx, key)
+	if err == nil || !errors.Is(err, ErrMiss) {
+		return v, err
+	}
+	if v, err = load(ctx); err != nil {
+		return v, err
+	}
+	return v, b.Set(ctx, key, v)
+}
+
+func (b *byHand[V]) Set(ctx context.Context, key string, v V) error {
+	if err := b.far.Set(ctx, key, v); err != nil {
+		return err
+	}
+	b.keep(key, v)
+	return nil
+}
+
+// keep puts v near. That ristretto may drop it is no harm: the far tier has it.
+func (b *byHand[V]) keep(key string, v V) {
+	if b.near != nil {
+		b.near.SetWithTTL(key, v, 1, b.far.ttl)
+	}
+}
+
+func (b *byHand[V]) Delete(ctx context.Context, key string) error {
+	err := b.far.Delete(ctx, key)
+	return errors.Join(err, b.Forget(ctx, key))
+}
+
+func (b *byHand[V]) GetMany(ctx context.Context, keys []string) (map[string]V, error) {
+	if b.near == nil {
+		return b.far.GetMany(ctx, keys)
+	}
+	found := make(map[string]V, len(keys))
+	var missing []string
+	for _, k := range keys {
+		if v, ok := b.near.Get(k); ok {
+			found[k] = v
+		} else {
+			missing = append(missing, k)
+		}
+	}
+	if len(missing) == 0 {
+		return found, nil
+	}
+	if err := b.far.addMany(ctx, missing, found); err != nil {
+		return found, err
+	}
+	for _, k := range missing {
+		if v, ok := found[k]; ok {
+			b.keep(k, v)
+		}
+	}
+	return found, nil
+}
+
+func (b *byHand[V]) Forget(_ context.Context, key string) error {
+	if b.near != nil {
+		b.near.Del(key)
+	}
+	return nil
+}
+
+// Wait is for the near tier.
+func (b *byHand[V]) Wait() {
+	if b.near != nil {
+		b.near.Wait()
+	}
+}
+
+func (b *byHand[V]) Close() error {
+	if b.near != nil {
+		b.near.Close()
+	}
+	return b.far.Close()
+}

@@ -1,0 +1,23 @@
+// Package peers makes the libraries that are compared look alike, each in a file of its own.
+//
+// An adapter does what the library's own README advises, and nothing else. Its methods are the direct calls: what they add
+// is the same for all, an interface's dispatch and the translation of a miss into [ErrMiss]. Each file's comment says what
+// was chosen and why, what the library cannot do, and what it promises to other instances.
+//
+// What a library can do is asked of its [Cache] by type assertion: [Getter], [Loader], [Setter], [Deleter], [ManyGetter],
+// [Waiter], [Forgetter]. What is not there cannot be done with it, or only by writing what would not be the library's.
+//
+// # What is the same for all
+//
+//   - Keys are strings. The near tiers have them as they are given; the far tier has them behind [Config].Namespace.
+//   - Values are handed out as the library does: of a []byte, near tiers but go-redis/cache's share the memory.
+//   - Every entry has a TTL, [Config].TTL, in both tiers.
+//   - All that go over go-redis have clients of the same options: see dial.
+//   - Compression, encryption, metrics, tracing and refreshes are off unless they are the library's default.
+//
+// # Encodings
+//
+// Each library stores a struct as it does by default: doppio as JSON by github.com/go-json-experiment/json, go-redis/cache as MessagePack
+// with S2, sturdyc as encoding/json. Where the library has none, encoding/json is used, which is what most services do.
+// "go-redis+json/v2" decodes as doppio does, so that the distance between the two is the cache's cost alone.
+package peers
