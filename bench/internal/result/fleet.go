@@ -35,6 +35,11 @@ type FleetRun struct {
 	Drops         map[string]uint64 `json:"drops,omitempty"`
 	Invalidations uint64            `json:"invalidations"`
 	Restarts      int64             `json:"restarts"`
+	// Outside are the acknowledged changes from outside the workers.
+	Outside int64 `json:"outside,omitempty"`
+	// MachineCPU is the share of all cores of the machine that were busy, with whatever; near 1 every latency is one of
+	// waiting for a core.
+	MachineCPU float64 `json:"machineCPU,omitempty"`
 }
 
 // FleetConfig is what was asked for.

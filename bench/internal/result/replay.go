@@ -10,7 +10,8 @@ type ReplayedTrace struct {
 	Name     string  `json:"name"`
 	Format   string  `json:"format"`
 	Requests int64   `json:"requests"`
-	Keys     int64   `json:"keys"` // distinct
+	Keys     int64   `json:"keys"`            // distinct
+	Sizes    []int64 `json:"sizes,omitempty"` // that every policy was asked for; the curve of LRU has more
 	Curves   []Curve `json:"curves"`
 }
 
@@ -23,7 +24,8 @@ type Curve struct {
 
 // Point is one size's.
 type Point struct {
-	Size     int64   `json:"size"`     // entries
-	HitRatio float64 `json:"hitRatio"` // 0 … 1
-	Seconds  float64 `json:"seconds"`  // that the replay took
+	Size     int64   `json:"size"`           // entries
+	HitRatio float64 `json:"hitRatio"`       // 0 … 1
+	Seconds  float64 `json:"seconds"`        // that the replay took
+	Held     float64 `json:"held,omitempty"` // entries, on average over the last half of the trace, where the cache tells
 }

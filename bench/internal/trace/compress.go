@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
 	"github.com/ulikunitz/xz/lzma"
 )
@@ -17,11 +18,15 @@ const (
 
 	// maxXZDictionary bounds what a compressed file can make its reader allocate. The strongest preset of xz asks for 64 MiB.
 	maxXZDictionary = 128 << 20
+
+	// maxZstdWindow does the same. It is what zstd itself grants unless told otherwise.
+	maxZstdWindow = 128 << 20
 )
 
 var (
 	gzipMagic = []byte{0x1f, 0x8b}
 	xzMagic   = []byte{0xfd, '7', 'z', 'X', 'Z', 0}
+	zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd}
 )
 
 // decompress returns the plain content of src, and what to close besides src, if anything.
@@ -47,6 +52,15 @@ func decompress(src io.Reader) (*bufio.Reader, func() error, error) {
 			return nil, nil, compressedError("xz", err)
 		}
 		return bufio.NewReaderSize(compressed{"xz", z}, bufferSize), nil, nil
+	case bytes.HasPrefix(head, zstdMagic):
+		z, err := zstd.NewReader(raw,
+			zstd.WithDecoderConcurrency(1), // in the goroutine that reads
+			zstd.WithDecoderLowmem(true),
+			zstd.WithDecoderMaxWindow(maxZstdWindow))
+		if err != nil {
+			return nil, nil, compressedError("zstd", err)
+		}
+		return bufio.NewReaderSize(compressed{"zstd", z}, bufferSize), func() error { z.Close(); return nil }, nil
 	default:
 		return raw, nil, nil
 	}
@@ -69,6 +83,9 @@ func (c compressed) Read(p []byte) (n int, err error) {
 func compressedError(kind string, err error) error {
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF // an end inside a header is no end of the trace
+	}
+	if errors.Is(err, zstd.ErrWindowSizeExceeded) || errors.Is(err, zstd.ErrDecoderSizeExceeded) {
+		err = fmt.Errorf("%w: a window of over %d bytes", ErrMalformed, maxZstdWindow)
 	}
 	return fmt.Errorf("%s: %w", kind, err)
 }

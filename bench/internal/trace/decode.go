@@ -39,11 +39,12 @@ func (d *intDecoder) next() (uint64, error) {
 	return binary.BigEndian.Uint64(record), nil
 }
 
-// lineScanner reads lines of bounded length, without their end, skipping blank ones.
+// lineScanner reads lines of bounded length, without their end and the space around them, skipping blank ones.
 type lineScanner struct {
-	r     *bufio.Reader
-	begin int64 // offset of the line last read
-	read  int64
+	r      *bufio.Reader
+	spaced bool  // keep the space: it may be an empty column
+	begin  int64 // offset of the line last read
+	read   int64
 }
 
 func (s *lineScanner) next() ([]byte, error) {
@@ -57,8 +58,11 @@ func (s *lineScanner) next() ([]byte, error) {
 		if err != nil && !errors.Is(err, io.EOF) {
 			return nil, err
 		}
-		if line = bytes.TrimSpace(line); len(line) > 0 {
-			return line, nil // the end, if this was the last line, shows at the next call
+		if trimmed := bytes.TrimSpace(line); len(trimmed) > 0 {
+			if s.spaced {
+				trimmed = bytes.TrimRight(line, "\r\n")
+			}
+			return trimmed, nil // the end, if this was the last line, shows at the next call
 		}
 		if err != nil {
 			return nil, err

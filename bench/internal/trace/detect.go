@@ -4,36 +4,36 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
 	"unicode/utf8"
 )
 
-// detect tells the format by the first bytes, and consumes none.
-func detect(r *bufio.Reader) (Format, error) {
-	sample, err := r.Peek(r.Size())
-	if err != nil && err != io.EOF {
-		// What is wrong lies further on if there is enough to tell the format by; the decoder will meet it and say where.
-		if len(sample) < 8 {
-			return "", err
-		}
+// peek returns the first bytes, and consumes none. whole says that they are all there is.
+func peek(r *bufio.Reader) (sample []byte, whole bool, err error) {
+	sample, err = r.Peek(r.Size())
+	if err != nil && !errors.Is(err, io.EOF) && len(sample) < 8 {
+		return nil, false, err
 	}
-	return Detect(sample, err != nil)
+	// Another error lies further on, and there is enough to tell the format by; the decoder will meet it and say where.
+	return sample, err != nil, nil
 }
 
 // Detect tells the format of a trace by how it begins; whole says that the sample is all there is.
 //
-// Content that is text is [ARC] if each line begins with two or more decimal numbers, else [Lines]. The rest is
-// integers, and what tells 32 from 64 bits is how words of 32 bits repeat. In a stream of 64-bit integers, high words
+// Content that is text is [ARC] if each line begins with two or more decimal numbers, [Twitter] if each has the seven
+// columns and one of the operations of those traces, [LIRS] if it is numbers with lines of a single asterisk among them,
+// [CSV] if it is a table whose header names the key, or one in libCacheSim's order (time, key, size). A table that may
+// have its keys anywhere is [ErrColumn]; all other text is [Lines].
+//
+// The rest is integers, and what tells 32 from 64 bits is how words of 32 bits repeat. In a stream of 64-bit integers, high words
 // stand at even positions and low ones at odd positions, and a word that repeats keeps to its side, be the keys small
 // numbers (high words all zero) or hashes (the same key brings the same two words). In a stream of 32-bit integers a
 // popular key turns up on both sides. If too few words repeat, high words that are nearly all zero or nearly all ones
 // mean 64 bits, and words that are all small, or an odd number of them, mean 32 bits. Failing that: [ErrAmbiguous].
 func Detect(sample []byte, whole bool) (Format, error) {
 	if isText(sample, whole) {
-		if isARC(sample, whole) {
-			return ARC, nil
-		}
-		return Lines, nil
+		return detectText(sample, whole)
 	}
 	words := make([]uint32, len(sample)/4)
 	for i := range words {
@@ -128,16 +128,41 @@ func isText(sample []byte, whole bool) bool {
 	return true
 }
 
-func isARC(sample []byte, whole bool) bool {
-	if !whole {
-		sample = sample[:bytes.LastIndexByte(sample, '\n')+1]
+func detectText(sample []byte, whole bool) (Format, error) {
+	switch {
+	case isARC(sample, whole):
+		return ARC, nil
+	case isTwitter(sample, whole):
+		return Twitter, nil
+	case isLIRS(sample, whole):
+		return LIRS, nil
 	}
+	table, err := byColumns(sample, whole)
+	switch {
+	case err != nil:
+		return "", err
+	case table:
+		return CSV, nil
+	default:
+		return Lines, nil
+	}
+}
+
+func isARC(sample []byte, whole bool) bool {
+	return eachLine(sample, whole, func(line []byte) bool {
+		_, _, err := parseARC(line)
+		return err == nil
+	})
+}
+
+// eachLine says whether there are whole lines in a sample, and each that is not blank fits.
+func eachLine(sample []byte, whole bool, fits func(line []byte) bool) bool {
 	lines := 0
-	for line := range bytes.Lines(sample) {
+	for line := range bytes.Lines(wholeLines(sample, whole)) {
 		if line = bytes.TrimSpace(line); len(line) == 0 {
 			continue
 		}
-		if _, _, err := parseARC(line); err != nil {
+		if !fits(line) {
 			return false
 		}
 		lines++

@@ -12,7 +12,7 @@ import (
 // FuzzReader feeds a reader any bytes, as any format: it ends in io.EOF or an *Error that stays, yields what the
 // content can hold, and yields the same when the bytes arrive one at a time.
 func FuzzReader(f *testing.F) {
-	formats := []Format{Auto, Int32, Int64, ARC, Lines}
+	formats := Formats
 	seeds := [][]byte{
 		nil,
 		int32s(1, 2, 3, 1, 2, 3),
@@ -20,6 +20,10 @@ func FuzzReader(f *testing.F) {
 		int32s(1, 2, 3)[:11],
 		[]byte("1 3 0 0\n9 1 0 1\n"),
 		[]byte("user:1\nuser:2\r\n\n"),
+		[]byte("*\n7\n-8\n"),
+		[]byte(cloudPhysics),
+		[]byte("1,a,2\n1,\"b\"\"\",3\n"),
+		[]byte(twitter),
 	}
 	for _, seed := range seeds {
 		for i := range formats {
@@ -27,6 +31,7 @@ func FuzzReader(f *testing.F) {
 		}
 		f.Add(gzipped(f, seed), byte(0))
 		f.Add(xzipped(f, seed), byte(0))
+		f.Add(zstded(f, seed), byte(0))
 	}
 	const most = 10_000
 	f.Fuzz(func(t *testing.T, content []byte, which byte) {
@@ -54,7 +59,7 @@ func FuzzReader(f *testing.F) {
 		if err1 != nil && !errors.Is(err1, io.EOF) && !errors.As(err1, &e) {
 			t.Fatalf("an error of no place: %v", err1)
 		}
-		packed := bytes.HasPrefix(content, gzipMagic) || bytes.HasPrefix(content, xzMagic)
+		packed := bytes.HasPrefix(content, gzipMagic) || bytes.HasPrefix(content, xzMagic) || bytes.HasPrefix(content, zstdMagic)
 		if !packed && format1 != ARC && len(keys1) > len(content) {
 			t.Fatalf("%d keys of %d bytes", len(keys1), len(content))
 		}

@@ -1,10 +1,13 @@
 // Package trace reads request traces: one key per request, in the order in which a real system asked for them.
 //
-// A trace comes in one of four formats, plain or compressed with gzip or xz:
+// A trace comes in one of seven formats, plain or compressed with gzip, xz or zstd:
 //
 //   - [Int32]: a stream of big-endian 32-bit integers, one per request
 //   - [Int64]: a stream of big-endian 64-bit integers, one per request
 //   - [ARC]: text, "start count …" a line: the blocks start … start+count−1, further columns are ignored
+//   - [LIRS]: text, one block number a line; lines that begin with an asterisk are none
+//   - [CSV]: text, a table with the key in one of its columns, as libCacheSim reads it: see [Columns]
+//   - [Twitter]: text, the CSV of Twitter's cache clusters, of which the reads count: see [Options]
 //   - [Lines]: text, one key a line
 //
 // Compression is told by the magic bytes at the start of the file, never by its name. With [Auto], the format is told by
@@ -14,11 +17,14 @@
 package trace
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"os"
+	"slices"
+	"strings"
 )
 
 // Format says how the requests of a trace are written.
@@ -26,23 +32,38 @@ type Format string
 
 // The formats.
 const (
-	Auto  Format = "auto"  // told by the content
-	Int32 Format = "int32" // big-endian 32-bit integers
-	Int64 Format = "int64" // big-endian 64-bit integers
-	ARC   Format = "arc"   // lines of "start count …"
-	Lines Format = "lines" // one key a line
+	Auto    Format = "auto"    // told by the content
+	Int32   Format = "int32"   // big-endian 32-bit integers
+	Int64   Format = "int64"   // big-endian 64-bit integers
+	ARC     Format = "arc"     // lines of "start count …"
+	LIRS    Format = "lirs"    // one block number a line, and asterisks
+	CSV     Format = "csv"     // a table, of which a column is the key
+	Twitter Format = "twitter" // lines of "timestamp,key,key size,value size,client id,operation,TTL"
+	Lines   Format = "lines"   // one key a line
 )
+
+// Formats are all, Auto first.
+var Formats = []Format{Auto, Int32, Int64, ARC, LIRS, CSV, Twitter, Lines}
 
 // ParseFormat reads the name of a format. The empty name is [Auto].
 func ParseFormat(s string) (Format, error) {
-	switch f := Format(s); f {
-	case Auto, Int32, Int64, ARC, Lines:
-		return f, nil
-	case "":
+	if s == "" {
 		return Auto, nil
-	default:
-		return "", fmt.Errorf("trace: unknown format %q: want auto, int32, int64, arc or lines", s)
 	}
+	if !slices.Contains(Formats, Format(s)) {
+		return "", fmt.Errorf("trace: unknown format %q: want %s", s, FormatNames())
+	}
+	return Format(s), nil
+}
+
+// FormatNames lists the formats as a sentence does.
+func FormatNames() string {
+	var names []string
+	for _, f := range Formats {
+		names = append(names, string(f))
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
 var (
@@ -52,6 +73,8 @@ var (
 	ErrMalformed = errors.New("not of the trace's format")
 	// ErrAmbiguous marks a binary trace that reads equally well as 32-bit and as 64-bit integers.
 	ErrAmbiguous = errors.New("cannot tell 32-bit from 64-bit integers by the content: name the format")
+	// ErrColumn marks a table of which the content does not show where the keys stand.
+	ErrColumn = errors.New("cannot tell by the content which column holds the keys: name the column, or the format")
 )
 
 // Error says which trace could not be read, and where.
@@ -88,13 +111,18 @@ type decoder interface {
 	offset() int64
 }
 
-// Open opens a trace file.
+// Open opens a trace file of a format.
 func Open(path string, format Format) (*Reader, error) {
+	return OpenWith(path, Options{Format: format})
+}
+
+// OpenWith opens a trace file.
+func OpenWith(path string, opts Options) (*Reader, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("trace: %w", err)
 	}
-	r, err := NewReader(f, path, format)
+	r, err := NewReaderWith(f, path, opts)
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
@@ -102,35 +130,70 @@ func Open(path string, format Format) (*Reader, error) {
 	return r, nil
 }
 
-// NewReader reads a trace from src; name stands in errors. Closing the Reader does not close src.
+// NewReader reads a trace of a format from src; name stands in errors. Closing the Reader does not close src.
 func NewReader(src io.Reader, name string, format Format) (*Reader, error) {
+	return NewReaderWith(src, name, Options{Format: format})
+}
+
+// NewReaderWith is [NewReader] with all options.
+func NewReaderWith(src io.Reader, name string, opts Options) (*Reader, error) {
+	opts, err := opts.complete()
+	if err != nil {
+		return nil, err
+	}
 	plain, closePlain, err := decompress(src)
 	if err != nil {
 		return nil, failure(name, 0, err)
 	}
-	r := &Reader{name: name, format: format}
+	r := &Reader{name: name, format: opts.Format}
 	if closePlain != nil {
 		r.close = append(r.close, closePlain)
 	}
-	if format == Auto || format == "" {
-		if r.format, err = detect(plain); err != nil {
-			return nil, failure(name, 0, errors.Join(err, r.Close()))
+	if err := r.begin(plain, opts); err != nil {
+		return nil, failure(name, 0, errors.Join(err, r.Close()))
+	}
+	return r, nil
+}
+
+// begin tells what the content must tell, and makes the decoder.
+func (r *Reader) begin(plain *bufio.Reader, opts Options) error {
+	var sample []byte
+	var whole bool
+	if r.format == Auto || r.format == CSV {
+		var err error
+		if sample, whole, err = peek(plain); err != nil {
+			return err
 		}
 	}
+	if r.format == Auto {
+		var err error
+		if r.format, err = Detect(sample, whole); err != nil {
+			return err
+		}
+	}
+	lines := lineScanner{r: plain}
 	switch r.format {
 	case Int32:
 		r.decoder = &intDecoder{r: plain, size: 4}
 	case Int64:
 		r.decoder = &intDecoder{r: plain, size: 8}
 	case ARC:
-		r.decoder = &arcDecoder{lines: lineScanner{r: plain}}
-	case Lines:
-		r.decoder = &lineDecoder{lines: lineScanner{r: plain}}
+		r.decoder = &arcDecoder{lines: lines}
+	case LIRS:
+		r.decoder = &lirsDecoder{lines: lines}
+	case Twitter:
+		r.decoder = &twitterDecoder{lines: lines, all: opts.AllOperations}
+	case CSV:
+		layout, err := layOut(opts.CSV, sample)
+		if err != nil {
+			return err
+		}
+		lines.spaced = true
+		r.decoder = &csvDecoder{lines: lines, layout: layout}
 	default:
-		_, err := ParseFormat(string(format))
-		return nil, errors.Join(err, r.Close())
+		r.decoder = &lineDecoder{lines: lines}
 	}
-	return r, nil
+	return nil
 }
 
 func failure(name string, offset int64, err error) error {

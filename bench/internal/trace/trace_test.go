@@ -128,6 +128,7 @@ func TestReadersRead(t *testing.T) {
 			{"plain", func(_ testing.TB, b []byte) []byte { return b }},
 			{"gzip", gzipped},
 			{"xz", xzipped},
+			{"zstd", func(t testing.TB, b []byte) []byte { t.Helper(); return zstded(t, b) }},
 		} {
 			t.Run(c.name+"/"+packed.name, func(t *testing.T) {
 				path := filepath.Join(t.TempDir(), "any.name")

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/doppio-cache/doppio/bench/internal/result"
+)
+
+func TestReplay(t *testing.T) {
+	dir := t.TempDir()
+	lines, table, out := filepath.Join(dir, "lines"), filepath.Join(dir, "table"), filepath.Join(dir, "out.json")
+	for path, text := range map[string]string{
+		lines: strings.Repeat("a\nb\nc\na\n", 50),
+		table: "version,time,op,size,lbn\n1,33898,2a,512,42932745\n1,33899,2a,512,42932745\n",
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	interrupted, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	for _, c := range []struct {
+		name string
+		ctx  context.Context
+		args []string
+		want int
+	}{
+		{"no trace", t.Context(), nil, exitUsage},
+		{"a size of none", t.Context(), []string{"--sizes", "0", lines}, exitUsage},
+		{"a policy that is none", t.Context(), []string{"--policies", "fifo", lines}, exitUsage},
+		{"a format that is none", t.Context(), []string{"--format", "int16", lines}, exitUsage},
+		{"a column that is none", t.Context(), []string{"--csv", "obj-id-col=0", lines}, exitUsage},
+		{"columns of another format", t.Context(), []string{"--csv", "obj-id-col=1", "--format", "arc", lines}, exitUsage},
+		{"a limit below zero", t.Context(), []string{"--limit", "-1", lines}, exitUsage},
+		{"no such trace", t.Context(), []string{filepath.Join(dir, "absent")}, exitFailed},
+		{"interrupted", interrupted, []string{lines}, exitInterrupted},
+		{"two traces", t.Context(), []string{"--quiet", "--sizes", "1,2", "--out", out, lines, table}, exitOK},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := run(c.ctx, append([]string{"doppio", "replay"}, c.args...)); got != c.want {
+				t.Errorf("exit code %d, want %d", got, c.want)
+			}
+		})
+	}
+	d, err := result.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(d.Replay.Traces) != 2 || d.Replay.Traces[0].Format != "lines" || d.Replay.Traces[1].Format != "csv" {
+		t.Errorf("%+v", d.Replay.Traces)
+	}
+}

@@ -1,0 +1,176 @@
+package replay
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/doppio-cache/doppio/bench/internal/result"
+	"github.com/doppio-cache/doppio/bench/internal/trace"
+)
+
+func zipf(t testing.TB, requests int) *Trace {
+	t.Helper()
+	src, err := trace.NewZipf(trace.ZipfConfig{Requests: requests, Keys: 5000, Exponent: 1.1, Seed: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr, err := Load(t.Context(), "zipf", src, 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tr
+}
+
+func curveOf(r result.ReplayedTrace, policy string) *result.Curve {
+	if i := slices.IndexFunc(r.Curves, func(c result.Curve) bool { return c.Policy == policy }); i >= 0 {
+		return &r.Curves[i]
+	}
+	return nil
+}
+
+func at(t testing.TB, r result.ReplayedTrace, policy string, size int64) result.Point {
+	t.Helper()
+	c := curveOf(r, policy)
+	if c == nil {
+		t.Fatalf("no curve of %s", policy)
+	}
+	i := slices.IndexFunc(c.Points, func(p result.Point) bool { return p.Size == size })
+	if i < 0 {
+		t.Fatalf("%s: no point of %d entries", policy, size)
+	}
+	return c.Points[i]
+}
+
+// TestEveryPolicyIsReplayed: each has a point for each size, and none is above the optimum of as many entries as it held
+// readable. Those that apply evictions later hold more than their bound for a moment.
+func TestEveryPolicyIsReplayed(t *testing.T) {
+	tr := zipf(t, 8_000)
+	sizes := []int64{100, 1500}
+	r, err := Run(t.Context(), tr, Options{Sizes: []int{1500, 100, 100}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Requests != 8_000 || r.Keys != int64(tr.Count) || !slices.Equal(r.Sizes, sizes) || len(r.Curves) != len(Policies()) {
+		t.Errorf("%d requests, %d keys, sizes %v, %d curves", r.Requests, r.Keys, r.Sizes, len(r.Curves))
+	}
+	for _, size := range sizes {
+		best := at(t, r, "optimum", size).HitRatio
+		all := 1 - float64(tr.Count)/8_000
+		for _, name := range PolicyNames() {
+			p := at(t, r, name, size)
+			bound := best
+			if policy := Policies()[slices.Index(PolicyNames(), name)]; policy.alone {
+				bound = all // what a cache without a bound has
+			}
+			if p.HitRatio <= 0 || p.HitRatio > bound+1e-9 {
+				t.Errorf("%s at %d entries: %.3f, and the bound is %.3f", name, size, p.HitRatio, bound)
+			}
+		}
+	}
+	points := curveOf(r, "LRU").Points
+	if len(points) < fineSteps/2 || !slices.IsSortedFunc(points, func(a, b result.Point) int {
+		return int(a.Size-b.Size) + int(math.Copysign(1, a.HitRatio-b.HitRatio)-1)/2
+	}) {
+		t.Errorf("the curve of LRU is not one: %v", points)
+	}
+}
+
+func TestTinyCachesAreReplayed(t *testing.T) {
+	tr := zipf(t, 300)
+	if _, err := Run(t.Context(), tr, Options{Sizes: []int{1, 2, 9}}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNothingIsReplayed(t *testing.T) {
+	r, err := Run(t.Context(), &Trace{Name: "empty"}, Options{})
+	if err != nil || r.Requests != 0 || len(r.Curves) != 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// TestInterruptedReplaysKeepWhatIsDone: the end comes when the first policy is done.
+func TestInterruptedReplaysKeepWhatIsDone(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	tr := zipf(t, 3*checkEvery)
+	policies, err := PoliciesNamed("otter,theine")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := Run(ctx, tr, Options{Policies: policies, Sizes: []int{100}, Progress: func(_, _ int64, policy string, _ int) {
+		if policy == "theine" {
+			cancel()
+		}
+	}})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want %v", err, context.Canceled)
+	}
+	if curveOf(r, "otter") == nil || curveOf(r, "theine") != nil {
+		t.Errorf("curves: %+v", r.Curves)
+	}
+}
+
+func TestLoadNumbersKeys(t *testing.T) {
+	load := func(text string, limit int) (*Trace, error) {
+		r, err := trace.NewReader(strings.NewReader(text), "x", trace.Lines)
+		if err != nil {
+			return nil, err
+		}
+		return Load(t.Context(), "x", r, limit, nil)
+	}
+	tr, err := load("b\na\nb\nc\n", 0)
+	if err != nil || !slices.Equal(tr.Keys, []uint32{0, 1, 0, 2}) || tr.Count != 3 {
+		t.Errorf("%+v, %v", tr, err)
+	}
+	tr, err = load("b\na\nb\nc\n", 3)
+	if err != nil || len(tr.Keys) != 3 || tr.Count != 2 {
+		t.Errorf("%+v, %v", tr, err)
+	}
+	r, err := trace.NewReader(strings.NewReader("1 2\nx"), "x", trace.ARC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(t.Context(), "x", r, 0, nil); !errors.Is(err, trace.ErrMalformed) {
+		t.Errorf("got %v, want %v", err, trace.ErrMalformed)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if _, err := Load(ended, "x", endless{}, 0, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want %v", err, context.Canceled)
+	}
+}
+
+type endless struct{}
+
+func (endless) Next() (uint64, error) { return 1, nil }
+func (endless) Close() error          { return io.ErrClosedPipe }
+
+func TestPoliciesAreNamed(t *testing.T) {
+	p, err := PoliciesNamed(" lru, Ristretto-Paced,otter,LRU,doppio/otter")
+	if err != nil || len(p) != 4 || p[0].Name != "LRU" || p[1].Name != "ristretto, paced" || p[3].Name != "doppio/otter" {
+		t.Errorf("%v, %v", p, err)
+	}
+	if p, err := PoliciesNamed(""); err != nil || len(p) != len(Policies()) {
+		t.Errorf("%v, %v", p, err)
+	}
+	if _, err := PoliciesNamed("fifo"); err == nil || !strings.Contains(err.Error(), "fifo") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestDefaultSizes(t *testing.T) {
+	if got, want := DefaultSizes(100_000), []int{100, 240, 590, 1400, 3500, 8500, 21000, 50000}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	for _, keys := range []int{0, 1, 2, 10} {
+		if sizes := DefaultSizes(keys); len(sizes) == 0 || sizes[0] != 1 || !slices.IsSorted(sizes) {
+			t.Errorf("%d keys: %v", keys, sizes)
+		}
+	}
+}
