@@ -3,10 +3,91 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"strings"
 
 	"github.com/urfave/cli/v3"
+
+	"github.com/doppio-cache/doppio/bench/internal/fault"
+	"github.com/doppio-cache/doppio/bench/internal/fleet"
+	"github.com/doppio-cache/doppio/bench/internal/result"
+	"github.com/doppio-cache/doppio/bench/internal/server"
+)
+
+// chaosRate and chaosChanges are what chaos asks of a fleet unless told otherwise: so many changes of few keys that those
+// that go missing are noticed, and few enough requests that a busy machine does not look like a fault.
+const (
+	chaosRate    = 1500.0
+	chaosChanges = 100.0
+	chaosKeys    = 500
 )
 
 func chaosCommand() *cli.Command {
-	return &cli.Command{Name: "chaos", Action: func(context.Context, *cli.Command) error { return errors.New("being built") }}
+	var about strings.Builder
+	for _, f := range fault.Catalog() {
+		fmt.Fprintf(&about, "   %-15s %s\n", f.Name, f.About)
+	}
+	flags := append(fleetFlags(),
+		&cli.FloatFlag{Name: "rate", Usage: "`N` requests a second of all instances together (0: each worker as fast as it is answered)", Value: chaosRate},
+		&cli.FloatFlag{Name: "invalidations", Usage: "`N` changes a second from outside the workers", Value: chaosChanges},
+		&cli.StringFlag{Name: "faults", Usage: "`NAMES`, separated by commas, or all", Value: "all"},
+		&cli.IntFlag{Name: "times", Usage: "inject each fault `N` times", Value: fleet.DefaultTimes},
+	)
+	for _, f := range flags {
+		if keys, ok := f.(*cli.IntFlag); ok && keys.Name == "keys" {
+			keys.Value = chaosKeys
+		}
+	}
+	return &cli.Command{
+		Name:  "chaos",
+		Usage: "let things go wrong for a fleet, one fault after another, and look for lies",
+		Description: "Starts a fleet for each fault, injects it a few times with a calm before each, and shows how stale reads were, which\n" +
+			"errors there were, and how long it took until every instance was coherent again. The faults:\n\n" + about.String() +
+			"\nHow to read it: stale reads within the bound are what the cache allows itself, errors are honest answers; a read\n" +
+			"beyond the bound, or that missed a change of its own instance, is a lie, and there must be none.\n\n" +
+			"Examples:\n" +
+			"   doppio chaos\n" +
+			"   doppio chaos --faults stop-instance,half-open --times 20 --seed 7\n" +
+			"   doppio chaos --server cluster --out chaos.json\n\n" +
+			"It exits with 3 when anything was violated.",
+		OnUsageError: usageError,
+		Action:       runChaos,
+		Flags:        append(flags, outputFlags()...),
+	}
+}
+
+func runChaos(ctx context.Context, cmd *cli.Command) (err error) {
+	o, err := serverOptions(cmd)
+	if err = errors.Join(err, noArguments(cmd)); err != nil {
+		return err
+	}
+	ordeal := fleet.Ordeal{Base: fleetConfig(cmd), Times: cmd.Int("times")}
+	ordeal.Base.Rate, ordeal.Base.Invalidations = cmd.Float("rate"), cmd.Float("invalidations")
+	if ordeal.Faults, err = faultsOf("faults", cmd.String("faults"), o.Kind); err != nil {
+		return err
+	}
+	if err := ordeal.Validate(); err != nil {
+		return err
+	}
+	d := newDocument(cmd)
+	s, err := server.Open(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	d.Environment = result.ThisEnvironment(s.Version())
+	progress := startProgress(cmd)
+	d.Chaos, err = ordeal.Run(ctx, s, func(share float64, text string) { progress.Set(share, "%s", text) })
+	progress.End()
+	if len(d.Chaos.Runs) == 0 {
+		return err
+	}
+	if err = emit(cmd, d, func(w io.Writer) error { return fleet.WriteChaos(w, d.Chaos) }, err); err != nil {
+		return err
+	}
+	if !fleet.Survived(d.Chaos) {
+		return errUnclean
+	}
+	return nil
 }

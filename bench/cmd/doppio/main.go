@@ -32,6 +32,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/doppio-cache/doppio/bench/internal/demo"
+	"github.com/doppio-cache/doppio/bench/internal/fleet"
 )
 
 const (
@@ -77,7 +78,7 @@ func run(ctx context.Context, args []string) int {
 		Description: description,
 		Commands: []*cli.Command{
 			demoCommand(), compareCommand(), replayCommand(), fleetCommand(), chaosCommand(), inspectCommand(), tailCommand(),
-			reportCommand(), demoInstanceCommand(),
+			reportCommand(), demoInstanceCommand(), fleetInstanceCommand(),
 		},
 		EnableShellCompletion:           true,
 		ConfigureShellCompletionCommand: func(c *cli.Command) { c.Hidden = false },
@@ -106,7 +107,7 @@ func exitCode(ctx context.Context, err error) int {
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.Is(err, errUsage), errors.Is(err, demo.ErrConfig):
+	case errors.Is(err, errUsage), errors.Is(err, demo.ErrConfig), errors.Is(err, fleet.ErrConfig):
 		return exitUsage
 	case errors.Is(err, errUnclean):
 		return exitUnclean

@@ -11,11 +11,12 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/doppio-cache/doppio/bench/internal/demo"
+	"github.com/doppio-cache/doppio/bench/internal/fleet"
 )
 
-// The test binary is the command too, when the demo starts it as an instance.
+// The test binary is the command too, when the demo or a fleet starts it as an instance.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == demo.InstanceCommand {
+	if len(os.Args) > 1 && (os.Args[1] == demo.InstanceCommand || os.Args[1] == fleet.InstanceCommand) {
 		os.Exit(run(context.Background(), os.Args))
 	}
 	goleak.VerifyTestMain(m)

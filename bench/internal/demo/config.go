@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/doppio-cache/doppio/bench/internal/instance"
 	"github.com/doppio-cache/doppio/bench/internal/trace"
 )
 
@@ -27,7 +28,7 @@ const (
 const NoTimeLimit time.Duration = -1
 
 const (
-	maxInstances = 32
+	maxInstances = instance.MaxInstances / 2
 	maxWorkers   = 1024
 )
 

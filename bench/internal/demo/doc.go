@@ -8,12 +8,7 @@
 //
 // # What is stale
 //
-// Every key of the source has a version that only rises. A read is stale if it returns a version lower than the highest
-// one whose invalidation was acknowledged, to whichever instance, before the read began. The acknowledged versions
-// stand in memory shared by all processes, one word per key, raised after the invalidation returned and read before a
-// read begins: atomic, so the order is a fact and not a comparison of clocks. Clocks only tell how old a stale read
-// was: the time from the first acknowledgement that it missed to its own beginning, both from the one monotonic clock
-// of the machine.
+// Package instance says what a stale read is, and how it is found.
 //
 // An instance that did not make the invalidation learns of it by a message, so its reads may trail by about one hop of
 // publish and subscribe. The report counts these apart from later ones, from those beyond the bound that the library

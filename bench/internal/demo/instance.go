@@ -10,7 +10,8 @@ import (
 	"os"
 	"os/signal"
 	"sync"
-	"time"
+
+	"github.com/doppio-cache/doppio/bench/internal/instance"
 )
 
 // instanceResult is what an instance measured.
@@ -20,7 +21,7 @@ type instanceResult struct {
 	Dropped       int64 // requests that came after the demo was told to stop
 	Errors        int64
 	ErrorSamples  []string
-	Latency       [tiers][]byte // of reads that were answered, by tier
+	Latency       [instance.Tiers][]byte // of reads that were answered, by tier
 	UpdateLatency []byte
 	Invalidations int64 // acknowledged to this instance
 	Received      int64 // invalidations that arrived here
@@ -42,7 +43,7 @@ func runInstance(ctx context.Context, in io.Reader, out io.Writer, open openCach
 	r := bufio.NewReaderSize(in, 64<<10)
 	line, err := r.ReadBytes('\n')
 	if err != nil {
-		return parentGone(err)
+		return instance.ParentGone(err)
 	}
 	var cfg instanceConfig
 	if err := json.Unmarshal(line, &cfg); err != nil {
@@ -53,95 +54,75 @@ func runInstance(ctx context.Context, in io.Reader, out io.Writer, open openCach
 		return err
 	}
 	result, err := inst.run(ctx, cancel, r, json.NewEncoder(out))
-	if err := errors.Join(err, inst.close()); err != nil {
+	if err := errors.Join(err, inst.owned.Close()); err != nil {
 		return err
 	}
-	// Only now is all that was logged in the files.
+	// Only now is it known that all was logged.
 	return json.NewEncoder(out).Encode(message{Result: result})
 }
 
 // cache is what an instance needs of the cache under demonstration.
 type cache interface {
-	// ready waits until the near tier is coherent.
-	ready(ctx context.Context) error
-	// get reads through the cache, and tells which tier answered.
-	get(ctx context.Context, key string, load func(context.Context) (Item, error)) (Item, answer, error)
+	// Ready waits until the near tier is coherent.
+	Ready(ctx context.Context) error
+	// Get reads through the cache, and tells which tier answered.
+	Get(ctx context.Context, key string, load func(context.Context) (instance.Item, error)) (instance.Item, instance.Answer, error)
 	// invalidate removes a key from both tiers of all instances. It returns when that is acknowledged.
 	invalidate(ctx context.Context, key string) error
 	// received tells how many invalidations have arrived, and how often the subscription to them was lost.
 	received() (invalidations, losses int64)
 	// commands tells how many commands were sent to Redis.
 	commands() int64
-	close() error
+	Close() error
 }
 
 type openCache func(instanceConfig) (cache, error)
 
-// answer says when a read began, how long it took, and what answered it.
-type answer struct {
-	begin time.Time
-	took  time.Duration
-	tier  tier
-}
-
-// instance replays the requests that it is dealt.
-type instance struct {
+// replayer is an instance: it replays the requests that it is dealt.
+type replayer struct {
 	cfg    instanceConfig
-	clock  clock
-	shared *shared
-	source *sourceClient
+	clock  instance.Clock
+	shared *instance.Shared
+	source *instance.SourceClient
 	cache  cache
-	acks   *entryLog
-	stale  *entryLog
-	owned  []func() error // closed in reverse
+	acks   *instance.Log
+	stale  *instance.Log
+	owned  instance.Owned
 }
 
-func openInstance(cfg instanceConfig, open openCache) (_ *instance, err error) {
-	i := &instance{cfg: cfg}
+func openInstance(cfg instanceConfig, open openCache) (_ *replayer, err error) {
+	i := &replayer{cfg: cfg}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, i.close())
+			err = errors.Join(err, i.owned.Close())
 		}
 	}()
-	if i.clock, err = newClock(); err != nil {
+	if i.clock, err = instance.NewClock(); err != nil {
 		return nil, err
 	}
-	if i.shared, err = openShared(cfg.Shared); err != nil {
+	if i.shared, err = instance.OpenShared(cfg.Shared); err != nil {
 		return nil, err
 	}
-	i.owned = append(i.owned, i.shared.close)
-	if i.acks, err = createLog(cfg.Acks); err != nil {
+	i.owned.Add(i.shared.Close)
+	if i.acks, i.stale, err = cfg.Logs.Open(); err != nil {
 		return nil, err
 	}
-	i.owned = append(i.owned, i.acks.close)
-	if i.stale, err = createLog(cfg.Stale); err != nil {
+	i.owned.Add(i.acks.Close)
+	i.owned.Add(i.stale.Close)
+	if i.source, err = instance.DialSource(cfg.Source); err != nil {
 		return nil, err
 	}
-	i.owned = append(i.owned, i.stale.close)
-	if i.source, err = dialSource(cfg.Source); err != nil {
-		return nil, err
-	}
-	i.owned = append(i.owned, i.source.close)
+	i.owned.Add(i.source.Close)
 	if i.cache, err = open(cfg); err != nil {
 		return nil, err
 	}
-	i.owned = append(i.owned, i.cache.close) // waits for loads, which use all the others
+	i.owned.Add(i.cache.Close) // waits for loads, which use all the others
 	return i, nil
 }
 
-func (i *instance) close() error {
-	var err error
-	for len(i.owned) > 0 {
-		last := len(i.owned) - 1
-		err = errors.Join(err, i.owned[last]())
-		i.owned = i.owned[:last]
-	}
-	return err
-}
-
 // run answers requests until their end, and returns what it measured.
-func (i *instance) run(ctx context.Context, cancel context.CancelCauseFunc, in *bufio.Reader, out *json.Encoder) (*instanceResult, error) {
-	if err := i.cache.ready(ctx); err != nil {
+func (i *replayer) run(ctx context.Context, cancel context.CancelCauseFunc, in *bufio.Reader, out *json.Encoder) (*instanceResult, error) {
+	if err := i.cache.Ready(ctx); err != nil {
 		return nil, err
 	}
 	if err := out.Encode(message{Ready: true}); err != nil {
@@ -188,7 +169,7 @@ func receive(in *bufio.Reader, batches chan<- []request) error {
 	}
 }
 
-func (i *instance) result(workers []*worker) (*instanceResult, error) {
+func (i *replayer) result(workers []*worker) (*instanceResult, error) {
 	r := &instanceResult{RedisCommands: i.cache.commands()}
 	r.Received, r.Losses = i.cache.received()
 	all := newMeasures()
@@ -207,10 +188,10 @@ func (i *instance) result(workers []*worker) (*instanceResult, error) {
 	}
 	var err error
 	for t := range r.Latency {
-		if r.Latency[t], err = encodeHistogram(all.reads[t]); err != nil {
+		if r.Latency[t], err = all.reads[t].Encode(); err != nil {
 			return nil, err
 		}
 	}
-	r.UpdateLatency, err = encodeHistogram(all.updates)
+	r.UpdateLatency, err = all.updates.Encode()
 	return r, err
 }

@@ -9,13 +9,15 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/doppio-cache/doppio/bench/internal/instance"
 )
 
 // The test binary is an instance too, of several kinds, by its first argument.
 var instanceKinds = map[string]openCache{
 	InstanceCommand: openItems,
 	"none":          func(cfg instanceConfig) (cache, error) { return &fake{}, nil },
-	"lying":         func(cfg instanceConfig) (cache, error) { return &fake{held: map[string]Item{}}, nil },
+	"lying":         func(cfg instanceConfig) (cache, error) { return &fake{held: map[string]instance.Item{}}, nil },
 	"dying":         func(cfg instanceConfig) (cache, error) { return &fake{dieOn: 100}, nil },
 	"refusing":      func(cfg instanceConfig) (cache, error) { return &fake{refuse: true}, nil },
 	"broken":        func(cfg instanceConfig) (cache, error) { return nil, fmt.Errorf("broken by intention") },
@@ -40,13 +42,13 @@ type fake struct {
 	dieOn  int // the read in which to exit
 
 	mu    sync.Mutex
-	held  map[string]Item // guarded by mu; nil: hold nothing
-	reads int             // guarded by mu
+	held  map[string]instance.Item // guarded by mu; nil: hold nothing
+	reads int                      // guarded by mu
 }
 
-func (f *fake) ready(context.Context) error { return nil }
+func (f *fake) Ready(context.Context) error { return nil }
 
-func (f *fake) get(ctx context.Context, key string, loadItem func(context.Context) (Item, error)) (Item, answer, error) {
+func (f *fake) Get(ctx context.Context, key string, loadItem func(context.Context) (instance.Item, error)) (instance.Item, instance.Answer, error) {
 	begin := time.Now()
 	f.mu.Lock()
 	f.reads++
@@ -56,10 +58,10 @@ func (f *fake) get(ctx context.Context, key string, loadItem func(context.Contex
 	item, ok := f.held[key]
 	f.mu.Unlock()
 	if f.refuse {
-		return item, answer{}, fmt.Errorf("refused by intention")
+		return item, instance.Answer{}, fmt.Errorf("refused by intention")
 	}
 	if ok {
-		return item, answer{begin: begin, took: time.Since(begin), tier: near}, nil
+		return item, instance.Answer{Begin: begin, Took: time.Since(begin), Tier: instance.Near}, nil
 	}
 	item, err := loadItem(ctx)
 	if err == nil && f.held != nil {
@@ -67,10 +69,10 @@ func (f *fake) get(ctx context.Context, key string, loadItem func(context.Contex
 		f.held[key] = item
 		f.mu.Unlock()
 	}
-	return item, answer{begin: begin, took: time.Since(begin), tier: load}, err
+	return item, instance.Answer{Begin: begin, Took: time.Since(begin), Tier: instance.Load}, err
 }
 
 func (f *fake) invalidate(context.Context, string) error { return nil }
 func (f *fake) received() (int64, int64)                 { return 0, 0 }
 func (f *fake) commands() int64                          { return 0 }
-func (f *fake) close() error                             { return nil }
+func (f *fake) Close() error                             { return nil }

@@ -6,7 +6,7 @@ import (
 	"io"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/doppio-cache/doppio/bench/internal/instance"
 )
 
 // Report is what a run measured.
@@ -67,28 +67,28 @@ func (d *demo) report(processes []*process, took time.Duration, failures []error
 		Trace:        d.workload.name,
 		Format:       d.workload.format,
 		DistinctKeys: len(d.workload.slots),
-		Redis:        d.server.name,
+		Redis:        d.redisName(),
 		Instances:    d.cfg.Instances,
 		Workers:      d.cfg.Workers,
 		NearEntries:  d.cfg.NearEntries,
 		Seconds:      took.Seconds(),
-		Loads:        d.source.store.loads.Load(),
+		Loads:        d.source.Loads(),
 		Latency:      map[string]Latency{},
 	}
 	all := newMeasures()
 	for _, p := range processes {
-		if p.result == nil {
+		if p.Result == nil {
 			continue
 		}
-		if err := r.add(p.result, all); err != nil {
+		if err := r.add(p.Result, all); err != nil {
 			return nil, err
 		}
 	}
 	for t, h := range all.reads {
-		r.Latency[tier(t).String()] = latency(h)
+		r.Latency[instance.Tier(t).String()] = latency(h)
 	}
 	r.Latency["update"] = latency(all.updates)
-	r.NearHits, r.FarHits, r.LoadedReads = all.reads[near].TotalCount(), all.reads[far].TotalCount(), all.reads[load].TotalCount()
+	r.NearHits, r.FarHits, r.LoadedReads = all.reads[instance.Near].Count(), all.reads[instance.Far].Count(), all.reads[instance.Load].Count()
 	r.NearHitRatio = ratio(r.NearHits, r.NearHits+r.FarHits+r.LoadedReads)
 	r.FarHitRatio = ratio(r.FarHits, r.FarHits+r.LoadedReads)
 	r.LoadsPerRead = ratio(r.Loads, r.Reads)
@@ -100,7 +100,7 @@ func (d *demo) report(processes []*process, took time.Duration, failures []error
 		return r, nil // without the logs of all instances there is no judging
 	}
 	var err error
-	r.Stale, err = judge(d.paths("acks"), d.paths("stale"))
+	r.Stale, err = judge(d.logs())
 	return r, err
 }
 
@@ -118,16 +118,16 @@ func (r *Report) add(i *instanceResult, all *measures) error {
 		}
 	}
 	for t, b := range i.Latency {
-		if err := mergeEncoded(all.reads[t], b); err != nil {
+		if err := all.reads[t].MergeEncoded(b); err != nil {
 			return err
 		}
 	}
-	return mergeEncoded(all.updates, i.UpdateLatency)
+	return all.updates.MergeEncoded(i.UpdateLatency)
 }
 
-func latency(h *hdrhistogram.Histogram) Latency {
-	at := func(q float64) float64 { return float64(h.ValueAtQuantile(q)) / float64(time.Microsecond) }
-	return Latency{Count: h.TotalCount(), P50: at(50), P99: at(99), P999: at(99.9), Max: at(100)}
+func latency(h *instance.Histogram) Latency {
+	at := func(q float64) float64 { return float64(h.At(q)) / float64(time.Microsecond) }
+	return Latency{Count: h.Count(), P50: at(50), P99: at(99), P999: at(99.9), Max: at(100)}
 }
 
 func ratio(part, whole int64) float64 {

@@ -7,8 +7,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/doppio-cache/doppio/bench/internal/instance"
+	"github.com/doppio-cache/doppio/bench/internal/server"
 )
 
 // grace is how long instances have to end once they are told to stop.
@@ -35,7 +39,7 @@ func Run(ctx context.Context, cfg Config, progress io.Writer) (report *Report, e
 		return nil, err
 	}
 	d := &demo{cfg: cfg, workload: w}
-	defer func() { err = errors.Join(err, d.close()) }()
+	defer func() { err = errors.Join(err, d.owned.Close()) }()
 	if err = d.open(ctx); err != nil {
 		return nil, err
 	}
@@ -47,10 +51,10 @@ type demo struct {
 	cfg      Config
 	workload *workload
 	dir      string
-	server   *server
-	shared   *shared
-	source   *source
-	owned    []func() error // closed in reverse
+	server   *server.Server
+	shared   *instance.Shared
+	source   *instance.Source
+	owned    instance.Owned
 }
 
 func (d *demo) open(ctx context.Context) (err error) {
@@ -58,40 +62,43 @@ func (d *demo) open(ctx context.Context) (err error) {
 	if d.dir, err = os.MkdirTemp("", "doppio-"); err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
-	d.owned = append(d.owned, func() error { return os.RemoveAll(d.dir) })
-	if d.server, err = openServer(ctx, d.cfg.RedisURL); err != nil {
-		return err
+	d.owned.Add(func() error { return os.RemoveAll(d.dir) })
+	from := server.Options{Kind: server.Embedded}
+	if d.cfg.RedisURL != "" {
+		from = server.Options{Kind: server.Given, URL: d.cfg.RedisURL}
 	}
-	d.owned = append(d.owned, d.server.close)
+	if d.server, err = server.Open(ctx, from); err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	d.owned.Add(d.server.Close)
 	slots := len(d.workload.slots)
-	if d.shared, err = createShared(d.path("shared"), slots); err != nil {
+	if d.shared, err = instance.CreateShared(d.path("shared"), slots); err != nil {
 		return err
 	}
-	d.owned = append(d.owned, d.shared.close)
-	if d.source, err = serveSource(d.path("source"), slots, d.cfg.SourceLatency); err != nil {
+	d.owned.Add(d.shared.Close)
+	if d.source, err = instance.ServeSource(d.path("source"), slots, d.cfg.SourceLatency); err != nil {
 		return err
 	}
-	d.owned = append(d.owned, d.source.close)
+	d.owned.Add(d.source.Close)
 	return nil
-}
-
-func (d *demo) close() error {
-	var err error
-	for len(d.owned) > 0 {
-		last := len(d.owned) - 1
-		err = errors.Join(err, d.owned[last]())
-		d.owned = d.owned[:last]
-	}
-	return err
 }
 
 func (d *demo) path(name string) string { return filepath.Join(d.dir, name) }
 
-func (d *demo) paths(name string) (paths []string) {
+// logs are those of the instances, in their order.
+func (d *demo) logs() (logs []instance.Logs) {
 	for n := range d.cfg.Instances {
-		paths = append(paths, d.path(fmt.Sprintf("%s-%d", name, n)))
+		logs = append(logs, instance.Logs{Acks: d.path(fmt.Sprintf("acks-%d", n)), Stale: d.path(fmt.Sprintf("stale-%d", n))})
 	}
-	return paths
+	return logs
+}
+
+// redisName says which server it was: without credentials.
+func (d *demo) redisName() string {
+	if d.cfg.RedisURL == "" {
+		return "embedded"
+	}
+	return strings.Join(d.server.Addrs(), ", ")
 }
 
 // run starts the instances, deals the trace, and waits for all that it started.
@@ -146,7 +153,7 @@ func (d *demo) supervise(ctx context.Context, ended <-chan struct{}, kill func()
 	case <-ended:
 		return
 	}
-	d.shared.stop()
+	d.shared.Raise(instance.Stop)
 	patience := time.NewTimer(grace)
 	defer patience.Stop()
 	select {
@@ -158,19 +165,18 @@ func (d *demo) supervise(ctx context.Context, ended <-chan struct{}, kill func()
 
 // start starts the instances. Should one fail, now or later, all stop. Those that did start are returned beside an error.
 func (d *demo) start(killed context.Context, stop context.CancelCauseFunc) (processes []*process, err error) {
-	acks, stale := d.paths("acks"), d.paths("stale")
+	logs := d.logs()
 	for n := range d.cfg.Instances {
 		p, err := startProcess(killed, d.cfg.Command, instanceConfig{
 			Index:       n,
 			Workers:     d.cfg.Workers,
-			RedisURL:    d.server.url,
-			Namespace:   d.server.namespace,
+			RedisURL:    d.server.URL(),
+			Namespace:   d.server.Namespace(),
 			NearEntries: d.cfg.NearEntries,
 			TTL:         d.cfg.TTL,
 			Source:      d.path("source"),
 			Shared:      d.path("shared"),
-			Acks:        acks[n],
-			Stale:       stale[n],
+			Logs:        logs[n],
 		}, stop)
 		if err != nil {
 			return processes, err
@@ -183,7 +189,7 @@ func (d *demo) start(killed context.Context, stop context.CancelCauseFunc) (proc
 func awaitReady(ctx context.Context, processes []*process) error {
 	for _, p := range processes {
 		select {
-		case <-p.ready:
+		case <-p.Ready:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -205,32 +211,18 @@ func finish(processes []*process) (failures []error) {
 		close(p.batches)
 	}
 	for _, p := range processes {
-		<-p.drained
+		<-p.Drained
 	}
 	for _, p := range processes {
 		close(p.mayEnd)
 	}
 	for _, p := range processes {
-		<-p.done
-		p.feeding.Wait()
-		if p.err != nil {
-			failures = append(failures, p.err)
-		} else if p.feedErr != nil {
-			failures = append(failures, p.wrap(p.feedErr))
+		<-p.Done
+		if p.Err != nil {
+			failures = append(failures, p.Err)
 		}
 	}
 	return failures
-}
-
-// watch shows the progress until the function that it returns is called.
-func (d *demo) watch(to io.Writer) (shown func()) {
-	over := make(chan struct{})
-	var showing sync.WaitGroup
-	showing.Go(func() { d.show(over, to) })
-	return func() {
-		close(over)
-		showing.Wait()
-	}
 }
 
 // verdict tells why a run is not whole: nil if it is, or if only its time was up.

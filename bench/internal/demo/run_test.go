@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/doppio-cache/doppio/bench/internal/instance"
 )
 
 func command(t *testing.T, kind string) []string {
@@ -211,7 +213,7 @@ func TestInstanceEndsWithItsParent(t *testing.T) {
 	}
 	d := &demo{cfg: cfg, workload: w}
 	defer func() {
-		if err := d.close(); err != nil {
+		if err := d.owned.Close(); err != nil {
 			t.Error(err)
 		}
 	}()
@@ -227,17 +229,19 @@ func TestInstanceEndsWithItsParent(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range processes {
-		if err := p.in.Close(); err != nil {
+		if err := p.Abandon(); err != nil {
 			t.Error(err)
 		}
 	}
 	for _, p := range processes {
-		<-p.done
-		if p.err == nil || !strings.Contains(p.err.Error(), errParentGone.Error()) {
-			t.Errorf("got %v, want %v", p.err, errParentGone)
-		}
+		<-p.Drained
 	}
 	finish(processes)
+	for _, p := range processes {
+		if p.Err == nil || !strings.Contains(p.Err.Error(), instance.ErrParentGone.Error()) {
+			t.Errorf("got %v, want %v", p.Err, instance.ErrParentGone)
+		}
+	}
 }
 
 func TestRunRefuses(t *testing.T) {

@@ -1,9 +1,9 @@
 package demo
 
 import (
-	"fmt"
 	"time"
 
+	"github.com/doppio-cache/doppio/bench/internal/instance"
 	"github.com/doppio-cache/doppio/tiered"
 )
 
@@ -34,83 +34,38 @@ type ByTier struct {
 	Load int64 `json:"load"`
 }
 
-func (b *ByTier) add(t tier) {
+func (b *ByTier) add(t instance.Tier) {
 	switch t {
-	case near:
+	case instance.Near:
 		b.Near++
-	case far:
+	case instance.Far:
 		b.Far++
 	default:
 		b.Load++
 	}
 }
 
-type acknowledgement struct {
-	entry
-	instance int
-}
-
-// judge reads the logs of all instances, of acknowledged invalidations and of stale reads, in the order of the instances.
-func judge(acks, stale []string) (Staleness, error) {
+// judge reads the logs of all instances.
+func judge(logs []instance.Logs) (Staleness, error) {
 	var s Staleness
-	bySlot := map[uint32][]acknowledgement{}
-	for instance, path := range acks {
-		err := readLog(path, func(e entry) error {
-			bySlot[e.slot] = append(bySlot[e.slot], acknowledgement{e, instance})
-			return nil
-		})
-		if err != nil {
-			return s, err
+	ages := instance.NewHistogram()
+	err := instance.Judge(logs, func(read instance.StaleRead) {
+		s.Reads++
+		if read.Own {
+			s.Own++
 		}
-	}
-	ages := newHistogram()
-	for instance, path := range stale {
-		err := readLog(path, func(read entry) error {
-			age, own, err := trail(read, instance, bySlot[read.slot])
-			if err != nil {
-				return err
-			}
-			s.Reads++
-			if own {
-				s.Own++
-			}
-			s.By.add(read.tier)
-			switch {
-			case age <= oneHop:
-				s.WithinHop++
-			case age <= bound:
-				s.Later++
-			default:
-				s.Beyond++
-			}
-			record(ages, age)
-			return nil
-		})
-		if err != nil {
-			return s, err
+		s.By.add(read.Tier)
+		switch {
+		case read.Age <= oneHop:
+			s.WithinHop++
+		case read.Age <= bound:
+			s.Later++
+		default:
+			s.Beyond++
 		}
-	}
-	s.P50 = milliseconds(time.Duration(ages.ValueAtQuantile(50)))
-	s.Max = milliseconds(time.Duration(ages.Max()))
-	return s, nil
-}
-
-// trail tells how long before a stale read began the first invalidation that it missed was acknowledged, and whether it
-// missed one of its own instance. That it is stale is settled, by the order of what happened in shared memory: times,
-// which two processes may read a little differently, only tell by how much.
-func trail(read entry, instance int, acks []acknowledgement) (age time.Duration, own bool, err error) {
-	first, found := int64(0), false
-	for _, a := range acks {
-		if a.version <= read.version {
-			continue
-		}
-		own = own || a.instance == instance && a.at <= read.at // one process: the times are exact
-		if !found || a.at < first {
-			first, found = a.at, true
-		}
-	}
-	if !found {
-		return 0, false, fmt.Errorf("demo: a stale read of version %d of slot %d, but no newer one is logged", read.version, read.slot)
-	}
-	return time.Duration(max(0, read.at-first)), own, nil
+		ages.Record(read.Age)
+	})
+	s.P50 = instance.Milliseconds(ages.At(50))
+	s.Max = instance.Milliseconds(ages.At(100))
+	return s, err
 }

@@ -6,6 +6,9 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/doppio-cache/doppio/bench/internal/instance"
+	"github.com/doppio-cache/doppio/bench/internal/term"
 )
 
 // WriteTable writes the report for people.
@@ -13,45 +16,45 @@ func (r *Report) WriteTable(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(name, value, remark string) { fmt.Fprintf(t, "%s\t%s\t%s\n", name, value, remark) }
 
-	fmt.Fprintf(t, "\ntrace: %s (%s), %s distinct keys\n", r.Trace, r.Format, thousands(int64(r.DistinctKeys)))
+	fmt.Fprintf(t, "\ntrace: %s (%s), %s distinct keys\n", r.Trace, r.Format, term.Thousands(int64(r.DistinctKeys)))
 	fmt.Fprintf(t, "%d instances of %d workers, near tiers of %s entries, redis: %s\n\n",
-		r.Instances, r.Workers, thousands(r.NearEntries), r.Redis)
+		r.Instances, r.Workers, term.Thousands(r.NearEntries), r.Redis)
 	if r.Notice != "" {
 		fmt.Fprintf(t, "NOTICE: %s\n\n", r.Notice)
 	}
-	row("requests", thousands(r.Requests), fmt.Sprintf("%s reads, %s updates, in %.1f s: %s a second",
-		thousands(r.Reads), thousands(r.Updates), r.Seconds, thousands(int64(r.Throughput))))
-	row("near hits", percent(r.NearHitRatio), "of reads: "+thousands(r.NearHits))
-	row("far hits", percent(r.FarHitRatio), "of near misses: "+thousands(r.FarHits))
-	row("loads", thousands(r.Loads), fmt.Sprintf("by the source: %.4f a read, one for %s reads",
+	row("requests", term.Thousands(r.Requests), fmt.Sprintf("%s reads, %s updates, in %.1f s: %s a second",
+		term.Thousands(r.Reads), term.Thousands(r.Updates), r.Seconds, term.Thousands(int64(r.Throughput))))
+	row("near hits", term.Percent(r.NearHitRatio), "of reads: "+term.Thousands(r.NearHits))
+	row("far hits", term.Percent(r.FarHitRatio), "of near misses: "+term.Thousands(r.FarHits))
+	row("loads", term.Thousands(r.Loads), fmt.Sprintf("by the source: %.4f a read, one for %s reads",
 		r.LoadsPerRead, strconv.FormatFloat(ratio(r.Reads, r.Loads), 'f', 1, 64)))
-	row("invalidations", thousands(r.InvalidationsSent), fmt.Sprintf("acknowledged; received by all instances: %s; subscriptions lost: %d",
-		thousands(r.InvalidationsReceived), r.SubscriptionLosses))
-	row("redis commands", thousands(r.RedisCommands), fmt.Sprintf("%.3f a request", ratio(r.RedisCommands, r.Requests)))
-	row("errors", thousands(r.Errors), strings.Join(r.ErrorSamples, "; "))
+	row("invalidations", term.Thousands(r.InvalidationsSent), fmt.Sprintf("acknowledged; received by all instances: %s; subscriptions lost: %d",
+		term.Thousands(r.InvalidationsReceived), r.SubscriptionLosses))
+	row("redis commands", term.Thousands(r.RedisCommands), fmt.Sprintf("%.3f a request", ratio(r.RedisCommands, r.Requests)))
+	row("errors", term.Thousands(r.Errors), strings.Join(r.ErrorSamples, "; "))
 	if r.Errors > 0 && len(r.ErrorSamples) == 0 {
 		row("", "", "no message was kept")
 	}
 
 	fmt.Fprint(t, "\nlatency\tcount\tp50\tp99\tp99.9\tmax\n")
-	for _, name := range []string{near.String(), far.String(), load.String(), "update"} {
+	for _, name := range []string{instance.Near.String(), instance.Far.String(), instance.Load.String(), "update"} {
 		l := r.Latency[name]
 		if l.Count == 0 {
 			fmt.Fprintf(t, "%s\t0\t-\t-\t-\t-\n", name)
 			continue
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", name, thousands(l.Count), micros(l.P50), micros(l.P99), micros(l.P999), micros(l.Max))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", name, term.Thousands(l.Count), term.Micros(l.P50), term.Micros(l.P99), term.Micros(l.P999), term.Micros(l.Max))
 	}
 
 	s := r.Stale
-	fmt.Fprintf(t, "\nstale reads\t%s\tof %s\n", thousands(s.Reads), thousands(r.Reads))
-	row("  within one hop", thousands(s.WithinHop), fmt.Sprintf("at most %s after the invalidation was acknowledged", oneHop))
-	row("  later", thousands(s.Later), fmt.Sprintf("at most %s after it: the message was late, as on a machine too busy", bound))
-	row("  beyond the bound", thousands(s.Beyond), "must be none")
-	row("  own", thousands(s.Own), "of all, those that missed an invalidation of their own instance: must be none")
+	fmt.Fprintf(t, "\nstale reads\t%s\tof %s\n", term.Thousands(s.Reads), term.Thousands(r.Reads))
+	row("  within one hop", term.Thousands(s.WithinHop), fmt.Sprintf("at most %s after the invalidation was acknowledged", oneHop))
+	row("  later", term.Thousands(s.Later), fmt.Sprintf("at most %s after it: the message was late, as on a machine too busy", bound))
+	row("  beyond the bound", term.Thousands(s.Beyond), "must be none")
+	row("  own", term.Thousands(s.Own), "of all, those that missed an invalidation of their own instance: must be none")
 	if s.Reads > 0 {
 		row("  age", fmt.Sprintf("%.2f ms", s.P50), fmt.Sprintf("at the median, %.2f ms at most", s.Max))
-		row("  answered by", "", fmt.Sprintf("near %s, far %s, load %s", thousands(s.By.Near), thousands(s.By.Far), thousands(s.By.Load)))
+		row("  answered by", "", fmt.Sprintf("near %s, far %s, load %s", term.Thousands(s.By.Near), term.Thousands(s.By.Far), term.Thousands(s.By.Load)))
 	}
 	fmt.Fprint(t, `
 A read is stale if it returns a version older than one whose invalidation was acknowledged, to any instance, before
@@ -62,26 +65,4 @@ their reads may trail by about one hop of publish and subscribe, and never by mo
 		return fmt.Errorf("demo: report: %w", err)
 	}
 	return nil
-}
-
-func percent(r float64) string { return fmt.Sprintf("%.1f %%", 100*r) }
-
-func micros(us float64) string {
-	switch {
-	case us < 10:
-		return fmt.Sprintf("%.2f µs", us)
-	case us < 1000:
-		return fmt.Sprintf("%.0f µs", us)
-	default:
-		return fmt.Sprintf("%.2f ms", us/1000)
-	}
-}
-
-// thousands groups digits: 1,234,567.
-func thousands(n int64) string {
-	s := strconv.FormatInt(n, 10)
-	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
 }

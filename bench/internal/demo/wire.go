@@ -3,10 +3,11 @@ package demo
 import (
 	"bufio"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/doppio-cache/doppio/bench/internal/instance"
 )
 
 // The parent speaks to an instance over its standard input: one line of JSON, the instanceConfig; then frames, each a
@@ -22,18 +23,13 @@ type instanceConfig struct {
 	Namespace   string
 	NearEntries int64
 	TTL         time.Duration
-	Source      string // path of the source's socket
-	Shared      string // path of the shared memory
-	Acks        string // path of the log of acknowledged invalidations to write
-	Stale       string // path of the log of stale reads to write
+	Source      string        // path of the source's socket
+	Shared      string        // path of the shared memory
+	Logs        instance.Logs // to write
 }
 
 // message is what an instance says: first that it is ready, then that it has answered all requests, last its result.
-type message struct {
-	Ready   bool            `json:",omitempty"`
-	Drained bool            `json:",omitempty"`
-	Result  *instanceResult `json:",omitempty"`
-}
+type message = instance.Message[instanceResult]
 
 // request is one request of the trace.
 type request struct {
@@ -64,13 +60,11 @@ func writeBatch(w *bufio.Writer, batch []request) error {
 	return err
 }
 
-var errParentGone = errors.New("demo: the parent went away")
-
-// readBatch reads a frame; io.EOF after the last one, errParentGone if the input ends without it.
+// readBatch reads a frame; io.EOF after the last one, instance.ErrParentGone if the input ends without it.
 func readBatch(r *bufio.Reader) ([]request, error) {
 	var head [4]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return nil, parentGone(err)
+		return nil, instance.ParentGone(err)
 	}
 	n := binary.BigEndian.Uint32(head[:])
 	if n == 0 {
@@ -81,7 +75,7 @@ func readBatch(r *bufio.Reader) ([]request, error) {
 	}
 	var body [batchSize * requestSize]byte
 	if _, err := io.ReadFull(r, body[:n*requestSize]); err != nil {
-		return nil, parentGone(err)
+		return nil, instance.ParentGone(err)
 	}
 	batch := make([]request, n)
 	for i := range batch {
@@ -90,11 +84,4 @@ func readBatch(r *bufio.Reader) ([]request, error) {
 		batch[i] = request{slot: slot &^ updateBit, update: slot&updateBit != 0, key: binary.BigEndian.Uint64(b[4:])}
 	}
 	return batch, nil
-}
-
-func parentGone(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return errParentGone
-	}
-	return fmt.Errorf("demo: requests: %w", err)
 }

@@ -7,25 +7,25 @@ import (
 	"strings"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/doppio-cache/doppio/bench/internal/instance"
 )
 
 // measures are the latencies of the requests that were answered.
 type measures struct {
-	reads   [tiers]*hdrhistogram.Histogram
-	updates *hdrhistogram.Histogram
+	reads   [instance.Tiers]*instance.Histogram
+	updates *instance.Histogram
 }
 
 func newMeasures() *measures {
-	m := &measures{updates: newHistogram()}
+	m := &measures{updates: instance.NewHistogram()}
 	for t := range m.reads {
-		m.reads[t] = newHistogram()
+		m.reads[t] = instance.NewHistogram()
 	}
 	return m
 }
 
 func (m *measures) merge(from *measures) {
-	m.updates.Merge(from.updates) // of the same bounds: nothing is dropped
+	m.updates.Merge(from.updates)
 	for t := range m.reads {
 		m.reads[t].Merge(from.reads[t])
 	}
@@ -39,15 +39,15 @@ var body = strings.Repeat("0123456789abcdef", 8)
 
 // worker answers one request at a time. What it measures is its own until it ends.
 type worker struct {
-	*instance
+	*replayer
 	*measures
 	reads, updates, dropped, errors, invalidations int64
 	samples                                        []string
-	pending                                        [counters]uint64 // not yet in shared memory
+	pending                                        [instance.NumCounters]uint64 // not yet in shared memory
 }
 
-func newWorker(i *instance) *worker {
-	return &worker{instance: i, measures: newMeasures()}
+func newWorker(i *replayer) *worker {
+	return &worker{replayer: i, measures: newMeasures()}
 }
 
 // run answers batches until there are no more, or drops them once the demo is stopped.
@@ -55,7 +55,7 @@ func (w *worker) run(ctx context.Context, batches <-chan []request) {
 	for batch := range batches {
 		for _, r := range batch {
 			switch {
-			case ctx.Err() != nil || w.shared.stopped():
+			case ctx.Err() != nil || w.shared.Raised(instance.Stop):
 				w.dropped++
 				continue
 			case r.update:
@@ -63,7 +63,7 @@ func (w *worker) run(ctx context.Context, batches <-chan []request) {
 			default:
 				w.read(ctx, r)
 			}
-			w.pending[countDone]++
+			w.pending[instance.Done]++
 		}
 		w.publish()
 	}
@@ -73,20 +73,20 @@ func (w *worker) run(ctx context.Context, batches <-chan []request) {
 func (w *worker) publish() {
 	for c, n := range w.pending {
 		if n > 0 {
-			w.shared.add(w.cfg.Index, counter(c), n)
+			w.shared.Add(w.cfg.Index, instance.Counter(c), n)
 		}
 	}
-	w.pending = [counters]uint64{}
+	w.pending = [instance.NumCounters]uint64{}
 }
 
 // read reads a key through the cache and checks what it gets against what was acknowledged before it began.
 func (w *worker) read(ctx context.Context, r request) {
 	w.reads++
 	key := strconv.FormatUint(r.key, 10)
-	acked := w.shared.acked(r.slot)
-	item, a, err := w.cache.get(ctx, key, func(ctx context.Context) (Item, error) {
-		version, err := w.source.load(ctx, r.slot)
-		return Item{Key: r.key, Version: version, Body: body}, err
+	acked := w.shared.Acked(r.slot)
+	item, a, err := w.cache.Get(ctx, key, func(ctx context.Context) (instance.Item, error) {
+		version, err := w.source.Load(ctx, r.slot)
+		return instance.Item{Key: r.key, Version: version, Body: body}, err
 	})
 	if err != nil {
 		w.fail(fmt.Errorf("read: %w", err))
@@ -96,11 +96,11 @@ func (w *worker) read(ctx context.Context, r request) {
 		w.fail(fmt.Errorf("read: the value of key %d is another's, or spoilt", r.key))
 		return
 	}
-	record(w.measures.reads[a.tier], a.took)
-	w.pending[countNear+counter(a.tier)]++
+	w.measures.reads[a.Tier].Record(a.Took)
+	w.pending[instance.NearReads+instance.Counter(a.Tier)]++
 	if item.Version < acked {
-		w.stale.append(entry{slot: r.slot, version: item.Version, at: w.clock.at(a.begin), tier: a.tier})
-		w.pending[countStale]++
+		w.stale.Append(instance.Entry{Slot: r.slot, Version: item.Version, At: w.clock.At(a.Begin), Tier: a.Tier})
+		w.pending[instance.StaleReads]++
 	}
 }
 
@@ -109,7 +109,7 @@ func (w *worker) read(ctx context.Context, r request) {
 func (w *worker) update(ctx context.Context, r request) {
 	w.updates++
 	begin := time.Now()
-	version, err := w.source.update(ctx, r.slot)
+	version, err := w.source.Update(ctx, r.slot)
 	if err != nil {
 		w.fail(fmt.Errorf("update: %w", err))
 		return
@@ -119,16 +119,16 @@ func (w *worker) update(ctx context.Context, r request) {
 		return
 	}
 	now := time.Now()
-	w.acks.append(entry{slot: r.slot, version: version, at: w.clock.at(now)})
-	w.shared.ack(r.slot, version)
+	w.acks.Append(instance.Entry{Slot: r.slot, Version: version, At: w.clock.At(now)})
+	w.shared.Ack(r.slot, version)
 	w.invalidations++
-	record(w.measures.updates, now.Sub(begin))
-	w.pending[countUpdates]++
+	w.measures.updates.Record(now.Sub(begin))
+	w.pending[instance.Updates]++
 }
 
 func (w *worker) fail(err error) {
 	w.errors++
-	w.pending[countErrors]++
+	w.pending[instance.Errors]++
 	if len(w.samples) < maxSamples {
 		w.samples = append(w.samples, err.Error())
 	}

@@ -37,6 +37,8 @@ type FleetRun struct {
 	Restarts      int64             `json:"restarts"`
 	// Outside are the acknowledged changes from outside the workers.
 	Outside int64 `json:"outside,omitempty"`
+	// ServerBytesOut is what all servers sent in a second, which tells more than Redis.BytesOut where nobody asks.
+	ServerBytesOut float64 `json:"serverBytesOut,omitempty"`
 	// MachineCPU is the share of all cores of the machine that were busy, with whatever; near 1 every latency is one of
 	// waiting for a core.
 	MachineCPU float64 `json:"machineCPU,omitempty"`

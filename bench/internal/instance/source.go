@@ -1,4 +1,4 @@
-package demo
+package instance
 
 import (
 	"context"
@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// source is the slow truth behind the cache: a version per key that only rises. It lives in the parent and
+// Source is the slow truth behind the cache: a version per key that only rises. It lives in the parent and
 // answers instances over a Unix socket.
-type source struct {
+type Source struct {
 	listener net.Listener
 	store    *Store
 	serving  sync.WaitGroup
@@ -55,31 +55,38 @@ func (s *Store) Update(slot uint32, version *uint64) error {
 	return nil
 }
 
-func serveSource(socket string, slots int, latency time.Duration) (*source, error) {
+// ServeSource starts a source that listens on a Unix socket and holds so many keys, all of version 1.
+func ServeSource(socket string, slots int, latency time.Duration) (*Source, error) {
 	store := &Store{versions: make([]atomic.Uint64, slots), latency: latency}
 	for i := range store.versions {
 		store.versions[i].Store(1)
 	}
 	server := rpc.NewServer()
 	if err := server.RegisterName("Source", store); err != nil {
-		return nil, fmt.Errorf("demo: source: %w", err)
+		return nil, fmt.Errorf("instance: source: %w", err)
 	}
 	listener, err := net.Listen("unix", socket)
 	if err != nil {
-		return nil, fmt.Errorf("demo: source: %w", err)
+		return nil, fmt.Errorf("instance: source: %w", err)
 	}
-	s := &source{listener: listener, store: store, conns: map[net.Conn]struct{}{}}
+	s := &Source{listener: listener, store: store, conns: map[net.Conn]struct{}{}}
 	s.serving.Go(func() { s.accept(server) })
 	return s, nil
 }
 
-func (s *source) accept(server *rpc.Server) {
+// Loads is how many loads were asked for.
+func (s *Source) Loads() int64 { return s.store.loads.Load() }
+
+// Updates is how many versions were committed.
+func (s *Source) Updates() int64 { return s.store.updates.Load() }
+
+func (s *Source) accept(server *rpc.Server) {
 	for {
 		conn, err := s.listener.Accept()
 		if err != nil {
 			s.mu.Lock()
 			if !s.closed {
-				s.err = fmt.Errorf("demo: source: %w", err)
+				s.err = fmt.Errorf("instance: source: %w", err)
 			}
 			s.mu.Unlock()
 			return
@@ -101,8 +108,8 @@ func (s *source) accept(server *rpc.Server) {
 	}
 }
 
-// close ends all connections and waits for the calls on them.
-func (s *source) close() error {
+// Close ends all connections and waits for the calls on them.
+func (s *Source) Close() error {
 	s.mu.Lock()
 	s.closed = true
 	err := errors.Join(s.err, s.listener.Close())
@@ -114,32 +121,35 @@ func (s *source) close() error {
 	return err
 }
 
-// sourceClient is an instance's way to the source.
-type sourceClient struct{ rpc *rpc.Client }
+// SourceClient is an instance's way to the source.
+type SourceClient struct{ rpc *rpc.Client }
 
-func dialSource(socket string) (*sourceClient, error) {
+// DialSource connects to a source.
+func DialSource(socket string) (*SourceClient, error) {
 	client, err := rpc.Dial("unix", socket)
 	if err != nil {
-		return nil, fmt.Errorf("demo: source: %w", err)
+		return nil, fmt.Errorf("instance: source: %w", err)
 	}
-	return &sourceClient{rpc: client}, nil
+	return &SourceClient{rpc: client}, nil
 }
 
-func (c *sourceClient) load(ctx context.Context, slot uint32) (uint64, error) {
+// Load gives the version of a key, after the source's latency.
+func (c *SourceClient) Load(ctx context.Context, slot uint32) (uint64, error) {
 	return c.call(ctx, "Source.Load", slot)
 }
 
-func (c *sourceClient) update(ctx context.Context, slot uint32) (uint64, error) {
+// Update commits a new version of a key and gives it.
+func (c *SourceClient) Update(ctx context.Context, slot uint32) (uint64, error) {
 	return c.call(ctx, "Source.Update", slot)
 }
 
-func (c *sourceClient) call(ctx context.Context, method string, slot uint32) (uint64, error) {
+func (c *SourceClient) call(ctx context.Context, method string, slot uint32) (uint64, error) {
 	version := new(uint64) // not read if the call outlives ctx
 	call := c.rpc.Go(method, slot, version, make(chan *rpc.Call, 1))
 	select {
 	case <-call.Done:
 		if call.Error != nil {
-			return 0, fmt.Errorf("demo: %s: %w", method, call.Error)
+			return 0, fmt.Errorf("instance: %s: %w", method, call.Error)
 		}
 		return *version, nil
 	case <-ctx.Done():
@@ -147,4 +157,5 @@ func (c *sourceClient) call(ctx context.Context, method string, slot uint32) (ui
 	}
 }
 
-func (c *sourceClient) close() error { return c.rpc.Close() }
+// Close ends the connection.
+func (c *SourceClient) Close() error { return c.rpc.Close() }

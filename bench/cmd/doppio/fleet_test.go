@@ -1,0 +1,51 @@
+package main
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+
+	"github.com/doppio-cache/doppio/bench/internal/result"
+)
+
+func TestFleetExitCodes(t *testing.T) {
+	t.Setenv("REDIS_URL", "")
+	interrupted, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	out := filepath.Join(t.TempDir(), "fleet.json")
+	chaos := filepath.Join(t.TempDir(), "chaos.json")
+	for _, c := range []struct {
+		name string
+		ctx  context.Context
+		args []string
+		want int
+	}{
+		{"an argument", t.Context(), []string{"fleet", "brew"}, exitUsage},
+		{"no such server", t.Context(), []string{"fleet", "--server", "brew"}, exitUsage},
+		{"two servers", t.Context(), []string{"fleet", "--server", "cluster", "--redis", "redis://127.0.0.1:1"}, exitUsage},
+		{"no such scale", t.Context(), []string{"fleet", "--scale", "brew"}, exitUsage},
+		{"no such fault", t.Context(), []string{"fleet", "--fault", "brew"}, exitUsage},
+		{"a fault of a server that is not there", t.Context(), []string{"fleet", "--server", "embedded", "--fault", "flushall"}, exitUsage},
+		{"wrong configuration", t.Context(), []string{"fleet", "--instances", "0"}, exitUsage},
+		{"wrong configuration of chaos", t.Context(), []string{"chaos", "--times", "0"}, exitUsage},
+		{"no such Redis", t.Context(), []string{"fleet", "--redis", "redis://127.0.0.1:1"}, exitFailed},
+		{"interrupted", interrupted, []string{"fleet", "--server", "embedded"}, exitInterrupted},
+		{"a small fleet", t.Context(), []string{
+			"fleet", "--instances", "1", "--workers", "1", "--duration", "200ms", "--warmup", "0s", "--keys", "20", "--rate", "100", "--quiet", "--out", out,
+		}, exitOK},
+		{"a little chaos", t.Context(), []string{
+			"chaos", "--instances", "1", "--workers", "1", "--faults", "cut", "--times", "1", "--max-staleness", "1s", "--quiet", "--json", "--out", chaos,
+		}, exitOK},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := run(c.ctx, append([]string{"doppio"}, c.args...)); got != c.want {
+				t.Errorf("exit code %d, want %d", got, c.want)
+			}
+		})
+	}
+	for _, path := range []string{out, chaos} {
+		if _, err := result.ReadFile(path); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -1,0 +1,98 @@
+package compare
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/doppio-cache/doppio/bench/internal/peers"
+	"github.com/doppio-cache/doppio/bench/internal/result"
+)
+
+// batch is how many keys are read in one call.
+const batch = 100
+
+// farReads are reads without a near tier: one key at a time, and many.
+func (s *session) farReads() *group {
+	var rows []*row
+	var closers []func(context.Context) error
+	structs, data := farStage(s, &s.accounts)
+	closers = append(closers, structs.close)
+	for _, callers := range []int{2, 32} {
+		rows = append(rows, farGet(structs, data, "struct", callers))
+	}
+	blobs, blobData := farStage(s, &s.blobs)
+	closers = append(closers, blobs.close)
+	for _, callers := range []int{2, 32} {
+		rows = append(rows, farGet(blobs, blobData, "1 KiB", callers))
+	}
+	for _, callers := range []int{1, 2} {
+		rows = append(rows, &row{
+			group: "100 keys", name: fmt.Sprintf("get many, struct, %s", callersOf(callers)), unit: nanos, baseline: raw,
+			measure: func(ctx context.Context, r *row) ([]result.Cell, error) {
+				return structs.compete(ctx, r, callers, func(p *player[peers.Account], e *entrant) error {
+					m, err := can[peers.ManyGetter[peers.Account]](p.cache(), errNoMany)
+					e.do, e.watch = data().many(m, batch), s.watchCommands
+					return err
+				})
+			},
+		})
+	}
+	return &group{rows: rows, close: closeAll(closers...)}
+}
+
+// farStage is one without near tiers; what it is filled with is made when it is wanted.
+func farStage[V any](s *session, b *bench[V]) (*stage[V], func() *data[V]) {
+	d := lazily(func() *data[V] { return b.data("far", s.o.sizes.far) })
+	return &stage[V]{
+		s: s, b: b, baselines: []string{raw}, far: true, entries: int64(s.o.sizes.far),
+		fill: func(ctx context.Context, p *player[V]) error { return d().fill(ctx, p) },
+	}, d
+}
+
+func farGet[V any](st *stage[V], d func() *data[V], kind string, callers int) *row {
+	return &row{
+		group: "far hit", name: fmt.Sprintf("get, %s, %s", kind, callersOf(callers)), unit: nanos, baseline: raw,
+		measure: func(ctx context.Context, r *row) ([]result.Cell, error) {
+			seq := pattern(uniform, allOf(st.s.o.sizes.far), 0, st.s.o.Seed)
+			return st.compete(ctx, r, callers, func(p *player[V], e *entrant) error {
+				g, err := can[peers.Getter[V]](p.cache(), errNoGet)
+				e.do, e.watch = d().gets(g, seq), st.s.watchCommands
+				return err
+			})
+		},
+	}
+}
+
+// compete opens the stage and lets its players do a row's work.
+func (st *stage[V]) compete(ctx context.Context, r *row, callers int, task func(*player[V], *entrant) error) ([]result.Cell, error) {
+	if err := st.ready(ctx); err != nil {
+		return nil, err
+	}
+	c := st.s.contest(r, callers, st.entrants(task))
+	c.perSec = r.more
+	err := c.run(ctx)
+	return c.cells(r.baseline), err
+}
+
+// lazily makes something when it is first wanted.
+func lazily[T any](create func() T) func() T {
+	var made bool
+	var v T
+	return func() T {
+		if !made {
+			made, v = true, create()
+		}
+		return v
+	}
+}
+
+func closeAll(closers ...func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		var errs []error
+		for _, c := range closers {
+			errs = append(errs, c(ctx))
+		}
+		return errors.Join(errs...)
+	}
+}

@@ -1,0 +1,98 @@
+package compare
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+func TestPatterns(t *testing.T) {
+	allowed := []uint32{}
+	for i := range uint32(2000) {
+		if i%10 != 3 {
+			allowed = append(allowed, i)
+		}
+	}
+	for _, kind := range []string{zipf, uniform, hot} {
+		seq := pattern(kind, allowed, 100, 1)
+		if !slices.Equal(seq, pattern(kind, allowed, 100, 1)) {
+			t.Errorf("%s: not the same again", kind)
+		}
+		if slices.Equal(seq, pattern(kind, allowed, 100, 2)) {
+			t.Errorf("%s: the seed changes nothing", kind)
+		}
+		seen := make(map[uint32]int)
+		for _, i := range seq {
+			seen[i]++
+			if i%10 == 3 {
+				t.Fatalf("%s: key %d is not allowed", kind, i)
+			}
+		}
+		switch {
+		case kind == hot && len(seen) != 100:
+			t.Errorf("%d hot keys", len(seen))
+		case kind == zipf && seen[0] < 10*seen[allowed[100]]:
+			t.Errorf("zipf: the first key is read %d times, the hundredth %d", seen[0], seen[allowed[100]])
+		case kind == uniform && len(seen) < len(allowed)*9/10:
+			t.Errorf("uniform: %d of %d keys", len(seen), len(allowed))
+		}
+	}
+}
+
+func TestMonitor(t *testing.T) {
+	const text = `+1.1 [0 127.0.0.1:1] "evalsha" "x" "1" "run-0001:k"
++1.2 [0 lua] "get" "run-0001:k"
++1.2 [0 lua] "time"
++1.3 [0 127.0.0.1:2] "evalsha" "x" "1" "run-0002:k"
++1.3 [0 lua] "time"
++1.4 [0 127.0.0.1:1] "multi"
++1.4 [0 127.0.0.1:1] "get" "[0 lua]"
++1.5 [0 127.0.0.1:9] "echo" "token"
++1.6 [0 127.0.0.1:1] "get" "late"
+`
+	m := readMonitor(bufio.NewReader(strings.NewReader(text)), "token", "run", "run-0001")
+	if m.err != nil || m.scripted != 3 || m.foreign != 1 || m.foreignScripted != 1 {
+		t.Errorf("%+v", m)
+	}
+	if m := readMonitor(bufio.NewReader(strings.NewReader(text)), "absent", "run", "run-0001"); m.err == nil {
+		t.Error("the end of the lines is no error")
+	}
+}
+
+func TestEach(t *testing.T) {
+	var sum atomic.Int64
+	if err := each(t.Context(), 4, 100, func(i int) error { sum.Add(int64(i)); return nil }); err != nil || sum.Load() != 4950 {
+		t.Errorf("%d, %v", sum.Load(), err)
+	}
+	boom := errors.New("boom")
+	if err := each(t.Context(), 4, 100, func(int) error { return boom }); !errors.Is(err, boom) {
+		t.Errorf("err = %v", err)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := each(ended, 4, 100, func(int) error { return nil }); !errors.Is(err, context.Canceled) {
+		t.Errorf("err = %v", err)
+	}
+}
+
+func TestWrongOptions(t *testing.T) {
+	for name, o := range map[string]Options{
+		"Rounds":   {Rounds: -1},
+		"Slice":    {Slice: 1},
+		"Only":     {Only: []string{"brew"}},
+		"Subjects": {Subjects: []string{"doppio", "memcached"}},
+		"Redis":    {Redis: "redis://:hush@localhost:1/0"},
+	} {
+		_, err := Run(t.Context(), o)
+		if !errors.Is(err, ErrOptions) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: err = %v", name, err)
+		}
+		if err != nil && strings.Contains(err.Error(), "hush") {
+			t.Errorf("the error shows a password: %v", err)
+		}
+	}
+}

@@ -1,0 +1,99 @@
+package fleet
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/doppio-cache/doppio/bench/internal/result"
+	"github.com/doppio-cache/doppio/bench/internal/term"
+)
+
+const formula = "share of a core = a + b·W + c·W·S + d·S + e·F; bytes out a second = A + B·W + C·W·S + D·S + E·F; " +
+	"messages a second = W·S. N instances, S = N + 1 subscribers (the writer is one), W changes a second, F reads a second that miss the near tier; " +
+	"W = w·N + w0, F = f·N"
+
+// The least of what a fit takes seriously: a hundredth of a core, and 1 KiB a second.
+const (
+	leastCPU   = 0.01
+	leastBytes = 1 << 10
+)
+
+// further are the sizes of fleet that are looked at, as far as the extrapolation goes.
+var further = []int{50, 100, 250, 500, 1000, 2500, 5000, 10_000}
+
+// load is what a fleet asks of a server.
+type load struct{ subscribers, changes, far float64 }
+
+func loadOf(r *result.FleetRun) load {
+	return load{float64(r.Config.Instances + 1), changes(r), farReads(r)}
+}
+
+// terms are what the parameters are multiplied with.
+func (l load) terms() []float64 {
+	return []float64{1, l.changes, l.changes * l.subscribers, l.subscribers, l.far}
+}
+
+// extrapolate fits what the runs cost the server, and says what a larger fleet of the same instances would. It gives nil
+// where a server could not tell what it did.
+func extrapolate(runs []result.FleetRun, instances int) *result.Extrapolation {
+	var rows [][]float64
+	var cpu, bytes []float64
+	var curve []*result.FleetRun
+	for i := range runs {
+		r := &runs[i]
+		if !r.Redis.HasCPU || !r.Redis.HasCommands {
+			return nil
+		}
+		rows = append(rows, loadOf(r).terms())
+		cpu = append(cpu, r.Redis.CPUShare)
+		bytes = append(bytes, r.ServerBytesOut)
+		if r.Series == seriesInstances {
+			curve = append(curve, r)
+		}
+	}
+	if len(rows) < 5 || len(curve) == 0 {
+		return nil
+	}
+	a, b := fit(rows, cpu, leastCPU), fit(rows, bytes, leastBytes)
+	slices.SortStableFunc(curve, func(x, y *result.FleetRun) int { return x.Config.Instances - y.Config.Instances })
+	largest := curve[len(curve)-1]
+	n := float64(largest.Config.Instances)
+	outside := float64(largest.Outside)/largest.Seconds + changes(largest) - float64(largest.Writes+largest.Outside)/largest.Seconds
+	perChange, perFar := float64(largest.Writes)/largest.Seconds/n, farReads(largest)/n
+	e := &result.Extrapolation{
+		Instances: instances,
+		Formula:   formula,
+		Parameters: map[string]float64{
+			"a": a[0], "b": a[1], "c": a[2], "d": a[3], "e": a[4], "A": b[0], "B": b[1], "C": b[2], "D": b[3], "E": b[4],
+			"w": perChange, "w0": outside, "f": perFar,
+		},
+		Assumptions: []string{
+			fmt.Sprintf("each instance does what it did in the run of %d: %s requests a second, %s changes, %s reads past the near tier",
+				largest.Config.Instances, term.Number(largest.Throughput/n), term.Number(perChange), term.Number(perFar)),
+			"no parameter is negative; relative errors of all runs, calibrations included, are least squares",
+			"one server has one thread for all of this: past 100 % of a core it cannot keep up, whatever the formula says",
+			"its cores were shared with the fleet's: what it costs to be interrupted is in the figures",
+			"more instances asking for the same keys load them no more often: f of a large fleet is at most that of the measured one",
+			"one lane; on a Cluster the share is that of the busiest node, and more lanes would spread W over nodes",
+		},
+	}
+	for _, r := range curve {
+		l := loadOf(r)
+		share := r.Redis.CPUShare
+		e.Points = append(e.Points, point(r.Config.Instances, l, a, b, &share))
+	}
+	for _, size := range append(slices.Clone(further), instances) {
+		if size > instances || size <= largest.Config.Instances || slices.ContainsFunc(e.Points, func(p result.ExtrapolatedPoint) bool { return p.Instances == size }) {
+			continue
+		}
+		s := float64(size)
+		e.Points = append(e.Points, point(size, load{s + 1, perChange*s + outside, perFar * s}, a, b, nil))
+	}
+	return e
+}
+
+func point(n int, l load, cpu, bytes []float64, measured *float64) result.ExtrapolatedPoint {
+	return result.ExtrapolatedPoint{
+		Instances: n, Measured: measured, ServerCPU: dot(l.terms(), cpu), BytesOut: dot(l.terms(), bytes), Messages: l.changes * l.subscribers,
+	}
+}

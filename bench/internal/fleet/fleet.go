@@ -1,0 +1,266 @@
+package fleet
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/doppio-cache/doppio/bench/internal/instance"
+	"github.com/doppio-cache/doppio/bench/internal/result"
+	"github.com/doppio-cache/doppio/bench/internal/server"
+)
+
+const (
+	grace     = 10 * time.Second // that instances have to end once they are told to
+	listeners = 4                // instances that measure the lag: more would only cost more
+)
+
+// Progress is told how far a run has come, from one goroutine at a time. It may be nil.
+type Progress func(share float64, text string)
+
+// Outcome is what a run measured, in the form of results, and what only some commands report.
+type Outcome struct {
+	Run      result.FleetRun
+	Injected int                 // faults
+	Recovery *instance.Histogram // from a fault's end until every instance was coherent
+}
+
+// Run runs a fleet over a server, which stays the caller's. If ctx ends, it stops and returns what was measured so far: an
+// error beside an Outcome says why the run is not whole.
+func Run(ctx context.Context, cfg Config, s *server.Server, progress Progress) (_ *Outcome, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	f := &fleet{cfg: cfg, server: s, recovery: instance.NewHistogram()}
+	if f.command, err = cfg.command(); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.owned.Close()) }()
+	if err := f.open(ctx); err != nil {
+		return nil, err
+	}
+	return f.run(ctx, progress)
+}
+
+// fleet is the parent's side of a run.
+type fleet struct {
+	cfg       Config
+	command   []string
+	server    *server.Server
+	namespace string
+	dir       string
+	clock     instance.Clock
+	shared    *instance.Shared
+	source    *instance.Source
+	seats     []*seat // of the instances, and last of the writer
+	owned     instance.Owned
+
+	stop     context.CancelCauseFunc
+	restarts atomic.Int64
+	injected atomic.Int64
+	recovery *instance.Histogram // the injector's
+}
+
+func (f *fleet) open(ctx context.Context) (err error) {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	f.namespace = f.server.Namespace() + "-" + strings.ToLower(rand.Text()[:6])
+	if f.clock, err = instance.NewClock(); err != nil {
+		return err
+	}
+	// A short name: the path of a socket has little room.
+	if f.dir, err = os.MkdirTemp("", "doppio-"); err != nil {
+		return fmt.Errorf("fleet: %w", err)
+	}
+	f.owned.Add(func() error { return os.RemoveAll(f.dir) })
+	if f.shared, err = instance.CreateShared(f.path("shared"), f.cfg.Keys); err != nil {
+		return err
+	}
+	f.owned.Add(f.shared.Close)
+	if f.source, err = instance.ServeSource(f.path("source"), f.cfg.Keys, f.cfg.Source); err != nil {
+		return err
+	}
+	f.owned.Add(f.source.Close)
+	for n := range f.cfg.Instances + 1 {
+		s := newSeat(n)
+		if f.cfg.relays() && n < f.cfg.Instances {
+			if s.relay, err = f.server.Relay(); err != nil {
+				return fmt.Errorf("fleet: %w", err)
+			}
+			f.owned.Add(s.relay.Close)
+		}
+		f.seats = append(f.seats, s)
+	}
+	return nil
+}
+
+func (f *fleet) path(name string) string { return filepath.Join(f.dir, name) }
+
+func (f *fleet) instanceConfig(s *seat, generation int) instanceConfig {
+	c := instanceConfig{
+		Index: s.index, Seed: f.cfg.Seed + uint64(s.index)<<32 + uint64(generation)<<16,
+		Workers: f.cfg.Workers, First: s.index * f.cfg.Workers, Writers: f.cfg.writers(), Listens: s.index < listeners,
+		Keys: f.cfg.Keys, Skew: f.cfg.Skew, ReadShare: f.cfg.ReadShare, Write: f.cfg.Write, ValueSize: f.cfg.ValueSize,
+		Rate:     f.cfg.Rate / float64(f.cfg.Instances),
+		RedisURL: f.server.URL(), Namespace: f.namespace, Engine: f.cfg.Engine, NearEntries: f.cfg.NearEntries, TTL: f.cfg.TTL,
+		MaxStaleness: f.cfg.MaxStaleness, Source: f.path("source"), Shared: f.path("shared"),
+		Acks: f.path(fmt.Sprintf("acks-%d-%d", s.index, generation)), Stale: f.path(fmt.Sprintf("stale-%d-%d", s.index, generation)),
+	}
+	if s.relay != nil {
+		c.Routes = s.relay.Map()
+	}
+	if s.index == f.cfg.Instances {
+		c.Writer, c.Listens, c.Workers, c.Rate = true, false, changers, f.cfg.Invalidations
+	}
+	return c
+}
+
+// fail ends the run. The first cause stays.
+func (f *fleet) fail(err error) { f.stop(err) }
+
+// run starts the instances, lets them work, and waits for all that it started.
+func (f *fleet) run(ctx context.Context, progress Progress) (*Outcome, error) {
+	ctx, f.stop = context.WithCancelCause(ctx)
+	defer f.stop(nil)
+	killed, kill := context.WithCancel(context.Background())
+	defer kill()
+	working, end := context.WithCancel(context.Background())
+	defer end()
+	var keeping sync.WaitGroup
+	for _, s := range f.seats {
+		keeping.Go(func() { f.keep(killed, working, s) })
+	}
+	began, ended, err := f.measure(ctx, progress)
+	patience := time.AfterFunc(grace, kill)
+	defer patience.Stop()
+	for _, s := range f.seats {
+		err = errors.Join(err, s.signal(syscall.SIGCONT)) // a fault may have been broken off
+	}
+	end()
+	keeping.Wait()
+	if err == nil {
+		err = context.Cause(ctx) // an instance that failed while it ended
+	}
+	if ended == nil {
+		return nil, err
+	}
+	out, resultErr := f.outcome(began, ended)
+	if err = errors.Join(err, resultErr); resultErr != nil {
+		return nil, err
+	}
+	return out, err
+}
+
+// measure lets the fleet work, and gives what had been counted when the measurement began and when it ended: nil if it did not
+// come to that.
+func (f *fleet) measure(ctx context.Context, progress Progress) (began, ended *mark, err error) {
+	for _, s := range f.seats {
+		select {
+		case <-s.ready:
+		case <-ctx.Done():
+			return nil, nil, context.Cause(ctx)
+		}
+	}
+	shown := f.show(progress)
+	defer shown()
+	if !sleep(ctx, f.cfg.Warmup) {
+		return nil, nil, context.Cause(ctx)
+	}
+	if began, err = f.mark(ctx); err != nil {
+		return nil, nil, err
+	}
+	f.shared.Raise(instance.Measure)
+	disturbing, calm := context.WithCancel(ctx)
+	var disturbances sync.WaitGroup
+	over := make(chan struct{})
+	disturbances.Go(func() { f.churn(disturbing) })
+	disturbances.Go(func() { f.inject(disturbing, over) })
+	if f.cfg.Injections > 0 {
+		select {
+		case <-over:
+			sleep(ctx, f.cfg.MaxStaleness+time.Second/2) // what is stale by more would show
+		case <-ctx.Done():
+		}
+	} else {
+		sleep(ctx, f.cfg.Duration)
+	}
+	f.shared.Lower(instance.Measure)
+	// What a server counted is asked for even if ctx has ended.
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	calm()
+	disturbances.Wait()
+	if ended, err = f.mark(last); err != nil {
+		return nil, nil, errors.Join(context.Cause(ctx), err)
+	}
+	return began, ended, context.Cause(ctx)
+}
+
+// sleep tells false when ctx ends.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// churn replaces an instance, in turn, every so often.
+func (f *fleet) churn(ctx context.Context) {
+	if f.cfg.Churn == 0 {
+		return
+	}
+	for n := 0; sleep(ctx, f.cfg.Churn); n++ {
+		s := f.seats[n%f.cfg.Instances]
+		if f.cfg.ChurnBy == Gracefully {
+			s.dismiss(true)
+		} else if err := s.kill(); err != nil {
+			f.fail(err)
+			return
+		}
+	}
+}
+
+// inject injects the faults in turn, with a calm before each, and waits after each until the fleet has recovered. It closes
+// over when it is through.
+func (f *fleet) inject(ctx context.Context, over chan<- struct{}) {
+	defer close(over)
+	if len(f.cfg.Faults) == 0 {
+		return
+	}
+	r := mathrand.New(mathrand.NewPCG(f.cfg.Seed, 0x6661756c74))
+	for n := 0; f.cfg.Injections == 0 || n < f.cfg.Injections; n++ {
+		if !sleep(ctx, calmest+time.Duration(r.Int64N(int64(calmest)))) {
+			return
+		}
+		what := f.cfg.Faults[n%len(f.cfg.Faults)]
+		if err := what.Inject(ctx, f, r); err != nil {
+			if ctx.Err() == nil {
+				f.fail(fmt.Errorf("fleet: fault %s: %w", what.Name, err))
+			}
+			return
+		}
+		f.injected.Add(1)
+		undone := time.Now()
+		if err := f.AwaitCoherent(ctx); err != nil {
+			return
+		}
+		f.recovery.Record(time.Since(undone))
+	}
+}
+
+// calmest is the shortest time without a fault before the next one; the longest is twice as long.
+const calmest = 300 * time.Millisecond

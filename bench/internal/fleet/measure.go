@@ -1,0 +1,160 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/doppio-cache/doppio/bench/internal/instance"
+	"github.com/doppio-cache/doppio/bench/internal/result"
+	"github.com/doppio-cache/doppio/bench/internal/server"
+	"github.com/doppio-cache/doppio/bench/internal/term"
+)
+
+// mark is what had been counted at a moment.
+type mark struct {
+	at      time.Time
+	counts  [instance.NumCounters]uint64 // of the instances together
+	outside uint64                       // changes that the writer made
+	failed  uint64                       // changes that it could not make
+	loads   int64
+	server  server.Sample
+	machine machineTime
+}
+
+func (f *fleet) mark(ctx context.Context) (*mark, error) {
+	sample, err := f.server.Sample(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("fleet: %w", err)
+	}
+	m := &mark{at: time.Now(), loads: f.source.Loads(), server: sample, machine: readMachineTime(), counts: f.counts()}
+	m.outside = f.shared.Count(f.cfg.Instances, instance.Outside)
+	m.failed = f.shared.Count(f.cfg.Instances, instance.Errors)
+	return m, nil
+}
+
+// counts adds up what the instances have counted.
+func (f *fleet) counts() (sum [instance.NumCounters]uint64) {
+	for n := range f.cfg.Instances {
+		for c, v := range f.shared.Counts(n) {
+			sum[c] += v
+		}
+	}
+	return sum
+}
+
+// outcome puts together what was counted between two marks and what the instances said at their ends.
+func (f *fleet) outcome(began, ended *mark) (*Outcome, error) {
+	took := ended.at.Sub(began.at).Seconds()
+	count := func(c instance.Counter) int64 { return int64(ended.counts[c] - began.counts[c]) }
+	run := result.FleetRun{
+		Series: "single", Config: f.cfg.result(f.server), Seconds: took,
+		Requests: count(instance.Done), Reads: count(instance.NearReads) + count(instance.FarReads) + count(instance.LoadReads),
+		Writes: count(instance.Updates), Outside: int64(ended.outside - began.outside), Loads: ended.loads - began.loads,
+		Errors:        count(instance.Errors) + int64(ended.failed-began.failed),
+		InstanceCPU:   float64(count(instance.CPU)) / 1e6 / took / float64(f.cfg.Instances),
+		MachineCPU:    ended.machine.busySince(began.machine),
+		Invalidations: uint64(count(instance.Received)), Restarts: f.restarts.Load(),
+		ErrorKinds: make(map[string]int64), Drops: make(map[string]uint64), Latency: make(map[string]result.Percentiles),
+	}
+	run.Throughput = float64(run.Requests) / took
+	served := ended.server.Sub(began.server)
+	run.Redis = served.Result(run.Requests, took)
+	if run.Redis.HasCommands {
+		run.ServerBytesOut = served.BytesOut / took
+	}
+	if err := f.collect(&run); err != nil {
+		return nil, err
+	}
+	var err error
+	run.Staleness, err = f.judge()
+	return &Outcome{Run: run, Injected: int(f.injected.Load()), Recovery: f.recovery}, err
+}
+
+// collect adds what the processes said at their ends. The first synchronisation of an instance is no drop of anything.
+func (f *fleet) collect(run *result.FleetRun) error {
+	all := newMeasures()
+	for _, s := range f.seats {
+		for _, r := range s.results {
+			for name, b := range r.Latency {
+				if all.latency[name] == nil {
+					all.latency[name] = instance.NewHistogram()
+				}
+				if err := all.latency[name].MergeEncoded(b); err != nil {
+					return err
+				}
+			}
+			if err := all.lag.MergeEncoded(r.Lag); err != nil {
+				return err
+			}
+			for kind, n := range r.ErrorKinds {
+				run.ErrorKinds[kind] += n
+			}
+			for reason, n := range r.Drops {
+				if reason != "first-sync" && s.index < f.cfg.Instances {
+					run.Drops[reason] += n
+				}
+			}
+		}
+	}
+	for name, h := range all.latency {
+		if name != responseLatency || h.Count() > 0 {
+			run.Latency[name] = h.Percentiles(time.Microsecond)
+		}
+	}
+	run.Lag = all.lag.Percentiles(time.Millisecond)
+	return nil
+}
+
+// judge judges all reads of the run, those of the warm-up included: what is stale then is no better.
+func (f *fleet) judge() (result.Staleness, error) {
+	counts := f.counts()
+	s := result.Staleness{
+		Reads:   int64(counts[instance.NearReads] + counts[instance.FarReads] + counts[instance.LoadReads]),
+		BoundMs: instance.Milliseconds(f.cfg.MaxStaleness),
+	}
+	var logs []instance.Logs
+	for _, seat := range f.seats {
+		logs = append(logs, seat.logs...)
+	}
+	ages := instance.NewHistogram()
+	err := instance.Judge(logs, func(r instance.StaleRead) {
+		s.Stale++
+		if r.Own {
+			s.Own++
+		}
+		if r.Age > f.cfg.MaxStaleness {
+			s.Beyond++
+		}
+		ages.Record(r.Age)
+	})
+	s.Age = ages.Percentiles(time.Millisecond)
+	return s, err
+}
+
+// show tells the progress until the function that it returns is called.
+func (f *fleet) show(progress Progress) (shown func()) {
+	if progress == nil {
+		return func() {}
+	}
+	ctx, end := context.WithCancel(context.Background())
+	over := make(chan struct{})
+	began := time.Now()
+	whole := f.cfg.Warmup + f.cfg.Duration
+	go func() {
+		defer close(over)
+		for sleep(ctx, 100*time.Millisecond) {
+			n := f.counts()
+			share := time.Since(began).Seconds() / whole.Seconds()
+			if f.cfg.Injections > 0 {
+				share = float64(f.injected.Load()) / float64(f.cfg.Injections)
+			}
+			progress(min(share, 1), fmt.Sprintf("%d instances  %s requests  stale %s  errors %s", f.cfg.Instances,
+				term.Thousands(int64(n[instance.Done])), term.Thousands(int64(n[instance.StaleReads])), term.Thousands(int64(n[instance.Errors]))))
+		}
+	}()
+	return func() {
+		end()
+		<-over
+	}
+}

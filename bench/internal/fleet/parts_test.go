@@ -1,0 +1,205 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/doppio-cache/doppio/bench/internal/result"
+	"github.com/doppio-cache/doppio/tiered"
+)
+
+func near(t *testing.T, what string, got, want, tolerance float64) {
+	t.Helper()
+	if math.Abs(got-want) > tolerance*math.Max(math.Abs(want), 1e-12) {
+		t.Errorf("%s is %g, want %g", what, got, want)
+	}
+}
+
+func TestFitRecoversParameters(t *testing.T) {
+	want := []float64{0.004, 40e-6, 3e-6, 0.0006, 25e-6}
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, noise := range []float64{0, 0.01} {
+		var rows [][]float64
+		var measured []float64
+		for _, n := range []float64{1, 2, 4, 8, 16} {
+			for _, changes := range []float64{5, 300, 3000} {
+				for _, far := range []float64{0, 500} {
+					row := load{n + 1, changes, far * n}.terms()
+					rows = append(rows, row)
+					measured = append(measured, dot(row, want)*(1+noise*(2*r.Float64()-1)))
+				}
+			}
+		}
+		got := fit(rows, measured, 1e-9)
+		for i := range want {
+			near(t, fmt.Sprintf("parameter %d with noise of %g", i, noise), got[i], want[i], 1e-6+20*noise)
+		}
+	}
+}
+
+func TestFitKeepsParametersFromBeingNegative(t *testing.T) {
+	// Falls with the second column: the best without the constraint is 10 − 1x.
+	got := fit([][]float64{{1, 1}, {1, 2}, {1, 3}}, []float64{9, 8, 7}, 1e-9)
+	if got[1] != 0 || got[0] < 7 || got[0] > 9 {
+		t.Errorf("got %v", got)
+	}
+	if got := fit([][]float64{{1, 1}, {1, 1}}, []float64{2, 2}, 1e-9); math.Abs(got[0]+got[1]-2) > 1e-9 {
+		t.Errorf("columns that cannot be told apart: %v", got)
+	}
+	if fit(nil, nil, 1) != nil {
+		t.Error("fitted nothing")
+	}
+}
+
+func TestExtrapolateIsWhatTheFormulaSays(t *testing.T) {
+	var runs []result.FleetRun
+	add := func(series string, n int, writes, outside, far int64) {
+		r := result.FleetRun{
+			Series: series, Config: result.FleetConfig{Instances: n}, Seconds: 10, Requests: 1000, Writes: writes, Outside: outside,
+			Latency: map[string]result.Percentiles{"far": {Count: far}}, Redis: result.Redis{HasCPU: true, HasCommands: true},
+		}
+		terms := loadOf(&r).terms()
+		r.Redis.CPUShare = dot(terms, []float64{0.01, 50e-6, 2e-6, 0.0005, 20e-6})
+		r.ServerBytesOut = dot(terms, []float64{3000, 100, 60, 400, 200})
+		runs = append(runs, r)
+	}
+	for _, n := range []int{1, 2, 4, 8, 16} {
+		add(seriesInstances, n, 100*int64(n), 0, 1000*int64(n))
+	}
+	for _, n := range []int{1, 8} {
+		add(seriesCalibration, n, 0, 0, 0)
+		add(seriesCalibration, n, 0, 10_000, 0)
+	}
+	e := extrapolate(runs, 1000)
+	if e == nil {
+		t.Fatal("none")
+	}
+	for _, p := range e.Points {
+		if p.Measured != nil {
+			near(t, fmt.Sprintf("the share of %d instances", p.Instances), p.ServerCPU, *p.Measured, 1e-6)
+		}
+	}
+	last := e.Points[len(e.Points)-1]
+	if last.Instances != 1000 || len(e.Points) != 10 {
+		t.Fatalf("points: %+v", e.Points)
+	}
+	l := load{1001, 10*1000 + 5, 100 * 1000}
+	near(t, "the share of 1,000", last.ServerCPU, dot(l.terms(), []float64{0.01, 50e-6, 2e-6, 0.0005, 20e-6}), 1e-6)
+	near(t, "the bytes of 1,000", last.BytesOut, dot(l.terms(), []float64{3000, 100, 60, 400, 200}), 1e-6)
+	near(t, "the messages of 1,000", last.Messages, l.changes*1001, 1e-6)
+	runs[0].Redis.HasCPU = false
+	if extrapolate(runs, 1000) != nil {
+		t.Error("extrapolated what was not measured")
+	}
+}
+
+func TestKeysFollowTheirDistribution(t *testing.T) {
+	const picks = 100_000
+	for _, skew := range []float64{0, 0.8, 1.2} {
+		p, r := newPopulation(100, skew), rand.New(rand.NewPCG(1, 1))
+		seen := make([]float64, 100)
+		for range picks {
+			seen[p.pick(r)]++
+		}
+		near(t, fmt.Sprintf("the first key to the tenth, skew %g", skew), seen[0]/seen[9], math.Pow(10, skew), 0.15)
+	}
+}
+
+func TestEachKeyHasOneWriter(t *testing.T) {
+	const keys, writers = 23, 5
+	owner := make(map[int]int)
+	for w := range writers {
+		for k := range keys {
+			mine := owned(k, keys, w, writers)
+			if before, taken := owner[mine]; mine < 0 || mine >= keys || taken && before != w {
+				t.Fatalf("key %d of writer %d is %d, of %d", k, w, mine, before)
+			}
+			owner[mine] = w
+		}
+	}
+}
+
+func TestAnOpenLoopDoesNotWaitForAnswers(t *testing.T) {
+	p := newPace(1e6, rand.New(rand.NewPCG(1, 1)))
+	defer p.end()
+	p.next = time.Now().Add(-time.Second) // as after a request that took a second
+	first, ok := p.wait(t.Context())
+	if late := time.Since(first); !ok || late < 900*time.Millisecond {
+		t.Errorf("late by %s", late)
+	}
+	if second, _ := p.wait(t.Context()); second.Sub(first) > 100*time.Millisecond {
+		t.Errorf("the next was to begin %s later: the rate was given up", second.Sub(first))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, ok := newPace(1e-3, p.random).wait(ctx); ok {
+		t.Error("went on past the end")
+	}
+}
+
+func TestKindsOfErrors(t *testing.T) {
+	for want, err := range map[string]error{
+		"unknown outcome":    errors.Join(tiered.ErrRemoteUnavailable, tiered.ErrUnknownOutcome),
+		"remote unavailable": fmt.Errorf("get: %w", tiered.ErrRemoteUnavailable),
+		"write refused":      tiered.ErrWriteRefused,
+		"load":               &tiered.LoadError{Err: errSource},
+		"source":             errSource,
+		"spoilt value":       errSpoilt,
+		"deadline":           context.DeadlineExceeded,
+		"closed":             tiered.ErrClosed,
+		"other":              errors.New("brewed"),
+	} {
+		if got := kindOf(err); got != want {
+			t.Errorf("%v is of kind %q, want %q", err, got, want)
+		}
+	}
+}
+
+func TestIDsOfTokens(t *testing.T) {
+	for text, want := range map[string]uint64{"0:5-3": 5<<20 | 3, "5-3": 5<<20 | 3, "": 0, "0:x": 0} {
+		if got := idOf(text); got != want {
+			t.Errorf("%q is %d, want %d", text, got, want)
+		}
+	}
+}
+
+func TestMachineTime(t *testing.T) {
+	if got := (machineTime{200, 50}).busySince(machineTime{100, 25}); got != 0.75 {
+		t.Errorf("busy %g", got)
+	}
+	if (machineTime{}).busySince(machineTime{}) != 0 {
+		t.Error("busy without time")
+	}
+}
+
+func TestConfigRefuses(t *testing.T) {
+	err := Config{
+		Instances: 99, Workers: -1, Keys: -1, Skew: -1, ReadShare: 2, Write: "brew", ValueSize: -1, TTL: -1, NearEntries: -1, Engine: "steam",
+		MaxStaleness: 1, Source: -1, Rate: -1, Invalidations: -1, Churn: 1, ChurnBy: "brew", Warmup: -1, Duration: -1,
+	}.Validate()
+	if got := strings.Count(fmt.Sprint(err), ErrConfig.Error()); got != 18 || !errors.Is(err, ErrConfig) {
+		t.Errorf("%d faults named, want all 18:\n%v", got, err)
+	}
+	c := Default()
+	c.Keys, c.Write = 3, Set
+	if err := c.Validate(); !errors.Is(err, ErrConfig) {
+		t.Errorf("fewer keys than writers: %v", err)
+	}
+	for _, p := range []Plan{
+		{Base: Default(), Scale: "brew", Extrapolate: 1}, {Base: Default(), Extrapolate: 0}, {Base: Default(), Scale: OverAll, Extrapolate: 1},
+		{Base: Config{}, Extrapolate: 1}, {Base: Default(), Scale: OverInstances, Instances: []int{100}, Invalidations: []float64{1}, Extrapolate: 1},
+	} {
+		if err := p.Validate(); !errors.Is(err, ErrConfig) {
+			t.Errorf("%+v: %v", p, err)
+		}
+	}
+	if err := (Ordeal{Base: Default()}).Validate(); !errors.Is(err, ErrConfig) {
+		t.Errorf("no faults, no times: %v", err)
+	}
+}

@@ -1,0 +1,243 @@
+package fleet
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/doppio-cache/doppio/bench/internal/fault"
+	"github.com/doppio-cache/doppio/bench/internal/instance"
+	"github.com/doppio-cache/doppio/bench/internal/result"
+	"github.com/doppio-cache/doppio/bench/internal/server"
+)
+
+// open opens a server that ends with the test.
+func open(t *testing.T, kind server.Kind) *server.Server {
+	t.Helper()
+	s, err := server.Open(t.Context(), server.Options{Kind: kind})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// small is a run of less than a second, with so many changes of so few keys that invalidations and reads cross.
+func small(t *testing.T, kind string) Config {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := Default()
+	c.Instances, c.Workers, c.Keys, c.ReadShare, c.Source = 2, 2, 60, 0.9, time.Millisecond
+	c.Warmup, c.Duration, c.Command = 100*time.Millisecond, 500*time.Millisecond, []string{self, kind}
+	return c
+}
+
+// checkRun checks what holds for every whole run of a cache that keeps its promises.
+func checkRun(t *testing.T, r *result.FleetRun) {
+	t.Helper()
+	if r.Requests == 0 || r.Reads == 0 || r.Throughput <= 0 || r.Seconds <= 0 {
+		t.Errorf("nothing happened: %+v", r)
+	}
+	if r.Errors != 0 || len(r.ErrorKinds) != 0 {
+		t.Errorf("errors: %d, %v", r.Errors, r.ErrorKinds)
+	}
+	if r.Staleness.Own != 0 || r.Staleness.Beyond != 0 {
+		t.Errorf("lies: %+v", r.Staleness)
+	}
+	// Who is killed takes along what latencies it knew of.
+	if r.Config.ChurnSeconds == 0 && r.Latency["near"].Count == 0 || r.InstanceCPU <= 0 {
+		t.Errorf("not measured: near %+v, CPU %g", r.Latency["near"], r.InstanceCPU)
+	}
+}
+
+func TestFleet(t *testing.T) {
+	standalone := open(t, server.Standalone)
+	embedded := open(t, server.Embedded)
+	for _, c := range []struct {
+		name   string
+		server *server.Server
+		change func(*Config)
+		check  func(*testing.T, *result.FleetRun)
+	}{
+		{"closed loop", standalone, func(*Config) {}, func(t *testing.T, r *result.FleetRun) {
+			if r.Writes == 0 || r.Invalidations == 0 || !r.Redis.HasCPU || r.Redis.Commands <= 0 || r.Lag.Count == 0 {
+				t.Errorf("not measured: %+v", r)
+			}
+		}},
+		{"open loop, uniform, otter, large values", standalone, func(c *Config) {
+			c.Rate, c.Skew, c.Engine, c.ValueSize, c.NearEntries, c.TTL = 400, 0, "otter", 2000, 50, time.Minute
+		}, func(t *testing.T, r *result.FleetRun) {
+			if r.Latency[responseLatency].Count == 0 {
+				t.Error("no latencies from the intended beginning")
+			}
+			if r.Requests > 1000 {
+				t.Errorf("%d requests at a rate of 400 a second", r.Requests)
+			}
+		}},
+		{"embedded, changes from outside, sets", embedded, func(c *Config) {
+			c.Invalidations, c.Write = 200, Set
+		}, func(t *testing.T, r *result.FleetRun) {
+			if r.Outside == 0 || r.Redis.HasCPU {
+				t.Errorf("not measured, or made up: %+v", r)
+			}
+		}},
+		{"churn", standalone, func(c *Config) { c.Churn = 150 * time.Millisecond }, func(t *testing.T, r *result.FleetRun) {
+			if r.Restarts == 0 {
+				t.Error("nobody was replaced")
+			}
+		}},
+		{"churn by killing", standalone, func(c *Config) { c.Churn, c.ChurnBy = 150*time.Millisecond, Abruptly }, func(t *testing.T, r *result.FleetRun) {
+			if r.Restarts == 0 {
+				t.Error("nobody was replaced")
+			}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := small(t, InstanceCommand)
+			c.change(&cfg)
+			out, err := Run(t.Context(), cfg, c.server, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkRun(t, &out.Run)
+			c.check(t, &out.Run)
+		})
+	}
+}
+
+// The two controls of the staleness check: a cache that cannot be stale, and one that must be.
+
+func TestCheckConvictsACacheThatNeverInvalidates(t *testing.T) {
+	out, err := Run(t.Context(), small(t, "lying"), open(t, server.Embedded), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := out.Run.Staleness
+	if s.Stale == 0 || s.Own == 0 || s.Age.Max <= 0 {
+		t.Errorf("found no stale reads: %+v", s)
+	}
+	if verdict(&out.Run) == verdictOK || Clean(&result.Fleet{Runs: []result.FleetRun{out.Run}}) {
+		t.Error("acquitted")
+	}
+}
+
+func TestCheckAcquitsACacheThatHoldsNothing(t *testing.T) {
+	out, err := Run(t.Context(), small(t, "none"), open(t, server.Embedded), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := out.Run.Staleness; s.Reads == 0 || s.Stale != 0 || verdict(&out.Run) != verdictOK {
+		t.Errorf("found stale reads: %+v", s)
+	}
+}
+
+func TestErrorsAreCountedByKind(t *testing.T) {
+	out, err := Run(t.Context(), small(t, "refusing"), open(t, server.Embedded), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := out.Run; r.Errors == 0 || r.ErrorKinds["other"] == 0 || r.Reads != 0 || Clean(&result.Fleet{Runs: []result.FleetRun{r}}) {
+		t.Errorf("got %+v", r)
+	}
+}
+
+func TestInstancesThatFail(t *testing.T) {
+	s := open(t, server.Embedded)
+	for kind, want := range map[string]string{"broken": "broken by intention", "dying": "exit status 7"} {
+		if out, err := Run(t.Context(), small(t, kind), s, nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v and %v, want an error that says %q", kind, out, err, want)
+		}
+	}
+}
+
+func TestInterruptReportsWhatWasMeasured(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	cfg := small(t, "none")
+	cfg.Duration, cfg.Warmup = time.Hour, 0
+	out, err := Run(ctx, cfg, open(t, server.Embedded), func(float64, string) { interrupt() })
+	if !errors.Is(err, context.Canceled) || out == nil || out.Run.Seconds > 1000 {
+		t.Errorf("got %+v, %v", out, err)
+	}
+	if _, err := Run(ctx, cfg, open(t, server.Embedded), nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("interrupted before the start: %v", err)
+	}
+}
+
+// An instance whose input ends before it was told to end, since its parent is gone, ends too.
+func TestInstanceEndsWithItsParent(t *testing.T) {
+	if err := runInstance(t.Context(), strings.NewReader(""), &bytes.Buffer{}, openItems); !errors.Is(err, instance.ErrParentGone) {
+		t.Errorf("without a configuration: %v", err)
+	}
+	if err := awaitOrder(strings.NewReader("")); !errors.Is(err, instance.ErrParentGone) {
+		t.Errorf("without an order: %v", err)
+	}
+}
+
+func TestChaos(t *testing.T) {
+	faults, err := fault.ByName("cut,kill-instance")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := small(t, InstanceCommand)
+	cfg.Rate, cfg.Invalidations, cfg.MaxStaleness = 500, 50, 500*time.Millisecond
+	chaos, err := Ordeal{Base: cfg, Faults: faults, Times: 1}.Run(t.Context(), open(t, server.Standalone), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(chaos.Runs) != len(faults) || !Survived(chaos) {
+		t.Errorf("got %+v", chaos)
+	}
+	for _, r := range chaos.Runs {
+		if r.Times != 1 || r.Recovery.Count != 1 || r.Run.Requests == 0 {
+			t.Errorf("%s: %d times, recovery %+v, %d requests", r.Fault, r.Times, r.Recovery, r.Run.Requests)
+		}
+	}
+	var text bytes.Buffer
+	if err := WriteChaos(&text, chaos); err != nil || !strings.Contains(text.String(), "kill-instance") {
+		t.Errorf("the table: %v\n%s", err, text.String())
+	}
+}
+
+func TestScale(t *testing.T) {
+	base := small(t, InstanceCommand)
+	base.Rate, base.Duration = 100, 200*time.Millisecond
+	plan := Plan{Base: base, Scale: OverInstances, Instances: []int{1}, Invalidations: []float64{50}, Extrapolate: 100}
+	if err := plan.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := plan.Run(t.Context(), open(t, server.Standalone), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(f.Runs) != 5 || f.Extrapolation == nil || len(f.Extrapolation.Points) != 3 {
+		t.Fatalf("%d runs, extrapolation %+v", len(f.Runs), f.Extrapolation)
+	}
+	f.Runs = append(f.Runs, f.Runs[0])
+	f.Runs[5].Series = seriesInvalidations
+	var text bytes.Buffer
+	if err := WriteFleet(&text, f); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"By the number of instances", "Calibration", "By the rate of changes", "It assumes that"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("the tables say nothing of %q:\n%s", want, text.String())
+		}
+	}
+	text.Reset()
+	f.Runs[0].Series = seriesSingle
+	f.Runs = f.Runs[:1]
+	if err := WriteFleet(&text, f); err != nil || !strings.Contains(text.String(), "beyond the bound") {
+		t.Errorf("the table of one run: %v\n%s", err, text.String())
+	}
+}

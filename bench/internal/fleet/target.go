@@ -1,0 +1,45 @@
+package fleet
+
+import (
+	"context"
+	"syscall"
+	"time"
+
+	"github.com/doppio-cache/doppio/bench/internal/fault"
+	"github.com/doppio-cache/doppio/bench/internal/instance"
+	"github.com/doppio-cache/doppio/bench/internal/server"
+)
+
+var _ fault.Target = (*fleet)(nil)
+
+// Instances are those that faults may hit: the writer is none of them.
+func (f *fleet) Instances() int { return f.cfg.Instances }
+
+func (f *fleet) Relay(n int) *server.Relay { return f.seats[n].relay }
+
+func (f *fleet) Signal(n int, sig syscall.Signal) error { return f.seats[n].signal(sig) }
+
+func (f *fleet) Kill(n int) error { return f.seats[n].kill() }
+
+func (f *fleet) Server() *server.Server { return f.server }
+
+// AwaitCoherent waits until each instance has found, since the call, that it is coherent.
+func (f *fleet) AwaitCoherent(ctx context.Context) error {
+	since := uint64(f.clock.Now())
+	ticker := time.NewTicker(time.Millisecond)
+	defer ticker.Stop()
+	for {
+		all := true
+		for n := range f.cfg.Instances {
+			all = all && f.shared.Count(n, instance.CoherentAt) > since
+		}
+		if all {
+			return nil
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}

@@ -1,0 +1,48 @@
+package fleet
+
+import "time"
+
+// instanceConfig is what an instance needs to know: the line of JSON that it is sent first. It goes by standard input rather
+// than by arguments, which anyone can list. What follows is the order to end, a byte; an end without it means that the
+// parent is gone.
+type instanceConfig struct {
+	Index   int    // its row in the shared memory
+	Seed    uint64 // of its own
+	Workers int
+	Writer  bool // it changes keys from outside, at a rate of its own
+	Listens bool // it measures the lag of invalidations
+	First   int  // the number of its first worker among all that write
+	Writers int  // how many there are
+
+	Keys      int
+	Skew      float64
+	ReadShare float64
+	Write     Change
+	ValueSize int
+	Rate      float64 // of this instance's requests, or of the writer's changes
+
+	RedisURL     string
+	Routes       map[string]string // through a relay
+	Namespace    string
+	Engine       string
+	NearEntries  int64
+	TTL          time.Duration
+	MaxStaleness time.Duration
+
+	Source string // path of the source's socket
+	Shared string // path of the shared memory
+	Acks   string // path of the log of acknowledged changes to write
+	Stale  string // path of the log of stale reads to write
+}
+
+// order ends an instance in good order.
+const order = 'e'
+
+// instanceResult is what an instance measured. What a process that is killed knew of it is lost; what it counted is in the
+// shared memory.
+type instanceResult struct {
+	Latency    map[string][]byte // encoded histograms
+	Lag        []byte
+	ErrorKinds map[string]int64
+	Drops      map[string]uint64
+}

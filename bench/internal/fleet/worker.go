@@ -1,0 +1,186 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/doppio-cache/doppio/bench/internal/instance"
+)
+
+// The names of latencies that are not a tier's.
+const (
+	writeLatency    = "write"    // commit to the source, and change of the cache
+	responseLatency = "response" // in an open loop: of all requests, from when they were to begin
+)
+
+// flushEvery is after how many requests a worker adds its counts to the shared memory, and flushAfter how long at most.
+const (
+	flushEvery = 64
+	flushAfter = 20 * time.Millisecond
+)
+
+// measures are what one goroutine measured.
+type measures struct {
+	latency map[string]*instance.Histogram
+	lag     *instance.Histogram
+	kinds   map[string]int64
+}
+
+func newMeasures() *measures {
+	m := &measures{latency: make(map[string]*instance.Histogram), lag: instance.NewHistogram(), kinds: make(map[string]int64)}
+	for t := range instance.Tiers {
+		m.latency[t.String()] = instance.NewHistogram()
+	}
+	m.latency[writeLatency] = instance.NewHistogram()
+	m.latency[responseLatency] = instance.NewHistogram()
+	return m
+}
+
+func (m *measures) merge(from *measures) {
+	for name, h := range from.latency {
+		m.latency[name].Merge(h)
+	}
+	for kind, n := range from.kinds {
+		m.kinds[kind] += n
+	}
+}
+
+// bodyOf is what every value carries.
+func bodyOf(size int) string {
+	const digits = "0123456789abcdef"
+	return strings.Repeat(digits, size/len(digits)+1)[:size]
+}
+
+// worker sends one request at a time.
+type worker struct {
+	*member
+	*measures
+	random  *rand.Rand
+	reads   [instance.Tiers]*instance.Histogram // those of latency, found quickly
+	number  int                                 // among all that write
+	pending [instance.NumCounters]uint64        // not yet in shared memory
+	waiting int
+	flushed time.Time
+}
+
+func newWorker(m *member, n int) *worker {
+	w := &worker{
+		member: m, measures: newMeasures(), random: rand.New(rand.NewPCG(m.cfg.Seed, uint64(n))), number: m.cfg.First + n,
+		flushed: time.Now(),
+	}
+	for t := range w.reads {
+		w.reads[t] = w.latency[instance.Tier(t).String()]
+	}
+	return w
+}
+
+// run sends requests until ctx ends.
+func (w *worker) run(ctx context.Context) *measures {
+	p := newPace(w.cfg.Rate/float64(w.cfg.Workers), w.random)
+	defer p.end()
+	defer w.flush()
+	for {
+		intended, ok := p.wait(ctx)
+		if !ok {
+			return w.measures
+		}
+		measured := w.shared.Raised(instance.Measure)
+		k := w.keys.pick(w.random)
+		var ended time.Time
+		if w.random.Float64() < w.cfg.ReadShare {
+			ended = w.read(ctx, k, measured)
+		} else {
+			ended = w.write(ctx, k, measured, instance.Updates)
+		}
+		if w.cfg.Rate > 0 && measured && !ended.IsZero() {
+			w.latency[responseLatency].Record(ended.Sub(intended))
+		}
+		w.pending[instance.Done]++
+		if w.waiting++; w.waiting >= flushEvery || intended.Sub(w.flushed) > flushAfter {
+			w.flush()
+			w.flushed = intended
+		}
+	}
+}
+
+// flush adds what was counted since the last time to the counters that the parent watches.
+func (w *worker) flush() {
+	for c, n := range w.pending {
+		if n > 0 {
+			w.shared.Add(w.cfg.Index, instance.Counter(c), n)
+		}
+	}
+	w.pending, w.waiting = [instance.NumCounters]uint64{}, 0
+}
+
+// read reads a key through the cache and checks what it gets against what was acknowledged before it began. It gives when
+// it ended, if well.
+func (w *worker) read(ctx context.Context, k int, measured bool) time.Time {
+	slot := uint32(k)
+	acked := w.shared.Acked(slot)
+	item, a, err := w.cache.Get(ctx, w.keys.names[k], func(ctx context.Context) (instance.Item, error) {
+		version, err := w.source.Load(ctx, slot)
+		if err != nil {
+			err = fmt.Errorf("%w: %w", errSource, err)
+		}
+		return instance.Item{Key: uint64(k), Version: version, Body: w.body}, err
+	})
+	if err == nil && (item.Key != uint64(k) || item.Body != w.body) {
+		err = errSpoilt
+	}
+	if err != nil {
+		w.fail(ctx, err)
+		return time.Time{}
+	}
+	if measured {
+		w.reads[a.Tier].Record(a.Took)
+	}
+	w.pending[instance.NearReads+instance.Counter(a.Tier)]++
+	if item.Version < acked {
+		w.stale.Append(instance.Entry{Slot: slot, Version: item.Version, At: w.clock.At(a.Begin), Tier: a.Tier})
+		w.pending[instance.StaleReads]++
+	}
+	return a.Begin.Add(a.Took)
+}
+
+// write commits a new version to the source, then changes the cache. Once that is acknowledged, no read that begins later may
+// return an older version.
+func (w *worker) write(ctx context.Context, k int, measured bool, counter instance.Counter) time.Time {
+	how := w.cfg.Write
+	if how == Set {
+		// Versions that two writers set out of order would be the application's fault, so each key has one.
+		k = owned(k, len(w.keys.names), w.number, w.cfg.Writers)
+	}
+	slot := uint32(k)
+	begin := time.Now()
+	version, err := w.source.Update(ctx, slot)
+	if err != nil {
+		w.fail(ctx, fmt.Errorf("%w: %w", errSource, err))
+		return time.Time{}
+	}
+	item := instance.Item{Key: uint64(k), Version: version, Body: w.body}
+	if _, err := w.cache.change(ctx, how, w.keys.names[k], item); err != nil {
+		w.fail(ctx, err)
+		return time.Time{}
+	}
+	now := time.Now()
+	w.acks.Append(instance.Entry{Slot: slot, Version: version, At: w.clock.At(now)})
+	w.shared.Ack(slot, version)
+	if measured && counter == instance.Updates {
+		w.latency[writeLatency].Record(now.Sub(begin))
+	}
+	w.pending[counter]++
+	return now
+}
+
+// fail counts an error, unless it is that of the end.
+func (w *worker) fail(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	w.kinds[kindOf(err)]++
+	w.pending[instance.Errors]++
+}

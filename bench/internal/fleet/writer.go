@@ -1,0 +1,29 @@
+package fleet
+
+import (
+	"context"
+
+	"github.com/doppio-cache/doppio/bench/internal/instance"
+)
+
+// changers share the rate of changes from outside: one alone, for which a change takes a round trip and more, could not keep
+// up with a high one.
+const changers = 8
+
+// change changes keys from outside the workers, at a rate of its own, until ctx ends: as a service does that writes to the
+// same source. It does as workers do, commits and then changes the cache, and its changes oblige reads as theirs do.
+func (w *worker) change(ctx context.Context) *measures {
+	defer w.flush()
+	if w.cfg.Rate <= 0 {
+		return w.measures
+	}
+	p := newPace(w.cfg.Rate/float64(w.cfg.Workers), w.random)
+	defer p.end()
+	for {
+		if _, ok := p.wait(ctx); !ok {
+			return w.measures
+		}
+		w.write(ctx, w.keys.pick(w.random), false, instance.Outside)
+		w.flush()
+	}
+}

@@ -1,0 +1,190 @@
+package instance
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/doppio-cache/doppio/tiered"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func writeLog(t *testing.T, name string, entries ...Entry) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	l, err := CreateLog(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		l.Append(e)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestReadLogFindsACutEntry(t *testing.T) {
+	path := writeLog(t, "log", Entry{1, 2, 3, Near})
+	if err := os.Truncate(path, EntrySize-1); err != nil {
+		t.Fatal(err)
+	}
+	if err := ReadLog(path, func(Entry) error { return nil }); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSharedMemory(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "shared")
+	a, err := CreateShared(path, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := OpenShared(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var raising sync.WaitGroup
+	for n := range 4 {
+		raising.Go(func() {
+			for v := range 1000 {
+				a.Ack(9, uint64(4*v+n))
+				b.Add(MaxInstances-1, Errors, 1)
+			}
+		})
+	}
+	raising.Wait()
+	a.Ack(9, 5)
+	if got := b.Acked(9); got != 3999 {
+		t.Errorf("acknowledged version %d, want the highest, 3999", got)
+	}
+	if got := a.Count(MaxInstances-1, Errors); got != 4000 {
+		t.Errorf("counted %d, want 4000", got)
+	}
+	if a.Acked(0) != 0 || b.Raised(Stop) {
+		t.Error("words overlap")
+	}
+	a.Raise(Stop)
+	if !b.Raised(Stop) {
+		t.Error("the stop did not arrive")
+	}
+	if err := errors.Join(a.Close(), b.Close()); err != nil {
+		t.Error(err)
+	}
+	if _, err := CreateShared(path, 10); err == nil {
+		t.Error("created over an existing one")
+	}
+}
+
+func TestSource(t *testing.T) {
+	socket := filepath.Join(shortDir(t), "s")
+	s, err := ServeSource(socket, 2, time.Microsecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := DialSource(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, err := c.Load(t.Context(), 1); v != 1 || err != nil {
+		t.Errorf("first version %d, %v", v, err)
+	}
+	if v, err := c.Update(t.Context(), 1); v != 2 || err != nil {
+		t.Errorf("updated to %d, %v", v, err)
+	}
+	if v, err := c.Load(t.Context(), 1); v != 2 || err != nil {
+		t.Errorf("loaded %d, %v", v, err)
+	}
+	if _, err := c.Load(t.Context(), 2); err == nil {
+		t.Error("loaded a key that is not there")
+	}
+	if s.Loads() != 3 || s.Updates() != 1 {
+		t.Errorf("%d loads, %d updates", s.Loads(), s.Updates())
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.Load(t.Context(), 1); err == nil {
+		t.Error("a closed source answered")
+	}
+	_ = c.Close() // the source has closed it
+}
+
+func TestClassify(t *testing.T) {
+	for answer, want := range map[tiered.Answer]Tier{
+		tiered.AnsweredNear:  Near,
+		tiered.AnsweredFar:   Far,
+		tiered.AnsweredLoad:  Load,
+		tiered.AnsweredStale: Load,
+	} {
+		if got := Classify(answer); got != want {
+			t.Errorf("Classify(%s) is %s, want %s", answer, got, want)
+		}
+	}
+}
+
+func TestHistogramsMerge(t *testing.T) {
+	a, b := NewHistogram(), NewHistogram()
+	for i := range 100 {
+		a.Record(time.Duration(i) * time.Millisecond)
+	}
+	a.Record(-time.Second)
+	a.Record(time.Hour)
+	encoded, err := a.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.MergeEncoded(encoded); err != nil {
+		t.Fatal(err)
+	}
+	b.Merge(a)
+	p := b.Percentiles(time.Millisecond)
+	if p.Count != 204 || p.P50 < 48 || p.P50 > 52 || p.Max < 59_000 || p.Max > 61_000 {
+		t.Errorf("got %+v", p)
+	}
+	if err := b.MergeEncoded([]byte("no histogram")); err == nil {
+		t.Error("took what is no histogram")
+	}
+}
+
+func TestNotes(t *testing.T) {
+	s, err := CreateShared(filepath.Join(t.TempDir(), "shared"), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range uint64(3 * notes) {
+		s.Note(n, n+1, int64(n+2))
+		if v, at := s.Noted(n); v != n+1 || at != int64(n+2) {
+			t.Fatalf("note %d is %d at %d", n, v, at)
+		}
+	}
+	if s.Raised(Stop) || s.Raised(Measure) || s.Count(0, Done) != 0 || s.Acked(0) != 0 {
+		t.Error("words overlap")
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// shortDir is a directory whose path leaves room for a socket's name.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}

@@ -1,0 +1,79 @@
+package instance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/doppio-cache/doppio/tiered"
+)
+
+// Item is what the cache holds: a version of a key of the source, and something to carry.
+type Item struct {
+	Key     uint64
+	Version uint64
+	Body    string
+}
+
+// Answer says when a read began, how long it took, and what answered it.
+type Answer struct {
+	Begin time.Time
+	Took  time.Duration
+	Tier  Tier
+}
+
+const (
+	readyTimeout = 10 * time.Second
+	closeTimeout = 5 * time.Second
+)
+
+// Items is the cache of an instance.
+type Items struct {
+	Client *tiered.Client
+	Cache  *tiered.Cache[Item]
+	rdb    redis.UniversalClient
+}
+
+// OpenItems opens a cache over rdb, which is its own from now on.
+func OpenItems(rdb redis.UniversalClient, o tiered.Options, ttl time.Duration) (*Items, error) {
+	c := &Items{rdb: rdb}
+	var err error
+	if c.Client, err = tiered.New(rdb, o); err != nil {
+		return nil, fmt.Errorf("instance: %w", errors.Join(err, rdb.Close()))
+	}
+	c.Cache, err = tiered.NewCache[Item](c.Client, "items", tiered.CacheOptions{TTL: ttl})
+	if err != nil {
+		return nil, fmt.Errorf("instance: %w", errors.Join(err, c.Close()))
+	}
+	return c, nil
+}
+
+// Ready waits until the near tier is coherent.
+func (c *Items) Ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	if err := c.Client.Ready(ctx); err != nil {
+		return fmt.Errorf("instance: the cache did not become ready: %w", err)
+	}
+	return nil
+}
+
+// Get reads through the cache, and tells which tier answered.
+func (c *Items) Get(ctx context.Context, key string, load func(context.Context) (Item, error)) (Item, Answer, error) {
+	var answered tiered.Answer
+	ctx = tiered.WithAnswer(ctx, &answered)
+	begin := time.Now()
+	item, err := c.Cache.GetOrSet(ctx, key, load)
+	took := time.Since(begin)
+	return item, Answer{Begin: begin, Took: took, Tier: Classify(answered)}, err
+}
+
+// Close closes the cache, which waits for its loads, and the connections.
+func (c *Items) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	return errors.Join(c.Client.Close(ctx), c.rdb.Close())
+}

@@ -1,0 +1,30 @@
+package instance
+
+import "github.com/doppio-cache/doppio/tiered"
+
+// Tier says what answered a read.
+type Tier int
+
+// The tiers.
+const (
+	Near  Tier = iota
+	Far        // the far tier
+	Load       // the read's own loader, or that of another read which it waited for
+	Tiers      // how many there are
+)
+
+// String names the tier.
+func (t Tier) String() string { return [...]string{"near", "far", "load"}[t] }
+
+// Classify turns what the cache says of a read into a tier. It says so for each read: a guess by the time that a read took
+// would count a near hit whose process was descheduled as far.
+func Classify(a tiered.Answer) Tier {
+	switch a {
+	case tiered.AnsweredNear:
+		return Near
+	case tiered.AnsweredFar:
+		return Far
+	default: // by a loader, or by the value that stood in for one that failed or was slow
+		return Load
+	}
+}
