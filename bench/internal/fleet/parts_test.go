@@ -22,15 +22,15 @@ func near(t *testing.T, what string, got, want, tolerance float64) {
 }
 
 func TestFitRecoversParameters(t *testing.T) {
-	want := []float64{0.004, 40e-6, 3e-6, 0.0006, 25e-6}
+	want := []float64{0.004, 40e-6, 3e-6, 0.0006, 25e-6, 90e-6}
 	r := rand.New(rand.NewPCG(1, 2))
 	for _, noise := range []float64{0, 0.01} {
 		var rows [][]float64
 		var measured []float64
 		for _, n := range []float64{1, 2, 4, 8, 16} {
 			for _, changes := range []float64{5, 300, 3000} {
-				for _, far := range []float64{0, 500} {
-					row := load{n + 1, changes, far * n}.terms()
+				for _, reads := range []load{{}, {far: 500}, {far: 300, loads: 100}} {
+					row := load{n + 1, changes, reads.far * n, reads.loads * n}.terms()
 					rows = append(rows, row)
 					measured = append(measured, dot(row, want)*(1+noise*(2*r.Float64()-1)))
 				}
@@ -59,22 +59,26 @@ func TestFitKeepsParametersFromBeingNegative(t *testing.T) {
 
 func TestExtrapolateIsWhatTheFormulaSays(t *testing.T) {
 	var runs []result.FleetRun
-	add := func(series string, n int, writes, outside, far int64) {
+	cpu, bytes := []float64{0.01, 50e-6, 2e-6, 0.0005, 20e-6, 80e-6}, []float64{3000, 100, 60, 400, 200, 30}
+	add := func(series string, n int, writes, outside, far, loads int64) {
 		r := result.FleetRun{
-			Series: series, Config: result.FleetConfig{Instances: n}, Seconds: 10, Requests: 1000, Writes: writes, Outside: outside,
-			Latency: map[string]result.Percentiles{"far": {Count: far}}, Redis: result.Redis{HasCPU: true, HasCommands: true},
+			Series: series, Config: result.FleetConfig{Instances: n, Rate: 100 * float64(n)}, Seconds: 10, Requests: 1000 * int64(n),
+			Throughput: 100 * float64(n), Writes: writes, Outside: outside,
+			Latency: map[string]result.Percentiles{"far": {Count: far}, "load": {Count: loads}}, Redis: result.Redis{HasCPU: true, HasCommands: true},
+		}
+		if n == 16 { // it did not keep its rate, so it does not say what an instance asks for
+			r.Throughput, r.Writes = r.Throughput/2, writes/2
 		}
 		terms := loadOf(&r).terms()
-		r.Redis.CPUShare = dot(terms, []float64{0.01, 50e-6, 2e-6, 0.0005, 20e-6})
-		r.ServerBytesOut = dot(terms, []float64{3000, 100, 60, 400, 200})
+		r.Redis.CPUShare, r.ServerBytesOut = dot(terms, cpu), dot(terms, bytes)
 		runs = append(runs, r)
 	}
-	for _, n := range []int{1, 2, 4, 8, 16} {
-		add(seriesInstances, n, 100*int64(n), 0, 1000*int64(n))
+	for _, n := range []int64{1, 2, 4, 8, 16} {
+		add(seriesInstances, int(n), 100*n, 0, 1000*n, 2000+100*n)
 	}
 	for _, n := range []int{1, 8} {
-		add(seriesCalibration, n, 0, 0, 0)
-		add(seriesCalibration, n, 0, 10_000, 0)
+		add(seriesCalibration, n, 0, 0, 0, 0)
+		add(seriesCalibration, n, 0, 10_000, 0, 0)
 	}
 	e := extrapolate(runs, 1000)
 	if e == nil {
@@ -89,9 +93,9 @@ func TestExtrapolateIsWhatTheFormulaSays(t *testing.T) {
 	if last.Instances != 1000 || len(e.Points) != 10 {
 		t.Fatalf("points: %+v", e.Points)
 	}
-	l := load{1001, 10*1000 + 5, 100 * 1000}
-	near(t, "the share of 1,000", last.ServerCPU, dot(l.terms(), []float64{0.01, 50e-6, 2e-6, 0.0005, 20e-6}), 1e-6)
-	near(t, "the bytes of 1,000", last.BytesOut, dot(l.terms(), []float64{3000, 100, 60, 400, 200}), 1e-6)
+	l := load{1001, 10*1000 + 5, 100 * 1000, 280.0 / 8 * 1000}
+	near(t, "the share of 1,000", last.ServerCPU, dot(l.terms(), cpu), 1e-6)
+	near(t, "the bytes of 1,000", last.BytesOut, dot(l.terms(), bytes), 1e-6)
 	near(t, "the messages of 1,000", last.Messages, l.changes*1001, 1e-6)
 	runs[0].Redis.HasCPU = false
 	if extrapolate(runs, 1000) != nil {

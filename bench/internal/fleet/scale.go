@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/doppio-cache/doppio/bench/internal/instance"
 	"github.com/doppio-cache/doppio/bench/internal/result"
 	"github.com/doppio-cache/doppio/bench/internal/server"
 )
@@ -182,9 +181,4 @@ func Clean(f *result.Fleet) bool {
 // changes are how many a second the lane of a run carried, those of the probes included.
 func changes(r *result.FleetRun) float64 {
 	return float64(r.Writes+r.Outside)/r.Seconds + float64(time.Second)/float64(probeEvery)
-}
-
-// farReads are how many reads a second missed the near tier.
-func farReads(r *result.FleetRun) float64 {
-	return float64(r.Latency[instance.Far.String()].Count+r.Latency[instance.Load.String()].Count) / r.Seconds
 }
