@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/doppio-cache/doppio/internal/lane"
 )
@@ -66,6 +67,7 @@ func (m *Message) Append(dst []byte) ([]byte, error) {
 	} else if len(m.Trace) != 0 {
 		return dst, fmt.Errorf("invalidation: trace context of %d bytes, want %d", len(m.Trace), traceSize)
 	}
+	dst = slices.Grow(dst, fixedSize+len(m.Trace)+8*len(m.Hashes))
 	dst = append(dst, magic, kind)
 	dst = lane.ID(m.Previous).AppendWire(dst)
 	dst = lane.ID(m.ID).AppendWire(dst)
@@ -110,7 +112,7 @@ func parseStored(data []byte, previous, id lane.ID) (Message, error) {
 	return parse(data[:offPrevious], data[offPrevious:], previous, id)
 }
 
-// parse decodes a message of which head comes before its places, and body after.
+// parse decodes a message of which head comes before its places, and body after. It keeps nothing of either.
 func parse(head, body []byte, previous, id lane.ID) (Message, error) {
 	if len(body) < fixedSize-offPub || head[0] != magic {
 		return Message{}, fmt.Errorf("%w: %d bytes", ErrMalformed, len(head)+len(body))
@@ -126,7 +128,7 @@ func parse(head, body []byte, previous, id lane.ID) (Message, error) {
 		if len(rest) < traceSize+2 {
 			return Message{}, fmt.Errorf("%w: cut short in its trace context", ErrMalformed)
 		}
-		m.Trace, rest = rest[:traceSize:traceSize], rest[traceSize:]
+		m.Trace, rest = slices.Clone(rest[:traceSize]), rest[traceSize:]
 	}
 	count := int(binary.BigEndian.Uint16(rest))
 	rest = rest[2:]

@@ -38,7 +38,7 @@ func (once) NoRetry() bool { return true }
 func (s script) run(ctx context.Context, rdb redis.UniversalClient, keys []string, args ...any) ([]any, error) {
 	c := s.cmd(ctx, "evalsha", s.sha, keys, args)
 	_ = rdb.Process(ctx, c) // the command keeps its error
-	if redis.HasErrorPrefix(c.Err(), "NOSCRIPT") {
+	if err := c.Err(); err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
 		c = s.cmd(ctx, "eval", s.source, keys, args)
 		_ = rdb.Process(ctx, c)
 	}

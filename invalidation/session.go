@@ -133,7 +133,8 @@ func (r *Receiver) confirm(s *session, m *redis.Subscription) (ready bool, err e
 
 // message takes what came over the lane's channel, and tells whether there is something to catch up with.
 func (r *Receiver) message(s *session, payload string) (behind bool) {
-	data := []byte(payload)
+	var room [128]byte // for a message of a few keys without an allocation
+	data := append(room[:0], payload...)
 	m, malformed := Parse(data)
 	r.mu.Lock()
 	defer r.mu.Unlock()

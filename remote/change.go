@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -28,35 +28,31 @@ type change struct {
 // clock is what is known of the servers' time: from ids of lanes, which are made of it, and from refusals. It lags behind by
 // what a reply took, and that is the safe side: a deadline that is early costs another round trip at most. After a server's
 // clock was set back its lane's ids stay ahead of it, and so do deadlines, for as long.
+//
+// It is read and set by every change and every message, so it takes no lock: one number says it all.
 type clock struct {
-	mu     sync.Mutex
-	server int64 // Unix ms; 0 is unknown
-	at     time.Time
+	ahead atomic.Int64 // the servers' Unix ms less ours since epoch; 0 is unknown
 }
+
+// epoch is what our time is counted from, by the monotonic clock.
+var epoch = time.Now()
 
 // seed is set for who knows nothing yet.
 func (c *clock) seed(ms int64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.server == 0 {
-		c.server, c.at = ms, time.Now()
+	if c.ahead.Load() == 0 {
+		c.ahead.CompareAndSwap(0, ms-time.Since(epoch).Milliseconds())
 	}
 }
 
-func (c *clock) set(ms int64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.server, c.at = ms, time.Now()
-}
+func (c *clock) set(ms int64) { c.ahead.Store(ms - time.Since(epoch).Milliseconds()) }
 
 // deadline is a time of ours in the servers' terms, as scripts take it; none as long as nothing is known of their time.
 func (c *clock) deadline(t time.Time) string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.server == 0 {
+	ahead := c.ahead.Load()
+	if ahead == 0 {
 		return ""
 	}
-	return strconv.FormatInt(c.server+t.Sub(c.at).Milliseconds(), 10)
+	return strconv.FormatInt(ahead+t.Sub(epoch).Milliseconds(), 10)
 }
 
 // late takes the error of a change that a server found to come too late, by what was thought to be its time, and tells
@@ -73,15 +69,17 @@ func (c *clock) late(err error) bool {
 	return true
 }
 
-// by gives the script call with its deadline: that of the round trip, after which nobody waits for it.
+// by gives the script call its deadline, for which its last argument is kept free: that of the round trip, after which nobody
+// waits for it. A call that was refused may be given another.
 func (s *Store) by(ctx context.Context, op string, c scriptCall) scriptCall {
-	deadline := ""
 	if t, ok := ctx.Deadline(); ok && fenced[op] {
-		deadline = s.clock.deadline(t)
+		c.args[len(c.args)-1] = s.clock.deadline(t)
 	}
-	c.args = append(c.args[:len(c.args):len(c.args)], deadline)
 	return c
 }
+
+// noDeadline is the last argument of a call that has none.
+const noDeadline = ""
 
 // fenced are the changes that store something. A removal does no harm, however late.
 var fenced = map[string]bool{"set": true, "set-many": true, "set-if-absent": true, "increment": true, "expire": true}
@@ -95,7 +93,7 @@ type steps struct {
 }
 
 func (s *Store) steps(c change) steps {
-	st := steps{data: scriptCall{keys: []string{c.key}}}
+	st := steps{data: scriptCall{keys: append(make([]string, 0, 2), c.key)}}
 	channel, message := "", []byte{}
 	if s.lanes != nil && c.a != nil {
 		if s.masters != nil {
@@ -106,7 +104,7 @@ func (s *Store) steps(c change) steps {
 			channel, message = l.Channel, c.a.Message
 		}
 	}
-	st.data.args = append(append(make([]any, 0, 2+len(c.args)), channel, message), c.args...)
+	st.data.args = append(append(append(make([]any, 0, 3+len(c.args)), channel, message), c.args...), noDeadline)
 	return st
 }
 
@@ -268,7 +266,15 @@ func (s *Store) learnTime(id lane.ID) {
 }
 
 // floorArg is a remote floor, or another id to compare stamps with, as scripts take it.
-func floorArg(floor uint64) []byte { return binary.BigEndian.AppendUint64(nil, floor) }
+func floorArg(floor uint64) any {
+	if floor == 0 {
+		return noFloor
+	}
+	return binary.BigEndian.AppendUint64(nil, floor)
+}
+
+// noFloor is the argument that most calls have, made once.
+var noFloor any = make([]byte, 8)
 
 func asID(v any, err error) (lane.ID, error) {
 	text, err := asString(v, err)

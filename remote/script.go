@@ -15,28 +15,31 @@ import (
 var scriptFiles embed.FS
 
 var (
-	scriptAcquire = loadScript("acquire", mustRead("record"))
-	scriptFill    = loadScript("fill", mustRead("record"))
-	scriptRelease = loadScript("release", mustRead("record"))
-	scriptTTL     = loadScript("ttl", mustRead("record"))
-	scriptTag     = loadScript("tag", mustRead("record"))
-	scriptKeep    = loadScript("keep", mustRead("record"))
-	scriptReclaim = loadScript("reclaim", mustRead("record"))
+	scriptAcquire = loadScript("acquire", mustRead("header"), mustRead("lease"))
+	scriptFill    = loadScript("fill", mustRead("header"), mustRead("lease"), mustRead("put"))
+	scriptRelease = loadScript("release", mustRead("header"), mustRead("lease"))
+	scriptTTL     = loadScript("ttl", mustRead("header"))
+	scriptTag     = loadScript("tag", mustRead("put"), mustRead("prolong"))
+	scriptKeep    = loadScript("keep", mustRead("prolong"))
+	scriptReclaim = loadScript("reclaim", mustRead("header"), mustRead("record"))
 	scriptSweep   = loadScript("sweep")
 	scriptLanes   = loadScript("lanes")
 
 	// These announce.
-	scriptSet       = loadScript("set", mustRead("deadline"), lane.Script, mustRead("record"), mustRead("change"))
-	scriptSetNX     = loadScript("setnx", mustRead("deadline"), lane.Script, mustRead("record"), mustRead("change"))
-	scriptDelete    = loadScript("delete", mustRead("deadline"), lane.Script, mustRead("record"), mustRead("change"))
-	scriptExpire    = loadScript("expire", mustRead("deadline"), lane.Script, mustRead("record"), mustRead("change"))
-	scriptIncrement = loadScript("increment", mustRead("deadline"), lane.Script, mustRead("record"), mustRead("change"))
-	scriptAnnounce  = loadScript("announce", lane.Script, mustRead("change"))
-	scriptFloor     = loadScript("floor", lane.Script, mustRead("change"))
+	scriptSet       = loadScript("set", mustRead("deadline"), lane.Script, mustRead("change"), mustRead("put"))
+	scriptSetNX     = loadScript("setnx", mustRead("deadline"), lane.Script, mustRead("header"), mustRead("record"), mustRead("change"), mustRead("put"))
+	scriptDelete    = loadScript("delete", lane.Script, mustRead("header"), mustRead("record"), mustRead("change"))
+	scriptExpire    = loadScript("expire", mustRead("deadline"), lane.Script, mustRead("header"), mustRead("record"), mustRead("change"))
+	scriptIncrement = loadScript("increment", mustRead("deadline"), lane.Script, mustRead("header"), mustRead("record"), mustRead("change"), mustRead("put"))
+	scriptAnnounce  = loadScript("announce", lane.Script)
+	scriptFloor     = loadScript("floor", lane.Script)
 	scriptPublish   = loadScript("publish", lane.Script)
 )
 
-type script struct{ source, sha string }
+type script struct {
+	source string
+	sha    any // a string, made an argument once
+}
 
 // loadScript puts shared functions before a script. A run makes each of them anew, so it is given only those that it
 // needs. The files are embedded, so that one is missing shows in the first test that runs.
@@ -99,12 +102,15 @@ func (s script) cmd(ctx context.Context, byHash bool, keys []string, args []any)
 func (s script) run(ctx context.Context, rdb redis.UniversalClient, keys []string, args ...any) (any, error) {
 	c := s.cmd(ctx, true, keys, args)
 	_ = rdb.Process(ctx, c) // the command keeps its error
-	if redis.HasErrorPrefix(c.Err(), "NOSCRIPT") {
+	if unknownScript(c.Err()) {
 		c = s.cmd(ctx, false, keys, args)
 		_ = rdb.Process(ctx, c)
 	}
 	return c.Result()
 }
+
+// unknownScript tells whether a server does not know the script. Most commands have no error, and are not asked which.
+func unknownScript(err error) bool { return err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") }
 
 // scriptCall is one script of a pipeline.
 type scriptCall struct {
@@ -138,7 +144,7 @@ func (s script) pipeline(ctx context.Context, rdb redis.UniversalClient, calls [
 func withoutScript(cmds []onceCmd, which []int) []int {
 	var unknown []int
 	for _, i := range which {
-		if redis.HasErrorPrefix(cmds[i].Err(), "NOSCRIPT") {
+		if unknownScript(cmds[i].Err()) {
 			unknown = append(unknown, i)
 		}
 	}

@@ -1,32 +1,28 @@
 -- A lane: see internal/lane. Ids cross Lua as text or as bytes, never as one number: Lua's are doubles, exact only to 2^53.
+-- A run of a script makes every function anew, so there are few of them here.
 local LANE_MAXLEN = 65536
--- The four bytes of a number below 2^32, as numbers: string.char makes one string of them, where four would be made and thrown away.
-local function word(n)
-  local d = n % 256
-  n = (n - d) / 256
-  local c = n % 256
-  n = (n - c) / 256
-  local b = n % 256
-  return (n - b) / 256, b, c, d
-end
-local function lane_parts(id)
-  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
-  return tonumber(ms), tonumber(seq)
-end
--- An id as messages carry it: ms (8 bytes), seq (4).
-local function lane_wire(id)
-  local ms, seq = lane_parts(id)
-  return string.char(word(math.floor(ms / 4294967296))) .. string.char(word(ms % 4294967296)) .. string.char(word(seq))
-end
--- An id as records carry it: ms<<20|seq in 8 bytes, made of two halves that are exact.
-local function lane_stamp(id)
-  local ms, seq = lane_parts(id)
-  return string.char(word(math.floor(ms / 4096))) .. string.char(word((ms % 4096) * 1048576 + seq))
+-- Numbers as bytes, big-endian: as struct.pack does, which every Redis has. Test doubles may not.
+local pack
+if rawget(_G, 'struct') then
+  pack = struct.pack
+else
+  pack = function(format, ...)
+    local out, n = '', 0
+    for size in string.gmatch(format, '%d') do
+      n = n + 1
+      local left, bytes = tonumber((select(n, ...))), ''
+      for _ = 1, tonumber(size) do
+        bytes = string.char(left % 256) .. bytes
+        left = math.floor(left / 256)
+      end
+      out = out .. bytes
+    end
+    return out
+  end
 end
 local function lane_last(stream)
-  local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)
-  if #newest == 0 then return '0-0' end
-  return newest[1][1]
+  local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+  return newest and newest[1] or '0-0'
 end
 -- Publishes. On a Cluster ('1') by sharded pub/sub where the server has it: classic pub/sub takes the cluster bus.
 local function lane_publish(channel, message, sharded)
@@ -37,12 +33,13 @@ local function lane_publish(channel, message, sharded)
   end
   redis.call('PUBLISH', channel, message)
 end
--- Appends a message to the lane, publishes it with its place and that of the one before, and gives its id. In the message the bytes
--- 3 to 26 are kept free for the two places; the stream holds it without them.
+-- Appends a message to the lane, publishes it with its place and that of the one before, and gives its id: whole, and its two
+-- parts. In the message the bytes 3 to 26 are kept free for the two places, each of ms (8 bytes) and seq (4); the stream holds it without them.
 local function lane_append(stream, channel, message, sharded)
   local prev = lane_last(stream)
   local head, tail = string.sub(message, 1, 2), string.sub(message, 27)
   local id = redis.call('XADD', stream, 'MAXLEN', '~', LANE_MAXLEN, '*', 'm', head .. tail)
-  lane_publish(channel, head .. lane_wire(prev) .. lane_wire(id) .. tail, sharded)
-  return id
+  local before, beforeSeq, ms, seq = string.match(prev .. ' ' .. id, '^(%d+)-(%d+) (%d+)-(%d+)$')
+  lane_publish(channel, head .. pack('>I8I4I8I4', before, beforeSeq, ms, seq) .. tail, sharded)
+  return id, ms, seq
 end

@@ -2,6 +2,6 @@
 -- be undone. The last of ARGV is the server's time after which that is so, in Unix ms ('' for never).
 if ARGV[#ARGV] ~= '' then
   local t = redis.call('TIME')
-  local now = t[1] * 1000 + math.floor(t[2] / 1000)
+  local now = t[1] * 1000 + (t[2] - t[2] % 1000) / 1000
   if now > tonumber(ARGV[#ARGV]) then return redis.error_reply('DOPPIO-LATE ' .. string.format('%.0f', now)) end
 end

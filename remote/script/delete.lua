@@ -1,7 +1,7 @@
 -- Removes whatever is there, of any type, and announces it even when nothing was: others may hold it.
 -- ARGV: channel, message, now, floor
 local h = redis.pcall('GETRANGE', KEYS[1], 0, HEADER - 1)
-if ARGV[2] ~= '' then despite_oom(KEYS[2]) end
+if ARGV[2] ~= '' then redis.call('PERSIST', KEYS[2]) end
 local id = announce()
 local removed = redis.call('UNLINK', KEYS[1])
 if type(h) == 'string' and absent(h, ARGV[3], ARGV[4]) then removed = 0 end

@@ -2,7 +2,7 @@
 -- ARGV: channel, message, now, floor, token, created and TTL as in the record (12 bytes), TTL in milliseconds (0: for ever)
 local h = redis.call('GETRANGE', KEYS[1], 0, HEADER - 1)
 if absent(h, ARGV[3], ARGV[4]) then return {0, '', 0} end
-if ARGV[2] ~= '' then despite_oom(KEYS[2]) end
+if ARGV[2] ~= '' then redis.call('PERSIST', KEYS[2]) end
 local id = announce()
 local px = tonumber(ARGV[7])
 if known(h) then

@@ -3,6 +3,14 @@
 -- ARGV: channel, message, now, floor, delta, token, record to begin with (payload "0"), its milliseconds, lowest, highest ('' for none), token of a record
 -- whose tags were asked for ('*': tags do not matter), 1 if one of them was invalidated
 local key = KEYS[1]
+-- The payload of record s if the echo of the key stands right before it, else nil.
+local function payload(s)
+  if not known(s) then return nil end
+  local first = #s - word(s, 48) + 1
+  local echo = first - #key
+  if echo - 2 < HEADER + 3 or string.byte(s, echo - 2) * 256 + string.byte(s, echo - 1) ~= #key or string.sub(s, echo, first - 1) ~= key then return nil end
+  return string.sub(s, first)
+end
 local old = redis.call('GET', key) or ''
 local fresh = absent(old, ARGV[3], ARGV[4])
 if not fresh and ARGV[11] ~= '*' and known(old) and tagged(old) then
@@ -19,7 +27,7 @@ local function below(a, b) -- both as Redis writes integers: no leading zeros, n
 end
 if not fresh then
   -- The digits are the payload only if the key's echo stands before them: a record that was cut short, or moved here, is not added to.
-  local digits = string.match(payload(old, key) or '', '^-?%d+$')
+  local digits = string.match(payload(old) or '', '^-?%d+$')
   if not digits or string.byte(old, 1) ~= 2 or string.byte(old, 43) % 2 == 0 or (digits ~= '0' and not string.find(digits, '^-?[1-9]')) then
     return redis.error_reply('DOPPIO-NOTNUMERIC the entry is not an integer')
   end
@@ -40,12 +48,12 @@ if overflow then
   return redis.error_reply('DOPPIO-OVERFLOW the sum does not fit')
 end
 -- Announced before the change, as elsewhere; but here the digits must not stay in the record's place if that is denied.
-local ok, id = pcall(announce)
+local ok, id, ms, seq = pcall(announce)
 if not ok then
   if not fresh then redis.call('SET', key, old, 'KEEPTTL') end
   error(id, 0)
 end
-local body = string.sub(record, 1, #record - number(record, 48, 4))
+local body = string.sub(record, 1, #record - word(record, 48))
 local updated = string.sub(body, 1, 1) .. ARGV[6] .. string.sub(body, 18, 47) .. string.char(0, 0, 0, #sum) .. string.sub(body, 52) .. sum
-if fresh then put(key, stamped(updated, id), ARGV[8]) else redis.call('SET', key, updated, 'KEEPTTL') end
+if fresh then put(key, stamped(updated, ms, seq), ARGV[8]) else redis.call('SET', key, updated, 'KEEPTTL') end
 return {1, id, sum}

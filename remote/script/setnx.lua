@@ -2,6 +2,6 @@
 -- ARGV: channel, message, now, floor, record, milliseconds
 local h = redis.call('GETRANGE', KEYS[1], 0, HEADER - 1)
 if not absent(h, ARGV[3], ARGV[4]) then return {0, '', redis.call('GET', KEYS[1])} end
-local id = announce()
-put(KEYS[1], stamped(ARGV[5], id), ARGV[6])
+local id, ms, seq = announce()
+put(KEYS[1], stamped(ARGV[5], ms, seq), ARGV[6])
 return {1, id}
