@@ -87,6 +87,7 @@ type Receiver struct {
 	classic bool          // the Cluster has no sharded pub/sub, being older than 7.0; only run's goroutine looks
 	kick    chan struct{} // asks for an echo at once
 	asking  chan struct{} // echoes under way
+	telling chan struct{} // answers under way: see Holders
 
 	mu       sync.Mutex // held while the handler is told
 	chain    chain
@@ -104,7 +105,7 @@ func Start(rdb redis.UniversalClient, opts Options) *Receiver {
 	opts = opts.withDefaults()
 	r := &Receiver{
 		rdb: rdb, opts: opts, names: lane.Of(opts.Namespace, opts.Lane).In(lane.Database(rdb)), cancel: cancel,
-		kick: make(chan struct{}, 1), asking: make(chan struct{}, maxAsking),
+		kick: make(chan struct{}, 1), asking: make(chan struct{}, maxAsking), telling: make(chan struct{}, maxTelling),
 	}
 	r.cluster, _ = rdb.(*redis.ClusterClient)
 	r.done.Go(func() { r.run(ctx) })

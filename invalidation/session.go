@@ -93,11 +93,14 @@ func (r *Receiver) listen(ctx context.Context, ps *redis.PubSub, s *session) err
 				return err
 			}
 		case *redis.Message:
-			took := r.message
-			if m.Channel == echo {
-				took = r.echoed
+			switch {
+			case m.Channel != echo:
+				behind = r.message(s, m.Payload)
+			case strings.HasPrefix(m.Payload, questionMark):
+				r.tell(ctx, m.Payload, sharded)
+			default:
+				behind = r.echoed(s, m.Payload)
 			}
-			behind = took(s, m.Payload)
 		}
 		if behind {
 			// A command that hangs does not keep the next subscription waiting.

@@ -22,8 +22,11 @@ type Store struct {
 	tracer  tracing
 	clock   clock
 
-	// waits are kept for each store, not for all: a timer and a channel belong to the synctest bubble that they were made in.
-	waits sync.Pool
+	// waits and alarms are kept for each store, not for all: a timer and a channel belong to the synctest bubble that they were made in.
+	waits  sync.Pool
+	alarms sync.Pool
+
+	heedsDeadlines bool // calls may stay in their caller's goroutine
 
 	mu       sync.Mutex // guards closed, and inflight's rise from zero
 	closed   bool
@@ -52,7 +55,8 @@ func New(rdb redis.UniversalClient, opts Options) (*Store, error) {
 			s.lanes[i] = lane.Of(s.opts.Namespace, i).In(lane.Database(rdb))
 		}
 	}
-	s.waits.New = newWait
+	s.waits.New, s.alarms.New = newWait, newAlarm
+	s.heedsDeadlines = heedsDeadlines(rdb)
 	s.tracer = newTracing(opts.TracerProvider)
 	s.breaker = gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{
 		Name:         "doppio.remote",

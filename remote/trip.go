@@ -106,7 +106,7 @@ type outcome[T any] struct {
 }
 
 // call runs one round trip. Errors come back classified. The caller leaves when its context ends or the timeout passes;
-// a late result is dropped. write says whether its caller must know what became of a change: what may be changed
+// a late result is dropped. It does not leave if it stays: see stay. write says whether its caller must know what became of a change: what may be changed
 // without that is no write here.
 func call[T any](ctx context.Context, s *Store, op string, write bool, fn func(context.Context) (T, error)) (T, error) {
 	var none T
@@ -122,6 +122,12 @@ func call[T any](ctx context.Context, s *Store, op string, write bool, fn func(c
 		return none, classify(op, write, err)
 	}
 	ctx, span := s.tracer.start(ctx, op)
+	if s.stays(ctx) {
+		t := &trip{Context: ctx, deadline: time.Now().Add(s.opts.Timeout), done: make(chan struct{}), report: report}
+		val, err := stay(s, t, op, write, fn)
+		span.end(err)
+		return val, err
+	}
 	o := &outcome[T]{trip: trip{Context: ctx, deadline: time.Now().Add(s.opts.Timeout), done: make(chan struct{}), report: report}}
 	w := s.waits.Get().(*wait)
 	w.timer.Reset(s.opts.Timeout)

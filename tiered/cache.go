@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -101,6 +100,7 @@ func newShared[V any](c *Client, name string, values *codec.Typed[V]) *shared[V]
 	if !c.opts.Disabled {
 		s.scope = c.near.NewScope()
 		s.floors = c.co.register(name, s.seed)
+		c.co.answers(s.floors, s.held)
 	}
 	return s
 }
@@ -267,7 +267,8 @@ func (s *shared[V]) keep(at time.Time, hash uint64, key string, v *V, from origi
 			fresh -= span/2 + rand.N(span/2+1)
 		}
 	}
-	e := &local.Entry{Key: strings.Clone(key), Value: v, Fresh: fresh, Expires: expires, Cost: weigh(s.client.opts.Local, key, v)}
+	e := newEntry(key, v)
+	e.Fresh, e.Expires, e.Cost = fresh, expires, weigh(s.client.opts.Local, key, v)
 	e.Stamp.Store(from.stamp)
 	if negative := rec.Kind == remote.KindNegative; negative || !all || fresh != until || len(rec.Tags) > 0 {
 		m := &meta{tags: s.tagHashes(tagNames(rec.Tags)), until: until, negative: negative, provisional: !all}

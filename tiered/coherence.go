@@ -57,6 +57,7 @@ type coherence struct {
 // the id that the lane of their key had reached.
 type cacheFloors struct {
 	name string
+	held func(key string) invalidation.Holding // what the cache has near; nil before it is made. Guarded by coherence.mu
 	near atomic.Uint64
 	far  []atomic.Uint64 // by lane
 }

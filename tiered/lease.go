@@ -74,7 +74,7 @@ func (j *job[V]) claim(ctx context.Context, f *flight[V], st *seat) (landing[V],
 	look, waits, taken := firstLook, false, 0
 	for {
 		token := remote.NewToken()
-		won, found, err := s.client.far.Acquire(ctx, s.prefix+j.key, token, f.id, leaseLife, st.replaces, st.tags...)
+		won, found, err := s.client.far.Acquire(remote.Stay(ctx), s.prefix+j.key, token, f.id, leaseLife, st.replaces, st.tags...)
 		how, end, err := j.claimed(ctx, f, st, token, won, found, err)
 		switch {
 		case how == loaded:

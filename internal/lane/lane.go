@@ -63,6 +63,9 @@ func Database(rdb redis.UniversalClient) int {
 // Echo is the channel on which one instance hears itself.
 func (n Names) Echo(instance uint64) string { return n.echo + strconv.FormatUint(instance, 16) }
 
+// Echoes is a glob that matches the echo channels of all instances.
+func (n Names) Echoes() string { return n.echo + "*" }
+
 // Index gives the lane that carries what concerns a hash, of count lanes. The low bits pick the bucket of the validity
 // table, and its fingerprints are the high ones; lanes take what is left of both.
 func Index(hash uint64, count int) int {
