@@ -63,7 +63,8 @@ type Options struct {
 	// that is slow, transitions beyond 256 that wait are dropped, and counted in Stats.
 	OnStateChange func(StateChange)
 
-	// RemoteTimeout bounds each round trip to Redis, whatever the client's own timeouts are. Defaults to DefaultRemoteTimeout.
+	// RemoteTimeout bounds each round trip to Redis, whatever the client's own timeouts are, but for hooks of the client's that do
+	// not heed their context. Defaults to DefaultRemoteTimeout.
 	RemoteTimeout time.Duration
 	// BreakerFailures is how many outages in a row open the breaker: while it is open, calls fail at once with
 	// ErrRemoteUnavailable. Defaults to remote.DefaultBreakerFailures, 8.

@@ -30,6 +30,7 @@ func inspectCommand() *cli.Command {
 			"Values are shown only with --show-values, and of those the first 4 KiB. Passwords are never shown. Ages are by this\n" +
 			"machine's clock.\n\n" +
 			"   doppio inspect --cache users user:42\n" +
+			"   doppio inspect --cache users --holders user:42\n" +
 			"   doppio inspect --raw doppio:users:user:42 --json\n" +
 			"   doppio inspect --redis redis+cluster://node1:6379,node2:6379 --cache users --show-values user:42\n\n" +
 			"Exit codes: 0 there is a valid record; 1 Redis could not be asked; 2 wrong usage; 3 there is none, or it is not valid.",
@@ -38,6 +39,7 @@ func inspectCommand() *cli.Command {
 		Flags: append(redisFlags(),
 			&cli.StringFlag{Name: "cache", Usage: "`NAME` of the cache that KEY is in"},
 			&cli.BoolFlag{Name: "raw", Usage: "KEY is a whole key in Redis, namespace:cache:key"},
+			&cli.BoolFlag{Name: "holders", Usage: "ask the instances which of them hold a near copy (needs PUBSUB and PUBLISH)"},
 			&cli.BoolFlag{Name: "show-values", Usage: "show the value, too"},
 			&cli.BoolFlag{Name: "json", Usage: "print JSON"},
 		),
@@ -80,6 +82,11 @@ func runInspect(ctx context.Context, cmd *cli.Command) (err error) {
 	}
 	if err != nil {
 		return err
+	}
+	if cmd.Bool("holders") {
+		if err := f.AskHolders(ctx, rdb, place); err != nil {
+			return err
+		}
 	}
 	if cmd.Bool("json") {
 		e := json.NewEncoder(os.Stdout)

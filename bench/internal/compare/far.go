@@ -18,13 +18,15 @@ func (s *session) farReads() *group {
 	var closers []func(context.Context) error
 	structs, data := farStage(s, &s.accounts)
 	closers = append(closers, structs.close)
-	for _, callers := range []int{2, 32} {
-		rows = append(rows, farGet(structs, data, "struct", callers))
+	for _, operation := range []string{"get", "get-or-load"} {
+		for _, callers := range []int{2, 32} {
+			rows = append(rows, farHit(structs, data, operation, "struct", callers))
+		}
 	}
 	blobs, blobData := farStage(s, &s.blobs)
 	closers = append(closers, blobs.close)
 	for _, callers := range []int{2, 32} {
-		rows = append(rows, farGet(blobs, blobData, "1 KiB", callers))
+		rows = append(rows, farHit(blobs, blobData, "get", "1 KiB", callers))
 	}
 	for _, callers := range []int{1, 2} {
 		rows = append(rows, &row{
@@ -50,14 +52,21 @@ func farStage[V any](s *session, b *bench[V]) (*stage[V], func() *data[V]) {
 	}, d
 }
 
-func farGet[V any](st *stage[V], d func() *data[V], kind string, callers int) *row {
+// farHit reads what is in the far tier. Its context can be cancelled, as that of a request can.
+func farHit[V any](st *stage[V], d func() *data[V], operation, kind string, callers int) *row {
 	return &row{
-		group: "far hit", name: fmt.Sprintf("get, %s, %s", kind, callersOf(callers)), unit: nanos, baseline: raw,
+		group: "far hit", name: fmt.Sprintf("%s, %s, %s", operation, kind, callersOf(callers)), unit: nanos, baseline: raw,
 		measure: func(ctx context.Context, r *row) ([]result.Cell, error) {
 			seq := pattern(uniform, allOf(st.s.o.sizes.far), 0, st.s.o.Seed)
 			return st.compete(ctx, r, callers, func(p *player[V], e *entrant) error {
-				g, err := can[peers.Getter[V]](p.cache(), errNoGet)
-				e.do, e.watch = d().gets(g, seq), st.s.watchCommands
+				e.watch = st.s.watchCommands
+				if operation == "get" {
+					g, err := can[peers.Getter[V]](p.cache(), errNoGet)
+					e.do = d().gets(g, seq)
+					return err
+				}
+				l, err := can[peers.Loader[V]](p.cache(), errNoLoad)
+				e.do = d().loads(l, seq)
 				return err
 			})
 		},

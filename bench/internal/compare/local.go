@@ -9,7 +9,7 @@ import (
 	"github.com/doppio-cache/doppio/bench/internal/result"
 )
 
-// localLimit is how many commands a local hit may cost: those that instances send beside the reads.
+// localLimit is how many reads of Redis a local hit may cost: instances send some beside the work.
 const localLimit = 0.02
 
 const localHit = "local hit"
@@ -85,7 +85,7 @@ func (l *local[V]) measure(ctx context.Context, r *row, operation, keys string, 
 		seq = pattern(keys, l.held, l.s.o.sizes.hot, l.s.o.Seed)
 	}
 	return l.stage.compete(ctx, r, callers, func(p *player[V], e *entrant) error {
-		e.watch, e.limits = l.s.watchCommands, map[string]float64{commandsPerOp: localLimit}
+		e.watch, e.limits = l.s.watchReads, map[string]float64{readsPerOp: localLimit}
 		if operation == "get" {
 			g, err := can[peers.Getter[V]](p.cache(), errNoGet)
 			e.do = l.data.gets(g, seq)

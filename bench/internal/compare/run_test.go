@@ -28,6 +28,7 @@ func tiny(t *testing.T) Options {
 }
 
 func TestRunOfEverything(t *testing.T) {
+	t.Setenv("GORACE", "atexit_sleep_ms=0") // a second for each process otherwise
 	o := tiny(t)
 	o.exact, o.Only = true, someRows(o)
 	server, last := "", 0.0

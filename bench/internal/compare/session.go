@@ -208,22 +208,35 @@ func (s *session) contest(r *row, callers int, entrants []*entrant) *contest {
 func (s *session) order() *rand.Rand { return rand.New(rand.NewPCG(s.o.Seed, uint64(s.rowsDone))) }
 
 // calls are how many commands the server has run, those of scripts included.
-func (s *session) calls(ctx context.Context) (float64, error) {
+func (s *session) calls(ctx context.Context) (float64, error) { return s.callsOf(ctx, nil) }
+
+// callsOf are how many of these commands it has run; nil means all.
+func (s *session) callsOf(ctx context.Context, commands []string) (float64, error) {
 	sample, err := s.srv.Sample(ctx)
 	if err != nil {
 		return 0, err
 	}
 	sum := 0.0
-	for _, n := range sample.Calls {
-		sum += n
+	for name, n := range sample.Calls {
+		if commands == nil || slices.Contains(commands, name) {
+			sum += n
+		}
 	}
 	return sum, nil
 }
 
-// commandsPerOp is the figure's name.
-const commandsPerOp = "commands/op"
+const (
+	commandsPerOp = "commands/op"
+	readsPerOp    = "reads of Redis/op"
+)
 
 func (s *session) watchCommands(ctx context.Context) (map[string]float64, error) {
 	n, err := s.calls(ctx)
 	return map[string]float64{commandsPerOp: n}, err
+}
+
+// watchReads watches what a read that is no local hit sends: every subject here reads by GET.
+func (s *session) watchReads(ctx context.Context) (map[string]float64, error) {
+	n, err := s.callsOf(ctx, []string{"get"})
+	return map[string]float64{readsPerOp: n}, err
 }

@@ -152,7 +152,7 @@ func extrasOf(rows []result.Row) []string {
 	for _, r := range rows {
 		for _, c := range r.Cells {
 			for name := range c.Extra {
-				names[name] = (name != commandsPerOp || r.Group != localHit) && name != "entries"
+				names[name] = name != readsPerOp && name != "entries"
 			}
 		}
 	}

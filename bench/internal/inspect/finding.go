@@ -35,6 +35,8 @@ type Finding struct {
 	PTTLms      *int64  `json:"pttlMs,omitempty"`      // until Redis removes it; absent: never
 	Record      *Record `json:"record,omitempty"`
 	Lane        Lane    `json:"lane"`
+
+	Holders *Holders `json:"holders,omitempty"` // if they were asked for
 }
 
 // Found tells whether there is something that an instance would use.

@@ -44,6 +44,9 @@ func (f *Finding) WriteText(w io.Writer) error {
 		f.Record.lines(line)
 	}
 	f.Lane.lines(line)
+	if f.Holders != nil {
+		f.Holders.lines(line)
+	}
 	if err := tw.Flush(); err != nil {
 		return fmt.Errorf("inspect: %w", err)
 	}

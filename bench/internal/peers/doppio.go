@@ -46,7 +46,10 @@ type doppio[V any] struct {
 
 func openDoppio[V any](engine local.EngineKind) func(ctx context.Context, c Config) (Cache[V], error) {
 	return func(ctx context.Context, c Config) (Cache[V], error) {
-		rdb, err := dial(ctx, c)
+		// As the README says: deadlines are heeded, and a refused connection is not tried again and again.
+		rdb, err := dial(ctx, c, func(o *redis.Options) {
+			o.ContextTimeoutEnabled, o.DialerRetries, o.MaxRetries = true, 1, 1
+		})
 		if err != nil {
 			return nil, fmt.Errorf("doppio: %w", err)
 		}
