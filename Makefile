@@ -36,7 +36,7 @@ demo: ## replay a trace against several processes: TRACE=file REDIS_URL=url ARGS
 	@bin/doppio demo $(ARGS)
 
 .PHONY: test
-test: servers lint ## all that CI checks: lint, tests with -race, every benchmark once
+test: servers lint ## all that CI checks: lint, tests with -race, every benchmark once, the budgets of bench/guard
 	@for m in $(MODULES); do \
 		echo "== $$m: tests, examples and fuzz seeds, with the race detector"; \
 		$(GO) -C "$$m" test -race -shuffle on -timeout $(TESTTIME) $$($(GO) -C "$$m" list ./... | grep -v /internal/attack$$); \
@@ -47,6 +47,8 @@ test: servers lint ## all that CI checks: lint, tests with -race, every benchmar
 		echo "== $$m: every benchmark, once"; \
 		$(GO) -C "$$m" test -run '^$$' -bench . -benchtime 1x -timeout $(TESTTIME) ./...; \
 	done
+	@echo "== allocations and ratios to bare libraries, against their budgets"
+	@$(GO) -C bench run ./cmd/doppio compare --check
 
 .PHONY: servers
 servers: ## install what the tests need and the machine lacks
@@ -102,7 +104,7 @@ bench/compare: ## compare benchmarks with the merge base: PKG="./local" BENCH=Hi
 
 .PHONY: bench/guard
 bench/guard: servers ## fail where allocations or ratios to bare libraries are above their budgets; CI runs it
-	@$(GO) -C bench run ./cmd/doppio compare --check --quiet
+	@$(GO) -C bench run ./cmd/doppio compare --check
 
 .PHONY: shake
 shake: ## look for races and flakes: PKG=./tiered COUNT=50

@@ -84,6 +84,8 @@ func TestInspectCommand(t *testing.T) {
 		{"value", []string{"--raw", "--show-values", "ns:people:k"}, exitOK, lookValue, true},
 		{"json", []string{"--raw", "--json", "ns:people:k"}, exitOK, `"verdict": "valid"`, false},
 		{"json with value", []string{"--raw", "--json", "--show-values", "ns:people:k"}, exitOK, lookValue, true},
+		{"holders", []string{"--raw", "--holders", "ns:people:k"}, exitOK, "1 of 1 instances answered", false},
+		{"holders as json", []string{"--raw", "--holders", "--json", "ns:people:k"}, exitOK, `"asked": 1`, false},
 		{"absent", []string{"--raw", "ns:people:other"}, exitUnclean, "absent", false},
 		{"help", []string{"--help"}, exitOK, "Exit codes", false},
 		{"no key", []string{"--cache", "people"}, exitUsage, "KEY", false},

@@ -62,7 +62,7 @@ func (h *Holders) lines(line func(name, format string, args ...any)) {
 			held++
 		}
 	}
-	line("near copies", "%d, in %d instances that answered, of %d", held, len(h.Instances), h.Asked)
+	line("near copies", "%d; %d of %d instances answered", held, len(h.Instances), h.Asked)
 	for _, i := range h.Instances {
 		switch {
 		case !i.Held:
