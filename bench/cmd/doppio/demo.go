@@ -24,7 +24,7 @@ func demoCommand() *cli.Command {
 		Action:       runDemo,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "trace", Usage: "replay the trace in `FILE` (default: a generated Zipf trace)", Sources: cli.EnvVars("TRACE")},
-			&cli.StringFlag{Name: "format", Usage: "the trace's: auto, int32, int64, arc or lines", Value: string(trace.Auto)},
+			&cli.StringFlag{Name: "format", Usage: "the trace's: " + trace.FormatNames(), Value: string(trace.Auto)},
 			&cli.IntFlag{Name: "requests", Usage: fmt.Sprintf("replay at most `N` requests (0: the whole trace, or %d generated ones)", demo.DefaultRequests)},
 			&cli.Uint64Flag{Name: "keys", Usage: "of the generated trace", Value: demo.DefaultKeys},
 			&cli.FloatFlag{Name: "exponent", Usage: "of the generated trace, over 1", Value: demo.DefaultExponent},

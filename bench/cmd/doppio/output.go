@@ -60,13 +60,14 @@ func emit(cmd *cli.Command, d *result.Document, table func(io.Writer) error, cau
 	if cause != nil && d.Notice == "" {
 		d.Notice = "not whole: " + cause.Error()
 	}
+	var err error
 	write := table
 	if cmd.Bool("json") {
 		write = d.Write
 	} else if d.Notice != "" {
-		fmt.Fprintf(os.Stdout, "NOTICE: %s\n", d.Notice)
+		_, err = fmt.Fprintf(os.Stdout, "NOTICE: %s\n", d.Notice)
 	}
-	err := write(os.Stdout)
+	err = errors.Join(err, write(os.Stdout))
 	if path := cmd.String("out"); path != "" {
 		err = errors.Join(err, writeFile(path, d))
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"path/filepath"
@@ -52,5 +53,29 @@ func TestReplay(t *testing.T) {
 	}
 	if len(d.Replay.Traces) != 2 || d.Replay.Traces[0].Format != "lines" || d.Replay.Traces[1].Format != "csv" {
 		t.Errorf("%+v", d.Replay.Traces)
+	}
+}
+
+// TestReplayTableMarksWhatIsTooLarge: an asterisk at the size, and below how many it held.
+func TestReplayTableMarksWhatIsTooLarge(t *testing.T) {
+	r := &result.Replay{Traces: []result.ReplayedTrace{
+		{Name: "orm", Sizes: []int64{50, 2000}, Curves: []result.Curve{
+			{Policy: "otter", Points: []result.Point{{Size: 50, HitRatio: 0.649, Held: 173.2}, {Size: 2000, HitRatio: 0.8, Held: 2050}}},
+			{Policy: "optimum", Points: []result.Point{{Size: 50, HitRatio: 0.609}, {Size: 2000, HitRatio: 0.9}}},
+		}},
+		{Name: "plain", Sizes: []int64{50}, Curves: []result.Curve{{Policy: "LRU", Points: []result.Point{{Size: 50, HitRatio: 0.5}}}}},
+	}}
+	var b bytes.Buffer
+	if err := writeReplay(&b, r); err != nil {
+		t.Fatal(err)
+	}
+	first, second, _ := strings.Cut(b.String(), "plain")
+	for _, want := range []string{"64.9*", "80.0 ", "60.9 ", "  otter: 173 at 50\n"} {
+		if !strings.Contains(first, want) {
+			t.Errorf("the table lacks %q:\n%s", want, first)
+		}
+	}
+	if strings.Contains(second, "*") {
+		t.Errorf("a mark where nothing was too large:\n%s", second)
 	}
 }

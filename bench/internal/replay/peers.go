@@ -102,8 +102,9 @@ func (s sturdycStore) close() error         { return nil }
 
 type tinyLFU struct{ cache *rediscache.TinyLFU }
 
-// tinyLFULeast is the smallest size at which it does not panic.
-const tinyLFULeast = 2
+// tinyLFULeast is the smallest size at which it does not panic: below, the protected part of its segmented LRU has room
+// for no entry, and the second hit of a key asks for that part's last one.
+const tinyLFULeast = 3
 
 func openTinyLFU(size int) (store, error) {
 	return tinyLFU{rediscache.NewTinyLFU(size, forever)}, nil

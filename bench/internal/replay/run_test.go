@@ -81,9 +81,11 @@ func TestEveryPolicyIsReplayed(t *testing.T) {
 }
 
 func TestTinyCachesAreReplayed(t *testing.T) {
-	tr := zipf(t, 300)
-	if _, err := Run(t.Context(), tr, Options{Sizes: []int{1, 2, 9}}); err != nil {
-		t.Error(err)
+	few := &Trace{Name: "few", Count: 3, Keys: slices.Repeat([]uint32{0, 1, 2, 0}, 50)} // keys hit often, so that they are promoted
+	for _, tr := range []*Trace{zipf(t, 300), few} {
+		if _, err := Run(t.Context(), tr, Options{Sizes: []int{1, 2, 3, 4, 9}}); err != nil {
+			t.Errorf("%s: %v", tr.Name, err)
+		}
 	}
 }
 
@@ -146,6 +148,19 @@ func TestLoadNumbersKeys(t *testing.T) {
 	}
 }
 
+// TestLoadRefusesTooMany: what is within the limit is wanted, and no more is read than that.
+func TestLoadRefusesTooMany(t *testing.T) {
+	if tr, err := load(t.Context(), "x", endless{}, 5, 5, nil); err != nil || len(tr.Keys) != 5 {
+		t.Errorf("%+v, %v", tr, err)
+	}
+	if _, err := load(t.Context(), "x", endless{}, 6, 5, nil); !errors.Is(err, ErrTooLong) {
+		t.Errorf("got %v, want %v", err, ErrTooLong)
+	}
+	if most := uint64(maxRequests); most != uint64(math.MaxInt32) {
+		t.Errorf("%d requests have positions, and int32 has %d", most, math.MaxInt32)
+	}
+}
+
 type endless struct{}
 
 func (endless) Next() (uint64, error) { return 1, nil }
@@ -165,12 +180,29 @@ func TestPoliciesAreNamed(t *testing.T) {
 }
 
 func TestDefaultSizes(t *testing.T) {
-	if got, want := DefaultSizes(100_000), []int{100, 240, 590, 1400, 3500, 8500, 21000, 50000}; !slices.Equal(got, want) {
+	if got, want := DefaultSizes(100_000), []int{1000, 1700, 3100, 5300, 9400, 16000, 29000, 50000}; !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
+	}
+	if got := DefaultSizes(20_000)[0]; got != 200 {
+		t.Errorf("the sizes for 20,000 keys begin at %d, want 200", got)
+	}
+	if got := DefaultSizes(5_000_000)[0]; got != leastDefault {
+		t.Errorf("the sizes for 5 million keys begin at %d, want %d", got, leastDefault)
 	}
 	for _, keys := range []int{0, 1, 2, 10} {
 		if sizes := DefaultSizes(keys); len(sizes) == 0 || sizes[0] != 1 || !slices.IsSorted(sizes) {
 			t.Errorf("%d keys: %v", keys, sizes)
+		}
+	}
+}
+
+func TestOversize(t *testing.T) {
+	for _, c := range []struct {
+		held float64
+		want bool
+	}{{0, false}, {40, false}, {50, false}, {52.5, false}, {53, true}, {173, true}} {
+		if got := Oversize(result.Point{Size: 50, Held: c.held}); got != c.want {
+			t.Errorf("%.1f held of 50: %v, want %v", c.held, got, c.want)
 		}
 	}
 }

@@ -6,23 +6,26 @@ import (
 )
 
 const (
-	smallestShare = 0.001 // of the distinct keys
-	largestShare  = 0.5
-	defaultSteps  = 8
-	fineSteps     = 100 // of a miss-ratio curve
+	leastDefault = 1000 // entries
+	leastShare   = 0.01 // of the distinct keys, where that is less
+	largestShare = 0.5
+	defaultSteps = 8
+	fineSteps    = 100 // of a miss-ratio curve
 )
 
-// DefaultSizes are geometric steps from a thousandth of the distinct keys to half of them, rounded to two digits.
+// DefaultSizes are geometric steps from 1,000 entries, or a hundredth of the distinct keys where that is less, to half of
+// the keys, rounded to two digits. Smaller caches that apply evictions in batches hold much more than their bound, so
+// that their hit ratios would be those of another size.
 func DefaultSizes(keys int) []int {
-	return geometric(smallestShare*float64(keys), largestShare*float64(keys), defaultSteps, func(f float64) int {
+	return geometric(min(leastDefault, leastShare*float64(keys)), largestShare*float64(keys), defaultSteps, func(f float64) int {
 		unit := math.Pow(10, max(0, math.Floor(math.Log10(max(f, 1)))-1))
 		return int(math.Round(f/unit) * unit)
 	})
 }
 
-// steps are the fine ones of a curve from a thousandth of the keys to all of them, and the sizes asked for.
+// steps are the fine ones of a curve from the smallest of the sizes asked for to all keys, and those sizes.
 func steps(keys int, sizes []int) []int {
-	fine := geometric(smallestShare*float64(keys), float64(keys), fineSteps, func(f float64) int { return int(math.Round(f)) })
+	fine := geometric(float64(slices.Min(sizes)), float64(keys), fineSteps, func(f float64) int { return int(math.Round(f)) })
 	return slices.Compact(slices.Sorted(slices.Values(append(fine, sizes...))))
 }
 

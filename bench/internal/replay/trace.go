@@ -23,13 +23,21 @@ type Trace struct {
 	next  []uint32
 }
 
-// maxRequests keeps positions in 32 bits, the highest of which means never.
-const maxRequests = math.MaxUint32 - 1
+// maxRequests keeps positions and their sums in 32 bits with a sign.
+const maxRequests = math.MaxInt32
 
 const checkEvery = 1 << 12 // requests between two looks at the context
 
+// ErrTooLong marks a trace with more requests than can be replayed.
+var ErrTooLong = errors.New("too many requests")
+
 // Load reads at most limit requests of a source; 0 means all. progress, if not nil, is told how many were read.
 func Load(ctx context.Context, name string, src trace.Source, limit int, progress func(read int)) (*Trace, error) {
+	return load(ctx, name, src, limit, maxRequests, progress)
+}
+
+// load refuses a source with more than most requests that are wanted.
+func load(ctx context.Context, name string, src trace.Source, limit, most int, progress func(read int)) (*Trace, error) {
 	t := &Trace{Name: name}
 	numbers := make(map[uint64]uint32)
 	for limit == 0 || len(t.Keys) < limit {
@@ -48,8 +56,8 @@ func Load(ctx context.Context, name string, src trace.Source, limit int, progres
 		if err != nil {
 			return nil, err
 		}
-		if len(t.Keys) == maxRequests {
-			return nil, fmt.Errorf("replay: %s: over %d requests: use a limit", name, maxRequests)
+		if len(t.Keys) == most {
+			return nil, fmt.Errorf("replay: %s: %w: over %d: use a limit", name, ErrTooLong, most)
 		}
 		number, known := numbers[key]
 		if !known {

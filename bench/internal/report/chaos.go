@@ -49,7 +49,7 @@ func (b *builder) chaos(s *section, c *result.Chaos) {
 
 // faults draws p50, p99 and max of each fault on one line.
 func (b *builder) faults(id, title string, runs []*result.ChaosRun, of func(*result.ChaosRun) result.Percentiles) *chart {
-	ch := &chart{ID: b.ids.of(id), Kind: "dots", Title: title, Sub: "p50, p99 and max, in milliseconds", X: axis{Name: direction(false), Unit: "ms", Log: true}}
+	ch := &chart{ID: b.ids.of(id), Kind: "dots", Title: title, Sub: "p50, p99 and max; max at the right", X: axis{Name: direction(false), Unit: "ms", Log: true}}
 	ch.Series = []series{{Name: "p50"}, {Name: "p99"}, {Name: "max", Ours: true}}
 	ch.Table = table{Caption: title, Head: []string{"fault", "count", "p50", "p90", "p99", "p99.9", "max"}}
 	for _, r := range runs {
@@ -79,7 +79,7 @@ func verdicts(runs []result.ChaosRun) *table {
 		s := r.Run.Staleness
 		t.Rows = append(t.Rows, []cell{
 			{Text: r.Fault, Sub: r.About}, {Text: mark, Ok: good, Bad: !good, Left: true}, {Text: number(float64(r.Times))}, {Text: count(s.Reads)}, {Text: count(s.Stale)},
-			{Text: count(s.Beyond), Bad: s.Beyond > 0}, {Text: count(s.Own), Bad: s.Own > 0}, {Text: millis(r.Recovery.P50)}, {Text: millis(r.Recovery.Max)},
+			{Text: count(s.Beyond), Bad: s.Beyond > 0}, {Text: count(s.Own), Bad: s.Own > 0}, {Text: known(r.Recovery, r.Recovery.P50)}, {Text: known(r.Recovery, r.Recovery.Max)},
 			{Text: count(r.Run.Errors), Sub: kinds(r.Run.ErrorKinds)},
 		})
 	}

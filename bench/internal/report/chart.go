@@ -42,6 +42,7 @@ type category struct {
 	Name string `json:"name"`
 	Sub  string `json:"sub,omitempty"`  // below the name
 	Note string `json:"note,omitempty"` // its value, written at the other end of the bar
+	Also string `json:"also,omitempty"` // a second value beside the first
 	Ours bool   `json:"ours,omitempty"`
 }
 
@@ -60,6 +61,8 @@ type point struct {
 	Low  one     `json:"low,omitempty"` // spread of the value
 	High one     `json:"high,omitempty"`
 	Text string  `json:"text"` // the value for people, with its unit
+	// Hollow points of lines are not quite what they are beside.
+	Hollow bool `json:"hollow,omitempty"`
 }
 
 // mark is a line across the chart.

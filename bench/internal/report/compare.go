@@ -108,7 +108,11 @@ func (b *builder) rowChart(r *result.Row) *chart {
 func alternative(ch *chart) string {
 	var parts []string
 	for _, c := range ch.Categories {
-		parts = append(parts, c.Name+" "+c.Note)
+		said := c.Name + " " + c.Note
+		if c.Also != "" {
+			said += " (" + c.Also + ")"
+		}
+		parts = append(parts, said)
 	}
 	return fmt.Sprintf("%s (%s): %s.", ch.Title, ch.Sub, strings.Join(parts, ", "))
 }

@@ -68,6 +68,7 @@ func (b *builder) latency(r *result.FleetRun) *chart {
 	for _, tier := range []string{"near", "far", "load", "write"} {
 		all = append(all, distribution{name: tier, p: r.Latency[tier]})
 	}
+	all = append(all, distribution{name: "response, from the intended start", p: r.Latency["response"]})
 	return b.distributions("fleet-latency", "Latency by what answered", "percentiles of requests", "µs", all)
 }
 

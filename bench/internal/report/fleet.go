@@ -46,6 +46,9 @@ func (b *builder) fleet(s *section, f *result.Fleet) {
 	}
 }
 
+// calibration is the series of runs that only the formula needs: they are no steps of a curve.
+const calibration = "calibration"
+
 // detailed is the run that is shown in detail: a single one, else the largest fleet's.
 func detailed(runs []result.FleetRun) *result.FleetRun {
 	best := &runs[0]
@@ -54,7 +57,8 @@ func detailed(runs []result.FleetRun) *result.FleetRun {
 		switch {
 		case r.Series == "single":
 			return r
-		case r.Config.Instances > best.Config.Instances:
+		case r.Series == calibration: // never rather than another
+		case best.Series == calibration || r.Config.Instances > best.Config.Instances:
 			best = r
 		}
 	}
@@ -63,12 +67,15 @@ func detailed(runs []result.FleetRun) *result.FleetRun {
 
 func runFacts(r *result.FleetRun) []fact {
 	s := r.Staleness
-	return []fact{
+	facts := []fact{
 		{Value: count(s.Beyond), Label: fmt.Sprintf("of %s reads stale by more than the bound of %s", count(s.Reads), millis(s.BoundMs)), Bad: s.Beyond > 0},
 		{Value: count(s.Own), Label: "stale reads of an instance's own change", Bad: s.Own > 0},
 		{Value: number(r.Throughput) + "/s", Label: fmt.Sprintf("requests, of %s together", plural(r.Config.Instances, "instance"))},
-		{Value: number(r.Redis.Commands), Label: "Redis commands for 1,000 requests"},
 	}
+	if r.Redis.HasCommands {
+		facts = append(facts, fact{Value: number(r.Redis.Commands), Label: "Redis commands for 1,000 requests"})
+	}
+	return facts
 }
 
 // configuration says what a run was asked for.
@@ -132,13 +139,16 @@ func (b *builder) redisCost(r *result.Redis) *chart {
 }
 
 func runsTable(runs []result.FleetRun) *table {
-	t := &table{Caption: "All runs", Head: []string{"run", "requests/s", "near p50", "near p99", "far p99", "load p99", "write p99", "loads", "errors", "stale", "beyond bound", "own",
+	t := &table{Caption: "All runs", Head: []string{"run", "requests/s", "near p50", "near p99", "far p99", "load p99", "write p99", "response p99", "loads", "errors", "stale", "beyond bound", "own",
 		"stale p99", "lag p50", "lag p99", "commands /1,000", "Redis in /1,000", "Redis out /1,000", "Redis CPU /1,000", "instance CPU", "restarts"}}
 	for i := range runs {
 		r := &runs[i]
-		cpu := ""
+		var cpu, commands, in, out string // empty where the server does not tell
 		if r.Redis.HasCPU {
 			cpu = millis(r.Redis.CPUms)
+		}
+		if r.Redis.HasCommands {
+			commands, in, out = number(r.Redis.Commands), size(r.Redis.BytesIn), size(r.Redis.BytesOut)
 		}
 		at := func(tier string, of func(result.Percentiles) float64) cell {
 			if p := r.Latency[tier]; p.Count > 0 {
@@ -149,15 +159,23 @@ func runsTable(runs []result.FleetRun) *table {
 		p99 := func(p result.Percentiles) float64 { return p.P99 }
 		t.Rows = append(t.Rows, []cell{
 			{Text: fmt.Sprintf("%s: %d × %d, %s/s invalidated", orNot(r.Series), r.Config.Instances, r.Config.Workers, number(r.Config.Invalidations))},
-			{Text: number(r.Throughput)}, at("near", func(p result.Percentiles) float64 { return p.P50 }), at("near", p99), at("far", p99), at("load", p99), at("write", p99),
+			{Text: number(r.Throughput)}, at("near", func(p result.Percentiles) float64 { return p.P50 }), at("near", p99), at("far", p99), at("load", p99), at("write", p99), at("response", p99),
 			{Text: count(r.Loads)}, {Text: count(r.Errors), Sub: kinds(r.ErrorKinds), Bad: r.Errors > 0}, {Text: count(r.Staleness.Stale), Sub: "of " + count(r.Staleness.Reads)},
 			{Text: count(r.Staleness.Beyond), Bad: r.Staleness.Beyond > 0}, {Text: count(r.Staleness.Own), Bad: r.Staleness.Own > 0},
-			{Text: millis(r.Staleness.Age.P99)}, {Text: millis(r.Lag.P50)}, {Text: millis(r.Lag.P99)},
-			{Text: number(r.Redis.Commands)}, {Text: size(r.Redis.BytesIn)}, {Text: size(r.Redis.BytesOut)}, {Text: cpu},
+			{Text: known(r.Staleness.Age, r.Staleness.Age.P99)}, {Text: known(r.Lag, r.Lag.P50)}, {Text: known(r.Lag, r.Lag.P99)},
+			{Text: commands}, {Text: in}, {Text: out}, {Text: cpu},
 			{Text: percent(r.InstanceCPU)}, {Text: count(r.Restarts)},
 		})
 	}
 	return t
+}
+
+// known writes a time of a distribution, unless there is nothing in it: what was not seen is not 0.
+func known(p result.Percentiles, ms float64) string {
+	if p.Count == 0 {
+		return ""
+	}
+	return millis(ms)
 }
 
 func kinds(m map[string]int64) string {

@@ -44,11 +44,11 @@ func (b *builder) headline(r *result.Row, all []result.Subject) {
 	ch.ID = "local-hit"
 	ids[ch.ID]++
 	ch.Title = "What a local hit costs"
-	ch.Sub = fmt.Sprintf("%s: %s, as a ratio to %s", r.Name, r.Unit, r.Baseline)
+	ch.Sub = fmt.Sprintf("%s: time as a ratio to that of %s, and the time itself", r.Name, r.Baseline)
 	for i := range ch.Categories {
 		c := &ch.Categories[i]
 		if cl := r.Cell(c.Name); cl != nil {
-			c.Note += "  " + inUnit(cl.Value.Median, r.Unit)
+			c.Also = inUnit(cl.Value.Median, r.Unit)
 		}
 		if k := slices.IndexFunc(all, func(s result.Subject) bool { return s.Name == c.Name }); k >= 0 {
 			c.Sub = tiers(all[k])
@@ -63,7 +63,8 @@ func (b *builder) headline(r *result.Row, all []result.Subject) {
 func tiers(s result.Subject) string {
 	begin, _, _ := strings.Cut(s.About, ",")
 	begin, _, _ = strings.Cut(begin, ":")
-	if len(begin) > 24 || begin == "" {
+	begin, _, _ = strings.Cut(begin, " and ")
+	if len(begin) > 30 || begin == "" {
 		return ""
 	}
 	if begin = strings.ToLower(begin); isOurs(s.Name) && strings.Contains(s.About, "coherent") {

@@ -44,20 +44,33 @@ func TestNothingToReport(t *testing.T) {
 }
 
 var (
-	scripts  = regexp.MustCompile(`(?s)<script[^>]*>.*?</script>`)
 	foreign  = regexp.MustCompile(`(?i)(src|href|action|data|poster|content)\s*=\s*["']?\s*(https?:|//)|url\(|@import|<(link|iframe|img|object|embed|base)\b`)
 	handlers = regexp.MustCompile(`(?i)<[a-z][^>]*\son[a-z]+\s*=`)
 )
+
+// withoutScripts cuts script elements out, and counts them. A regular expression takes seconds for megabytes.
+func withoutScripts(page string) (markup string, n int) {
+	var b strings.Builder
+	for {
+		before, rest, found := strings.Cut(page, "<script")
+		b.WriteString(before)
+		if !found {
+			return b.String(), n
+		}
+		_, page, _ = strings.Cut(rest, "</script>")
+		n++
+	}
+}
 
 func TestPageIsSelfContained(t *testing.T) {
 	page := written(t, samples()...)
 	if n := strings.Count(page, "<script"); n < 3 {
 		t.Fatalf("the page has %d scripts, want 3", n)
 	}
-	if n := len(scripts.FindAllString(page, -1)); n != 3 {
+	markup, n := withoutScripts(page)
+	if n != 3 {
 		t.Errorf("%d script elements, want those of the data, of ECharts and of the report", n)
 	}
-	markup := scripts.ReplaceAllString(page, "")
 	if found := foreign.FindString(markup); found != "" {
 		t.Errorf("the page refers to something outside: %s", found)
 	}

@@ -92,7 +92,7 @@ func sampleReplay() *result.Document {
 				if n == 1 && j > 0 {
 					break // one point
 				}
-				curve.Points = append(curve.Points, result.Point{Size: size, HitRatio: 0.2 + 0.08*float64(j) + 0.013*float64((7*i)%10), Seconds: 0.4})
+				curve.Points = append(curve.Points, result.Point{Size: size, HitRatio: 0.2 + 0.08*float64(j) + 0.013*float64((7*i)%10), Seconds: 0.4, Held: sampleHeld(policy, float64(size))})
 			}
 			t.Curves = append(t.Curves, curve)
 		}
@@ -104,6 +104,14 @@ func sampleReplay() *result.Document {
 	return d
 }
 
+// sampleHeld is more than the size, and much more where that is small, for the policy that evicts in batches.
+func sampleHeld(policy string, size float64) float64 {
+	if policy == "otter" {
+		return size + 123
+	}
+	return 0
+}
+
 func samplePercentiles(p50 float64) result.Percentiles {
 	return result.Percentiles{Count: 12_345, P50: p50, P90: 2 * p50, P99: 9 * p50, P999: 30 * p50, Max: 80 * p50, Mean: 1.4 * p50}
 }
@@ -113,7 +121,7 @@ func sampleRun(series string, instances int, invalidations float64) result.Fleet
 	return result.FleetRun{
 		Series: series, Seconds: 10, Requests: 1_000_000, Reads: 990_000, Writes: 10_000, Throughput: 90_000 * n / (1 + n/20), Loads: 800,
 		Config:    result.FleetConfig{Instances: instances, Workers: 4, Keys: 100_000, Skew: 1.01, ReadShare: 0.99, ValueSize: 512, TTLms: 60_000, NearEntries: 10_000, Invalidations: invalidations, MaxStalenessMs: 2000, SourceMs: 5, Topology: "standalone", Engine: "ristretto", Server: "Redis 7.0.15"},
-		Latency:   map[string]result.Percentiles{"near": samplePercentiles(0.4), "far": samplePercentiles(60), "load": samplePercentiles(5600), "write": samplePercentiles(80)},
+		Latency:   map[string]result.Percentiles{"near": samplePercentiles(0.4), "far": samplePercentiles(60), "load": samplePercentiles(5600), "write": samplePercentiles(80), "response": samplePercentiles(90)},
 		Staleness: result.Staleness{Reads: 990_000, Stale: 312, BoundMs: 2000, Age: samplePercentiles(0.3)}, Lag: samplePercentiles(0.2 + n/30 + invalidations/1e5),
 		Redis:       result.Redis{Servers: 1, Commands: 31 + n, ByCommand: map[string]float64{"get": 21, "evalsha": 10, "publish": 10, nasty: 1, "xadd": 10, "zero": 0}, BytesIn: 4100, BytesOut: 19_000 + 300*n, CPUms: 1.1, CPUShare: 0.02*n + invalidations/1e5, MemoryBytes: 5e7, HasCPU: true, HasCommands: true},
 		InstanceCPU: 0.6, Invalidations: 30_000,
@@ -128,6 +136,9 @@ func sampleFleet() *result.Document {
 	}
 	for _, rate := range []float64{0, 10, 100, 1000, 10_000} {
 		f.Runs = append(f.Runs, sampleRun("invalidations", 4, rate))
+	}
+	for _, rate := range []float64{0, 1000} {
+		f.Runs = append(f.Runs, sampleRun("calibration", 32, rate))
 	}
 	f.Extrapolation = &result.Extrapolation{Instances: 1000, Formula: "cpu(N) = a + b·N + c·N·r <script>", Parameters: map[string]float64{"a": 0.011, "b": 0.0004, "c": 1e-6}, Assumptions: []string{"Instances ask alike.", "Delivery of one message costs the same to each instance."}}
 	for _, n := range []int{1, 2, 4, 8, 16, 100, 1000} {

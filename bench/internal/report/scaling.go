@@ -85,6 +85,18 @@ func (b *builder) scalingChart(name, x string, y axis, runs []*result.FleetRun, 
 			ch.Table.Rows[i] = append(ch.Table.Rows[i], column[i])
 		}
 	}
+	var values []float64
+	for _, s := range ch.Series {
+		for _, p := range s.Points {
+			values = append(values, p.Y)
+		}
+	}
+	if ch.Y.Log = y.Unit == "ms" && logarithmic(positive(values)); ch.Y.Log {
+		for i := range ch.Series {
+			ch.Series[i].Points = drawable(ch.Series[i].Points)
+		}
+		ch.Sub += ", on a logarithmic scale"
+	}
 	ch.Alternative = fmt.Sprintf("%s %s, %s.", ch.Title, ch.Sub, plural(len(runs), "step"))
 	return ch
 }

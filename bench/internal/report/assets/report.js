@@ -6,7 +6,8 @@
   const specs = new Map(data.charts.map((c) => [c.id, c]));
   const drawn = new Map(); // id → ECharts instance
   const font = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica Neue, Arial, sans-serif"; // ECharts writes it into attributes, so without quotes
-  const symbols = ["circle", "rect", "triangle", "diamond", "roundRect", "emptyCircle", "emptyRect"];
+  const symbols = ["circle", "rect", "triangle", "diamond", "roundRect"];
+  const dense = 30; // a line of more points has no symbols
 
   // Colours are the style sheet's, so that light and dark are decided in one place.
   function colours() {
@@ -37,6 +38,7 @@
   }
 
   function tick(v, unit) {
+    if (v === 0) return "0";
     const nanos = { ns: 1, "µs": 1e3, us: 1e3, ms: 1e6 }[unit.split("/")[0]];
     if (nanos) {
       const ns = v * nanos;
@@ -161,7 +163,9 @@
   function rows(spec, width, c, top) {
     const size = 13, narrow = width < 480, xs = spec.categories;
     const notes = xs.map((x) => fit(plain(x.note || ""), width * 0.45, size, 600));
-    const right = Math.max(...notes.map((n) => widthOf(n, size, 600))) + 14;
+    const also = xs.map((x) => fit(plain(x.also || ""), width * 0.25, 12));
+    const second = Math.max(...also.map((a) => (a ? widthOf(a, 12) + 14 : 0))); // a column of its own, so that both align
+    const right = Math.max(...notes.map((n) => widthOf(n, size, 700))) + second + 14;
     const widest = Math.max(...xs.map((x) => Math.max(widthOf(plain(x.name), size, 700), x.sub ? widthOf(plain(x.sub), 12) : 0)));
     const left = narrow ? 16 : Math.min(widest + 16, width * 0.3);
     const style = (x) => (x.ours ? "ours" : "name");
@@ -177,7 +181,7 @@
       return { text: lines.join("\n"), lines: lines.length };
     });
     const rowHeight = narrow ? 46 : Math.max(26, Math.max(...names.map((n) => n.lines)) * 17 + 6);
-    const rich = { ours: { color: c.oursInk, fontWeight: 700, fontSize: size, lineHeight: 16 }, sub: { color: c.muted, fontSize: 12, lineHeight: 16 }, name: { color: c.ink, fontSize: size, lineHeight: 16 } };
+    const rich = { ours: { color: c.oursInk, fontWeight: 700, fontSize: size, lineHeight: 16 }, sub: { color: c.muted, fontSize: 12, lineHeight: 16 }, name: { color: c.ink, fontSize: size, lineHeight: 16 }, also: { color: c.muted, fontSize: 12, lineHeight: 16, width: second, align: "right" } };
     const axis = (position, text) => ({
       type: "category", data: xs.map((_, i) => String(i)), inverse: true, position, axisLine: { show: false }, axisTick: { show: false }, splitLine: { show: false },
       axisLabel: {
@@ -191,7 +195,7 @@
       plot: width - left - (narrow ? 16 : right),
       option: {
         grid: { left, right: narrow ? 16 : right, top: top + 4, bottom: 52, containLabel: false, outerBoundsMode: "none" },
-        yAxis: [axis("left", (i) => names[i].text), axis("right", (i) => `{${style(xs[i])}|${notes[i]}}`)],
+        yAxis: [axis("left", (i) => names[i].text), axis("right", (i) => `{${style(xs[i])}|${notes[i]}}` + (second ? `{also|${also[i]}}` : ""))],
       },
     };
   }
@@ -302,14 +306,15 @@
       };
     } else {
       const xs = [...new Set(points.map((p) => p.x))].sort((p, q) => p - q);
-      const s = scale(xs, spec.x, 99, false);
-      if (s.ticks) s.ticks = apart(xs, s, width - 80); // what was measured, not what is round
+      const s = scale(xs, spec.x, Math.max(3, Math.floor(width / 72)), false);
+      const steps = [...new Set(spec.series.filter((l) => l.points.length <= dense).flatMap((l) => l.points.map((p) => p.x)))].sort((p, q) => p - q);
+      if (s.ticks && steps.length && steps.length <= 12) s.ticks = apart(steps, s, width - 80); // what was measured, not what is round
       xAxis = numbers(spec.x, s, c, { splitLine: { show: false }, axisLine: { show: true, lineStyle: { color: c.axis } } });
       xAxis.name = spec.x.name || "";
     }
     Object.assign(xAxis, { nameLocation: "middle", nameGap: 28, nameTextStyle: { color: c.muted, fontSize: 12, fontFamily: font } });
     const yAxis = numbers(spec.y, yScale, c, {
-      name: spec.y.name || "", nameLocation: "end", nameGap: 10, nameTextStyle: { color: c.muted, fontSize: 12, fontFamily: font, align: "left", padding: [0, 0, 0, 0] },
+      name: spec.y.name || "", nameLocation: "end", nameGap: 14, nameTextStyle: { color: c.muted, fontSize: 12, fontFamily: font, align: "left", padding: [0, 0, 0, 0] },
     });
     if (!spec.y.log) {
       const low = Math.min(...ys), high = Math.max(...ys);
@@ -325,20 +330,23 @@
     return {
       height,
       option: Object.assign(base(c), {
-        grid: { left, right: Math.max(18, widthOf(last, 12) / 2 + 6), top: legend.height + 30, bottom: (xAxis.name ? 48 : 30), outerBoundsMode: "none" },
+        grid: { left, right: Math.max(18, widthOf(last, 12) / 2 + 6), top: legend.height + 34, bottom: (xAxis.name ? 48 : 30), outerBoundsMode: "none" },
         legend: legend.option, xAxis, yAxis,
         tooltip: Object.assign(tooltip(c, (ps) => {
           const at = byName ? spec.categories[ps[0].dataIndex] && spec.categories[ps[0].data.value[0]].name : short(ps[0].data.value[0]) + " " + (spec.x.name || "");
           return [at, ...ps.map((p) => `${p.seriesName}: ${p.data.text}`)];
         }), { trigger: "axis", axisPointer: { type: "line", lineStyle: { color: c.axis } } }),
         series: spec.series.map((s, i) => {
-          const colour = s.ours ? c.ours : c.lines[peers++ % c.lines.length];
-          const style = s.style === "dashed" ? "dashed" : s.ours ? dashes[oursSeen++ % 3] : "solid";
+          const bound = s.style === "dashed" && !s.ours; // none of those compared, so in none of their colours
+          const colour = s.ours ? c.ours : bound ? c.muted : c.lines[peers++ % c.lines.length];
+          const style = s.style === "dashed" ? "dashed" : s.ours ? dashes[oursSeen++ % 3] : s.points.length > dense ? "dotted" : "solid";
           return {
-            type: "line", name: s.name, symbol: s.ours ? symbols[ours++ % 2] : symbols[(peers + 1) % 5], symbolSize: s.style === "dots" ? 10 : 7, showAllSymbol: true,
+            type: "line", name: s.name, symbol: s.points.length > dense ? "none" : s.ours ? symbols[ours++ % 2] : symbols[(peers + 1) % 5], symbolSize: s.style === "dots" ? 10 : 7, showAllSymbol: true,
             lineStyle: { color: colour, width: s.style === "dots" ? 0 : s.ours ? 3 : 2, type: style }, itemStyle: { color: colour }, z: s.ours ? 4 : 2,
             emphasis: { disabled: true }, markLine: i === 0 ? marks(spec, c, false) : undefined,
-            data: s.points.map((p) => ({ value: [p.x, p.y], text: p.text })),
+            data: s.points.map((p) => ({
+              value: [p.x, p.y], text: p.text, itemStyle: p.hollow ? { color: c.surface, borderColor: colour, borderWidth: 1.5 } : undefined,
+            })),
           };
         }),
       }),
@@ -371,11 +379,13 @@
   // svg draws a chart for a file: with its title, on a background of its own.
   function svg(id, width) {
     const spec = specs.get(id), c = colours(), pad = 16;
+    c.surface = c.page;
     const { height, option } = kinds[spec.kind](spec, width - 2 * pad, c);
-    const head = spec.sub ? 56 : 34;
+    const head = spec.sub ? 48 : 30;
     for (const g of [].concat(option.grid)) { g.left += pad; g.right += pad; g.top += head + pad; g.bottom += pad / 2; }
     if (option.legend) Object.assign(option.legend, { top: head + pad, left: pad, right: pad });
     option.backgroundColor = c.page;
+    if (spec.kind === "bars" && spec.series[0].points.some((p) => p.low != null)) option.xAxis.name += "   ·   bars: medians of the rounds, whiskers: least and greatest";
     option.title = {
       text: plain(spec.title), subtext: plain(spec.sub || ""), left: pad - 5, top: 8,
       textStyle: { color: c.ink, fontSize: 20, fontWeight: 700, fontFamily: font }, subtextStyle: { color: c.muted, fontSize: 13, fontFamily: font },
@@ -384,7 +394,7 @@
     chart.setOption(option);
     const text = chart.renderToSVGString();
     chart.dispose();
-    return text;
+    return text.replace("<rect ", '<rect rx="10" '); // the first one is the background: a card where the page has another colour
   }
 
   redraw();
