@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/urfave/cli/v3"
 
@@ -25,17 +26,20 @@ func compareCommand() *cli.Command {
 			"   doppio compare                                      everything, on a Redis of its own: about 20 minutes\n" +
 			"   doppio compare --quick                              everything, small and short: to see that it works\n" +
 			"   doppio compare --only 'far hit' --out far.json      one group, and its JSON for doppio report\n" +
+			"   doppio compare --only 'get, struct' --only memory   rows by what their names hold, commas too, or a group\n" +
 			"   doppio compare --only zipf --subjects doppio,otter  rows by a part of their name, some libraries (and the baseline)\n" +
 			"   doppio compare --check                              hold allocations and ratios against the budgets\n\n" +
-			"--check is the regression guard. It runs the budgets' rows only, takes the best of several rounds, measures again before\n" +
+			"--check is the regression guard. It runs the budgets' rows only, takes each one's best of several rounds, measures again before\n" +
 			"it says no, and never looks at absolute times. A list of other budgets is given by --budgets.\n\n" +
 			"Exit codes: 0 all went well; 1 it could not run; 2 wrong usage; 3 --check found a figure beyond its budget;\n" +
 			"130 interrupted, and what was measured so far was printed.",
 		OnUsageError: usageError,
 		Action:       runCompare,
+		// Rows' names hold commas, so --only must not be cut at them.
+		DisableSliceFlagSeparator: true,
 		Flags: append([]cli.Flag{
-			&cli.StringSliceFlag{Name: "only", Usage: "measure only these `GROUPS`, or rows whose names have these parts"},
-			&cli.StringSliceFlag{Name: "subjects", Usage: "let only these `LIBRARIES` take part, and each row's baseline"},
+			&cli.StringSliceFlag{Name: "only", Usage: "measure only this `GROUP`, or rows whose names have this part; may be given several times"},
+			&cli.StringSliceFlag{Name: "subjects", Usage: "let only these `LIBRARIES` take part, with commas between them, and each row's baseline"},
 			&cli.IntFlag{Name: "rounds", Usage: fmt.Sprintf("in each of which every library works once (default: %d, or fewer with --quick)", compare.DefaultRounds)},
 			&cli.DurationFlag{Name: "slice", Usage: fmt.Sprintf("how `LONG` a library works in a round (default: %v, or less with --quick)", compare.DefaultSlice)},
 			&cli.Uint64Flag{Name: "seed", Usage: "of keys and of the order in each round, over 0", Value: compare.DefaultSeed},
@@ -73,7 +77,7 @@ func runCompare(ctx context.Context, cmd *cli.Command) error {
 	defer progress.End()
 	var server string
 	o := compare.Options{
-		Only: cmd.StringSlice("only"), Subjects: cmd.StringSlice("subjects"), Rounds: cmd.Int("rounds"), Slice: cmd.Duration("slice"),
+		Only: cmd.StringSlice("only"), Subjects: commaSeparated(cmd.StringSlice("subjects")), Rounds: cmd.Int("rounds"), Slice: cmd.Duration("slice"),
 		Seed: cmd.Uint64("seed"), Quick: cmd.Bool("quick"), Redis: cmd.String("redis"),
 		Child:    []string{self, "compare", compare.ChildCommand},
 		Progress: func(share float64, what string) { progress.Set(share, "%s", what) },
@@ -99,6 +103,17 @@ func runCompare(ctx context.Context, cmd *cli.Command) error {
 		err = errors.Join(err, fmt.Errorf("%w: %v", errUnclean, v))
 	}
 	return err
+}
+
+// commaSeparated splits what the command line leaves whole.
+func commaSeparated(lists []string) []string {
+	var out []string
+	for _, list := range lists {
+		for name := range strings.SplitSeq(list, ",") {
+			out = append(out, strings.TrimSpace(name))
+		}
+	}
+	return out
 }
 
 // checkBudgets measures what budgets are about.

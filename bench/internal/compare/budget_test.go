@@ -16,9 +16,15 @@ func budgetOf(ratio, allocs *float64) Budget {
 	return Budget{Row: "local hit: get", Subject: "doppio", Baseline: ristretto, MaxRatio: ratio, MaxAllocs: allocs}
 }
 
+// measuredRow is one in which ours took so many times as long as the baseline at the best, and as long in the worst round.
 func measuredRow(ratio float64, allocs float64) result.Row {
+	return timedRow([]float64{50 * ratio, 450 * ratio}, []float64{50, 50}, allocs)
+}
+
+func timedRow(ours, base []float64, allocs float64) result.Row {
 	return result.Row{Group: "local hit", Name: "get", Unit: nanos, Baseline: ristretto, Cells: []result.Cell{
-		{Subject: "doppio", Value: result.SpreadOf([]float64{50}), Ratio: result.SpreadOf([]float64{ratio, 9 * ratio}), Allocs: &allocs},
+		{Subject: "doppio", Value: result.SpreadOf(ours), Ratio: result.SpreadOf(result.Ratios(ours, base)), Allocs: &allocs},
+		{Subject: ristretto, Value: result.SpreadOf(base), Ratio: result.SpreadOf(result.Ratios(base, base))},
 		{Subject: "otter", Missing: "an outage"},
 	}}
 }
@@ -30,6 +36,9 @@ func TestJudge(t *testing.T) {
 		change(&b)
 		return b
 	}
+	noBaseline, perSecond := measuredRow(1, 0), timedRow([]float64{10, 50}, []float64{100, 20}, 0)
+	noBaseline.Cells[1] = result.Cell{Subject: ristretto, Missing: "an outage"}
+	perSecond.More = true
 	for _, c := range []struct {
 		name   string
 		budget Budget
@@ -39,6 +48,10 @@ func TestJudge(t *testing.T) {
 		{"within both", both, measuredRow(1.79, 0), nil},
 		{"the machine's own allocations", both, measuredRow(1, 0.04), nil},
 		{"too slow in the best round", both, measuredRow(1.81, 0), []string{"local hit: get, doppio: ratio 1.81, budget 1.80"}},
+		{"slow, and the baseline once disturbed", both, timedRow([]float64{300, 300, 300}, []float64{100, 100, 200}, 0), []string{"ratio 3.00"}},
+		{"fine, and disturbed all but once", both, timedRow([]float64{900, 900, 150}, []float64{100, 100, 300}, 0), nil},
+		{"half as many in a second", both, perSecond, []string{"ratio 2.00"}},
+		{"without a baseline", both, noBaseline, []string{"the baseline has no figure"}},
 		{"allocates", both, measuredRow(1, 1), []string{"local hit: get, doppio: allocations 1.00, budget 0.00"}},
 		{"one more of sixteen", budgetOf(nil, limit(16)), measuredRow(1, 17), []string{"allocations 17.00"}},
 		{"sixteen of sixteen", budgetOf(nil, limit(16)), measuredRow(1, 16.2), nil},
@@ -131,7 +144,7 @@ func TestTable(t *testing.T) {
 	if err := WriteTable(&out, &result.Compare{Rows: []result.Row{measuredRow(1, 0)}}); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"LOCAL HIT", "ratio to ristretto, less is better", "5.00 ±80 %", "50 ns, 0", "– otter: an outage"} {
+	for _, want := range []string{"LOCAL HIT", "ratio to ristretto, less is better", "5.00 ±80 %", "250 ns, 0", "– otter: an outage"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}

@@ -11,6 +11,8 @@ import (
 	"runtime/metrics"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/doppio-cache/doppio/bench/internal/peers"
 )
 
@@ -58,12 +60,23 @@ func Child(ctx context.Context, in io.Reader, out io.Writer) error {
 }
 
 func measureMemory(ctx context.Context, subject peers.Subject[int64], b *bench[int64], request childRequest) (reply childReply, err error) {
+	client := redis.NewClient(&redis.Options{Addr: request.Addr, DB: request.DB})
+	defer func() { err = errors.Join(err, client.Close()) }()
+	asked := readsAsked(client)
+	if _, err := asked(ctx); err != nil { // so that its connection is there before
+		return reply, err
+	}
 	d := b.data("number", request.Entries)
-	before := heap()
-	cache, err := subject.Open(ctx, peers.Config{
+	c := peers.Config{
 		Addr: request.Addr, DB: request.DB, Namespace: request.Namespace, TTL: ttl, PoolSize: poolSize, Near: true,
 		Entries: int64(request.Entries + request.Entries/10), // tiers in shards need some room in each
-	})
+	}
+	fixed, err := fixedBytes(ctx, subject, b, c)
+	if err != nil {
+		return reply, err
+	}
+	before := heap()
+	cache, err := subject.Open(ctx, c)
 	if err != nil {
 		return reply, err
 	}
@@ -72,13 +85,13 @@ func measureMemory(ctx context.Context, subject peers.Subject[int64], b *bench[i
 	if err := d.fill(ctx, p); err != nil {
 		return reply, err
 	}
-	if reply.Entries, err = d.insist(ctx, cache); err != nil {
+	if reply.Entries, err = d.insist(ctx, cache, asked); err != nil {
 		return reply, err
 	}
 	if reply.Entries < request.Entries-request.Entries/20 {
 		return childReply{Missing: fmt.Sprintf("of %d entries that fit it holds %d", request.Entries, reply.Entries)}, nil
 	}
-	reply.BytesPerEntry = (heap()-before)/float64(reply.Entries) - valueBytes
+	reply.BytesPerEntry = (heap()-before-fixed)/float64(reply.Entries) - valueBytes
 	for range request.Collections {
 		pause, cpu := collect()
 		reply.PauseMicros, reply.CPUMillis = append(reply.PauseMicros, pause), append(reply.CPUMillis, cpu)
@@ -87,17 +100,60 @@ func measureMemory(ctx context.Context, subject peers.Subject[int64], b *bench[i
 	return reply, nil
 }
 
-// insist writes what is missing once more, a few times, and returns how many entries are there.
-func (d *data[V]) insist(ctx context.Context, cache peers.Cache[V]) (int, error) {
-	const passes = 5
+// fixedBytes are what a subject takes whatever it holds: its connections and their buffers, which are there once as many
+// callers as will fill it have used it. Those are no part of an entry. A tier for few entries is opened for it, and closed.
+func fixedBytes[V any](ctx context.Context, subject peers.Subject[V], b *bench[V], c peers.Config) (bytes float64, err error) {
+	const few = 256
+	d := b.data("warm", few)
+	c.Namespace, c.Entries = c.Namespace+"-warm", 2*few
+	before := heap()
+	cache, err := subject.Open(ctx, c)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, cache.Close()) }()
+	if err := d.fill(ctx, &player[V]{name: subject.Info.Name, caches: []peers.Cache[V]{cache}}); err != nil {
+		return 0, err
+	}
 	g, err := can[peers.Getter[V]](cache, errNoGet)
 	if err != nil {
 		return 0, err
 	}
-	var missing []uint32
-	for range passes {
+	settle(cache)
+	if _, err := d.absent(ctx, g); err != nil {
+		return 0, err
+	}
+	bytes = heap() - before
+	runtime.KeepAlive(d)
+	return bytes, nil
+}
+
+// insist writes what is missing once more, a few times, and returns how many entries are near: of those that a pass over all
+// finds, not those for which it asked Redis, as asked tells. Such a pass brings them near for the next one, too.
+func (d *data[V]) insist(ctx context.Context, cache peers.Cache[V], asked func(context.Context) (float64, error)) (int, error) {
+	const passes = 6
+	g, err := can[peers.Getter[V]](cache, errNoGet)
+	if err != nil {
+		return 0, err
+	}
+	held := 0
+	for pass := range passes {
 		settle(cache)
-		if missing, err = d.absent(ctx, g); err != nil || len(missing) == 0 {
+		before, err := asked(ctx)
+		if err != nil {
+			return 0, err
+		}
+		missing, err := d.absent(ctx, g)
+		if err != nil {
+			return 0, err
+		}
+		after, err := asked(ctx)
+		if err != nil {
+			return 0, err
+		}
+		// What is nowhere was asked for as well, by those that have a far tier: it is not to be taken off twice.
+		held = len(d.keys) - max(len(missing), int(after-before))
+		if held == len(d.keys) || pass == passes-1 {
 			break
 		}
 		for _, i := range missing {
@@ -109,7 +165,7 @@ func (d *data[V]) insist(ctx context.Context, cache peers.Cache[V]) (int, error)
 			}
 		}
 	}
-	return len(d.keys) - len(missing), err
+	return held, nil
 }
 
 // heap is what is alive, after two collections: what the first one finalizes, the second one frees.

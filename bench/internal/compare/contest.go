@@ -29,8 +29,8 @@ type entrant struct {
 	prepare func(ctx context.Context, round, callers, n int) error
 	// watch is asked before and after each slice, untimed, and its differences are shown by operation; may be nil.
 	watch func(ctx context.Context) (map[string]float64, error)
-	// limits are what a watched figure may be at most.
-	limits map[string]float64
+	// limits are what a watched figure may be at most, floors what it has to be at least.
+	limits, floors map[string]float64
 
 	each   int // operations of each caller in a slice
 	times  []float64
@@ -144,12 +144,8 @@ func (c *contest) measure(ctx context.Context, e *entrant, round int) error {
 		return err
 	}
 	n := float64(e.each * c.callers)
-	for name := range now {
-		per := (now[name] - watched[name]) / n
-		if limit, ok := e.limits[name]; ok && per > limit && now[name]-watched[name] > stray {
-			return fmt.Errorf("%s is %.3f, must be at most %g: this is not the work of the row", name, per, limit)
-		}
-		e.note(name, per)
+	if err := e.weigh(watched, now, n); err != nil {
+		return err
 	}
 	value := float64(took.Nanoseconds()) / n
 	if c.perSec {
@@ -158,6 +154,22 @@ func (c *contest) measure(ctx context.Context, e *entrant, round int) error {
 	e.times = append(e.times, value)
 	e.allocs = append(e.allocs, float64(after.Mallocs-before.Mallocs)/n)
 	e.bytes = append(e.bytes, float64(after.TotalAlloc-before.TotalAlloc)/n)
+	return nil
+}
+
+// weigh notes what n operations made of the watched figures, unless that tells that they were other work than the row's.
+func (e *entrant) weigh(before, now map[string]float64, n float64) error {
+	for name := range now {
+		diff := now[name] - before[name]
+		per := diff / n
+		if limit, ok := e.limits[name]; ok && per > limit && diff > stray {
+			return fmt.Errorf("%s is %.4f, must be at most %g: this is not the work of the row", name, per, limit)
+		}
+		if floor, ok := e.floors[name]; ok && per < floor {
+			return fmt.Errorf("%s is %.4f, must be at least %g: this is not the work of the row", name, per, floor)
+		}
+		e.note(name, per)
+	}
 	return nil
 }
 
@@ -241,7 +253,7 @@ func (e *entrant) cell(base []float64) result.Cell {
 		if cell.Extra == nil {
 			cell.Extra = make(map[string]float64)
 		}
-		cell.Extra[name] = hundredths(result.SpreadOf(samples).Median)
+		cell.Extra[name] = fine(result.SpreadOf(samples).Median)
 	}
 	return cell
 }
@@ -259,3 +271,6 @@ func lowest(samples []float64) *float64 {
 }
 
 func hundredths(f float64) float64 { return math.Round(100*f) / 100 }
+
+// fine is for what must be seen though it is little: a local hit in a thousand that was none.
+func fine(f float64) float64 { return math.Round(10_000*f) / 10_000 }

@@ -12,6 +12,10 @@ import (
 // batch is how many keys are read in one call.
 const batch = 100
 
+// farFloor is how many commands a far hit has to make the server run: callers who want the same key at the same time may share
+// one, which is rare among these keys. What is less is served near.
+const farFloor = 0.9
+
 // farReads are reads without a near tier: one key at a time, and many.
 func (s *session) farReads() *group {
 	var rows []*row
@@ -34,7 +38,7 @@ func (s *session) farReads() *group {
 			measure: func(ctx context.Context, r *row) ([]result.Cell, error) {
 				return structs.compete(ctx, r, callers, func(p *player[peers.Account], e *entrant) error {
 					m, err := can[peers.ManyGetter[peers.Account]](p.cache(), errNoMany)
-					e.do, e.watch = data().many(m, batch), s.watchCommands
+					e.do, e.watch, e.floors = data().many(m, batch), s.watchCommands, map[string]float64{commandsRunPerOp: farFloor}
 					return err
 				})
 			},
@@ -59,7 +63,7 @@ func farHit[V any](st *stage[V], d func() *data[V], operation, kind string, call
 		measure: func(ctx context.Context, r *row) ([]result.Cell, error) {
 			seq := pattern(uniform, allOf(st.s.o.sizes.far), 0, st.s.o.Seed)
 			return st.compete(ctx, r, callers, func(p *player[V], e *entrant) error {
-				e.watch = st.s.watchCommands
+				e.watch, e.floors = st.s.watchCommands, map[string]float64{commandsRunPerOp: farFloor}
 				if operation == "get" {
 					g, err := can[peers.Getter[V]](p.cache(), errNoGet)
 					e.do = d().gets(g, seq)

@@ -46,23 +46,23 @@ func (d *data[V]) fillNear(ctx context.Context, s *session, p *player[V]) (map[u
 	if err := d.fill(ctx, p); err != nil {
 		return nil, err
 	}
-	limit := len(d.keys) / tolerated
+	limit, mayAsk := len(d.keys)/tolerated, int(localLimit*float64(len(d.keys)))+stray
 	var missing []uint32
 	var asked float64
 	for range fillPasses {
 		settle(p.cache())
-		before, err := s.calls(ctx)
+		before, err := s.reads(ctx)
 		if err != nil {
 			return nil, err
 		}
 		if missing, err = d.absent(ctx, g); err != nil {
 			return nil, err
 		}
-		now, err := s.calls(ctx)
+		now, err := s.reads(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if asked = now - before; len(missing) == 0 && int(asked) <= limit/10+stray {
+		if asked = now - before; len(missing) == 0 && int(asked) <= mayAsk {
 			return nil, nil
 		}
 		for _, i := range missing {
@@ -72,7 +72,7 @@ func (d *data[V]) fillNear(ctx context.Context, s *session, p *player[V]) (map[u
 			settle(p.cache())
 		}
 	}
-	if len(missing) > limit || int(asked) > limit+stray {
+	if len(missing) > limit || int(asked) > limit+stray { // those it lost are asked for, too
 		return nil, fmt.Errorf("of %d entries that fit it does not hold %d, and asks Redis %.0f times", len(d.keys), len(missing), asked)
 	}
 	lost := make(map[uint32]bool, len(missing))

@@ -5,8 +5,9 @@ import (
 	"math/rand/v2"
 )
 
-// picks is how many keys a pattern names before it begins again: a power of two, so that a mask wraps it.
-const picks = 1 << 16
+// picks is how many keys a pattern names before it begins again: a power of two, so that a mask wraps it, and enough to name
+// nearly all of 100,000 keys when all are alike.
+const picks = 1 << 18
 
 // zipfExponent is close to 1, as popularity of web objects is; Go's generator wants it above.
 const zipfExponent = 1.01

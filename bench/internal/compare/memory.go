@@ -89,7 +89,7 @@ func (s *session) child(ctx context.Context, subject string) (childReply, error)
 		return childReply{}, err
 	}
 	cmd := exec.CommandContext(ctx, s.o.Child[0], s.o.Child[1:]...)
-	cmd.WaitDelay = 5 * time.Second
+	cmd.WaitDelay, cmd.SysProcAttr = 5*time.Second, dieWithParent()
 	var out, complaint bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(request), &out, &complaint
 	if err := cmd.Run(); err != nil {

@@ -2,10 +2,14 @@ package compare
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/doppio-cache/doppio/bench/internal/peers"
 	"github.com/doppio-cache/doppio/bench/internal/result"
 )
+
+// loadsPerOp tells who did not have what was read: of all operations, writes too.
+const loadsPerOp = "loads/op"
 
 // mixes are reads and writes together, as a service makes them.
 func (s *session) mixes() *group {
@@ -13,7 +17,10 @@ func (s *session) mixes() *group {
 	data := lazily(func() *data[account] { return s.accounts.data("mix", s.o.sizes.keys) })
 	st, _ := wholeStage(s)
 	st.baselines = []string{byHand}
-	st.fill = func(ctx context.Context, p *player[account]) error { return data().fill(ctx, p) }
+	st.fill = func(ctx context.Context, p *player[account]) error {
+		_, err := data().fillNear(ctx, s, p) // all begin with as much near: what they lose later, they load
+		return err
+	}
 	return &group{close: st.close, rows: []*row{{
 		group: "95/5 mix", name: "95 % get-or-load, 5 % set, struct, zipf, 16 callers", unit: "ops/s", more: true, baseline: byHand,
 		measure: func(ctx context.Context, r *row) ([]result.Cell, error) {
@@ -24,7 +31,15 @@ func (s *session) mixes() *group {
 					return err
 				}
 				w, err := can[peers.Setter[account]](p.cache(), errNoSet)
-				e.do, e.watch = data().mix(l, w, seq), s.watchCommands
+				var loads atomic.Int64
+				e.do = data().mix(l, w, seq, &loads)
+				e.watch = func(ctx context.Context) (map[string]float64, error) {
+					watched, err := s.watchCommands(ctx)
+					if err == nil {
+						watched[loadsPerOp] = float64(loads.Load())
+					}
+					return watched, err
+				}
 				return err
 			})
 		},

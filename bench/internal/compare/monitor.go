@@ -30,10 +30,7 @@ func (s *session) count(ctx context.Context, namespace string, f func() error) (
 	lines := bufio.NewReader(conn)
 	token := rand.Text()
 	result := make(chan monitored, 1)
-	if _, err := conn.Write([]byte("MONITOR\r\n")); err != nil {
-		return counted{}, errors.Join(err, conn.Close())
-	}
-	if _, err := lines.ReadString('\n'); err != nil { // +OK: from now on
+	if err := beginMonitor(conn, lines, monitorPatience); err != nil {
 		return counted{}, errors.Join(err, conn.Close())
 	}
 	go func() {
@@ -57,6 +54,27 @@ func (s *session) count(ctx context.Context, namespace string, f func() error) (
 	}
 	return counted{sent: all - n.scripted - n.foreign, scripted: n.scripted - n.foreignScripted}, n.err
 }
+
+// beginMonitor asks for MONITOR, and returns when the server has agreed: from then on it tells of each command. How long it
+// goes on is not limited.
+func beginMonitor(conn net.Conn, lines *bufio.Reader, patience time.Duration) error {
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		return fmt.Errorf("monitor: %w", err)
+	}
+	if _, err := conn.Write([]byte("MONITOR\r\n")); err != nil {
+		return fmt.Errorf("monitor: %w", err)
+	}
+	reply, err := lines.ReadString('\n')
+	if err != nil {
+		return fmt.Errorf("monitor: %w", err)
+	}
+	if reply != "+OK\r\n" {
+		return fmt.Errorf("%w: %s", errNoMonitor, strings.TrimSpace(reply))
+	}
+	return conn.SetDeadline(time.Time{})
+}
+
+var errNoMonitor = errors.New("monitor: the server refuses it")
 
 // monitored is what MONITOR tells.
 type monitored struct {

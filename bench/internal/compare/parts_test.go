@@ -4,10 +4,14 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"net"
+	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 func TestPatterns(t *testing.T) {
@@ -40,6 +44,36 @@ func TestPatterns(t *testing.T) {
 		case kind == uniform && len(seen) < len(allowed)*9/10:
 			t.Errorf("uniform: %d of %d keys", len(seen), len(allowed))
 		}
+	}
+}
+
+func TestUniformReadsNearlyAllKeys(t *testing.T) {
+	seen := make(map[uint32]bool)
+	for _, i := range pattern(uniform, allOf(fullSizes.keys), 0, 1) {
+		seen[i] = true
+	}
+	if len(seen) < fullSizes.keys*9/10 {
+		t.Errorf("%d of %d keys", len(seen), fullSizes.keys)
+	}
+}
+
+func TestMonitorHasToBegin(t *testing.T) {
+	for reply, want := range map[string]error{
+		"+OK\r\n":                nil,
+		"-NOPERM no monitor\r\n": errNoMonitor,
+		"":                       os.ErrDeadlineExceeded, // it never answers
+	} {
+		ours, theirs := net.Pipe()
+		var server sync.WaitGroup
+		server.Go(func() {
+			_, _ = theirs.Read(make([]byte, 64))
+			_, _ = theirs.Write([]byte(reply))
+		})
+		if err := beginMonitor(ours, bufio.NewReader(ours), 50*time.Millisecond); !errors.Is(err, want) {
+			t.Errorf("%q: err = %v, want %v", reply, err, want)
+		}
+		_, _ = ours.Close(), theirs.Close()
+		server.Wait()
 	}
 }
 

@@ -22,7 +22,7 @@ func tiny(t *testing.T) Options {
 	return Options{
 		Rounds: 2, Slice: MinSlice, Child: []string{self, ChildCommand},
 		sizes: sizes{
-			keys: 300, hot: 64, far: 200, entries: 500, gcs: 2, callers: 20, operations: 10, load: 5 * time.Millisecond, idle: 20 * time.Millisecond,
+			keys: 300, hot: 64, far: 500, entries: 500, gcs: 2, callers: 20, operations: 10, load: 5 * time.Millisecond, idle: 20 * time.Millisecond,
 		},
 	}
 }

@@ -226,17 +226,21 @@ func (s *session) callsOf(ctx context.Context, commands []string) (float64, erro
 }
 
 const (
-	commandsPerOp = "commands/op"
-	readsPerOp    = "reads of Redis/op"
+	commandsPerOp    = "commands/op"     // that clients send
+	commandsRunPerOp = "commands run/op" // by the server, those of scripts included
+	readsPerOp       = "reads of Redis/op"
 )
 
 func (s *session) watchCommands(ctx context.Context) (map[string]float64, error) {
 	n, err := s.calls(ctx)
-	return map[string]float64{commandsPerOp: n}, err
+	return map[string]float64{commandsRunPerOp: n}, err
 }
 
-// watchReads watches what a read that is no local hit sends: every subject here reads by GET.
+// reads are how many reads the server has answered: every subject here reads by GET.
+func (s *session) reads(ctx context.Context) (float64, error) { return s.callsOf(ctx, []string{"get"}) }
+
+// watchReads watches what a read that is no local hit sends.
 func (s *session) watchReads(ctx context.Context) (map[string]float64, error) {
-	n, err := s.callsOf(ctx, []string{"get"})
+	n, err := s.reads(ctx)
 	return map[string]float64{readsPerOp: n}, err
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/doppio-cache/doppio/bench/internal/peers"
 )
@@ -140,12 +141,16 @@ func (d *data[V]) many(m peers.ManyGetter[V], batch int) task {
 	}
 }
 
-// mix reads by get-or-load and writes every twentieth time.
-func (d *data[V]) mix(l peers.Loader[V], w peers.Setter[V], seq []uint32) task {
+// mix reads by get-or-load and writes every twentieth time. It counts what is loaded.
+func (d *data[V]) mix(l peers.Loader[V], w peers.Setter[V], seq []uint32, loaded *atomic.Int64) task {
 	const writes = 20
 	loads := make([]func(context.Context) (V, error), len(d.values))
 	for i := range loads {
-		loads[i] = d.loadOf(i)
+		load := d.loadOf(i)
+		loads[i] = func(ctx context.Context) (V, error) {
+			loaded.Add(1)
+			return load(ctx)
+		}
 	}
 	return func(ctx context.Context, round, caller, n int) error {
 		for at := begin(round, caller); n > 0; n-- {

@@ -10,7 +10,7 @@ import (
 
 func byHandSubject[V any]() Subject[V] {
 	return Subject[V]{
-		Info: subject("by hand", "github.com/dgraph-io/ristretto/v2", "ristretto before go-redis and encoding/json, as a good engineer would write it; instances are not coherent."),
+		Info: subject("by hand", "github.com/dgraph-io/ristretto/v2", "ristretto before go-redis and the encoding that doppio has, as a good engineer would write it; instances are not coherent."),
 		Near: true, Far: true, Open: openByHand[V],
 	}
 }
@@ -18,7 +18,8 @@ func byHandSubject[V any]() Subject[V] {
 // byHand is what is written where no library is used: ristretto, else GET, else the load and SET.
 //
 // Fairness: it is as short as can be, and so as fast: the same ristretto and the same go-redis as the subjects of these
-// names. A change is written far first, so that what failed is not served near. encoding/json is what most take.
+// names. A change is written far first, so that what failed is not served near. It is the baseline of rows with both tiers, so
+// it encodes as doppio does: with encoding/json, which most take, the encodings would decide the row.
 //
 // What it cannot do: stampede protection (all who miss load). It promises nothing to other instances, whose copies live
 // until their TTL ends, and a read under way while its own instance changes the entry may put the old value near again.
@@ -28,7 +29,7 @@ type byHand[V any] struct {
 }
 
 func openByHand[V any](ctx context.Context, c Config) (Cache[V], error) {
-	far, err := newRemote(ctx, c, unlessRaw[V](standardJSON[V]{}))
+	far, err := newRemote(ctx, c, unlessRaw[V](newDoppioJSON[V]()))
 	if err != nil {
 		return nil, fmt.Errorf("by hand: %w", err)
 	}

@@ -19,5 +19,6 @@
 //
 // Each library stores a struct as it does by default: doppio as JSON by github.com/go-json-experiment/json, go-redis/cache as MessagePack
 // with S2, sturdyc as encoding/json. Where the library has none, encoding/json is used, which is what most services do.
-// "go-redis+json/v2" decodes as doppio does, so that the distance between the two is the cache's cost alone.
+// "go-redis+json/v2" and "by hand", the baselines, decode as doppio does, so that the distance is the cache's cost alone. Who
+// else decodes with what says its description: far hits of the others differ from the baseline by their encodings as well.
 package peers

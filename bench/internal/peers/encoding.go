@@ -38,7 +38,7 @@ func (standardJSON[V]) decode(data []byte) (V, error) {
 	return v, err
 }
 
-// doppioJSON decodes with the library and the options of doppio's default codec for structs, see internal/codec.
+// doppioJSON is what the baselines have: it decodes with the library and the options of doppio's default codec for structs, see internal/codec.
 type doppioJSON[V any] struct{ options jsonv2.Options }
 
 func newDoppioJSON[V any]() doppioJSON[V] {

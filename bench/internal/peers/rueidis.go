@@ -11,7 +11,7 @@ import (
 
 func rueidisSubject[V any]() Subject[V] {
 	return Subject[V]{
-		Info: subject("rueidis", "github.com/redis/rueidis", "Both tiers: its client-side cache (RESP3 tracking) and encoding/json; get-or-load by hand."),
+		Info: subject("rueidis", "github.com/redis/rueidis", "Both tiers: its client-side cache (RESP3 tracking), whose hits are decoded by encoding/json; get-or-load by hand."),
 		Near: true, Far: true, Open: openRueidis[V],
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 func sturdycSubject[V any]() Subject[V] {
 	return Subject[V]{
-		Info: subject("sturdyc", "github.com/viccon/sturdyc", "Both tiers: its distributed storage is Redis by go-redis. No write but by a load."),
+		Info: subject("sturdyc", "github.com/viccon/sturdyc", "Both tiers: its distributed storage is Redis by go-redis, in encoding/json. No write but by a load."),
 		Near: true, Far: true, Open: openSturdyc[V],
 	}
 }
