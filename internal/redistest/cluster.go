@@ -50,8 +50,8 @@ func StartCluster(h Host, masters int, opts ...Option) *Cluster {
 	if err := c.join(); err != nil {
 		h.Fatalf("redistest: join the cluster: %v", err)
 	}
-	if err := eventually(clusterPatience, c.healthy); err != nil {
-		h.Fatalf("redistest: the cluster is not ready after %v: %v", clusterPatience, err)
+	if err := c.AwaitHealthyUntil(context.Background()); err != nil {
+		h.Fatalf("redistest: the cluster is not ready: %v", err)
 	}
 	return c
 }
@@ -100,8 +100,8 @@ func (c *Cluster) join() error {
 }
 
 // healthy reports why the cluster as a whole cannot be used yet.
-func (c *Cluster) healthy() error {
-	ctx, cancel := context.WithTimeout(context.Background(), clusterAdminWait)
+func (c *Cluster) healthy(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, clusterAdminWait)
 	defer cancel()
 	for i, admin := range c.admin {
 		info, err := admin.ClusterInfo(ctx).Result()
@@ -134,7 +134,26 @@ func (c *Cluster) healthy() error {
 // AwaitHealthy waits until every node agrees that the cluster is whole, for example after a Restart of one.
 func (c *Cluster) AwaitHealthy(h Host) {
 	h.Helper()
-	Eventually(h, clusterPatience, c.healthy)
+	if err := c.AwaitHealthyUntil(context.Background()); err != nil {
+		h.Fatalf("redistest: %v", err)
+	}
+}
+
+// AwaitHealthyUntil is AwaitHealthy for who may give up: it returns the cause when ctx ends.
+func (c *Cluster) AwaitHealthyUntil(ctx context.Context) error {
+	err := eventually(clusterPatience, func() error {
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // what is returned is said below
+		}
+		return c.healthy(ctx)
+	})
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("the cluster is not whole after %v: %w", clusterPatience, err)
+	}
+	return nil
 }
 
 // Addrs returns the address of every node.

@@ -1,6 +1,8 @@
 package redistest_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -56,6 +58,13 @@ func TestCluster(t *testing.T) {
 	c.Nodes[2].Restart()
 	c.AwaitHealthy(t)
 	set(t, c.Client(t), "k1", "k2")
+
+	c.Nodes[2].Kill()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := c.AwaitHealthyUntil(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("waited for a cluster that is not whole: %v", err)
+	}
 }
 
 func TestClusterWithPassword(t *testing.T) {

@@ -53,3 +53,12 @@ func TestServersDieWithTheTestProcess(t *testing.T) {
 		return fmt.Errorf("the server on %s outlives the process that started it", addr)
 	})
 }
+
+// An interrupt of the terminal goes to the group of who started the server: it must not end the server.
+func TestServersHaveAGroupOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	group, err := syscall.Getpgid(shared.PID())
+	if err != nil || group != shared.PID() {
+		t.Errorf("process %d is of group %d, %v", shared.PID(), group, err)
+	}
+}

@@ -1,7 +1,9 @@
-//go:build !linux
+//go:build unix && !linux
 
 package redistest
 
 import "syscall"
 
-func dieWithParent() *syscall.SysProcAttr { return nil }
+// childAttributes put a server into a process group of its own: see those of Linux. That it ends with its parent is for Linux
+// alone.
+func childAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

@@ -50,7 +50,8 @@ func chaosCommand() *cli.Command {
 			"   doppio chaos\n" +
 			"   doppio chaos --faults stop-instance,half-open --times 20 --seed 7\n" +
 			"   doppio chaos --server cluster --out chaos.json\n\n" +
-			"It exits with 3 when anything was violated.",
+			"It exits with 3 when anything was violated: also when a fault was not injected as often as asked for, when the fleet was not coherent\n" +
+			"again within 30 s, or when requests failed long after it was.",
 		OnUsageError: usageError,
 		Action:       runChaos,
 		Flags:        append(flags, outputFlags()...),
@@ -77,6 +78,7 @@ func runChaos(ctx context.Context, cmd *cli.Command) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	d.Environment = result.ThisEnvironment(s.Version())
+	tellServer(cmd, s)
 	progress := startProgress(cmd)
 	d.Chaos, err = ordeal.Run(ctx, s, func(share float64, text string) { progress.Set(share, "%s", text) })
 	progress.End()

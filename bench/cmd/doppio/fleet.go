@@ -54,7 +54,7 @@ func fleetFlags() []cli.Flag {
 	d := fleet.Default()
 	return []cli.Flag{
 		&cli.StringFlag{Name: "server", Usage: "embedded, standalone or cluster: Redis of the run's own", Value: string(server.Standalone)},
-		&cli.StringFlag{Name: "redis", Usage: "use the Redis at `URL` instead", Sources: cli.EnvVars("REDIS_URL")},
+		&cli.StringFlag{Name: "redis", Usage: "put the load on the Redis at `URL` instead; only by this flag: REDIS_URL is not asked"},
 		&cli.IntFlag{Name: "instances", Usage: "how many processes", Value: d.Instances},
 		&cli.IntFlag{Name: "workers", Usage: "concurrent requests of each instance", Value: d.Workers},
 		&cli.IntFlag{Name: "keys", Usage: "of the source", Value: d.Keys},
@@ -118,6 +118,13 @@ func faultsOf(flag, names string, kind server.Kind) ([]fault.Fault, error) {
 	return able, nil
 }
 
+// tellServer says which Redis gets the load, on standard error.
+func tellServer(cmd *cli.Command, s *server.Server) {
+	if !cmd.Bool("quiet") {
+		fmt.Fprintf(os.Stderr, "Redis: %s\n", s.Name())
+	}
+}
+
 // noArguments refuses arguments.
 func noArguments(cmd *cli.Command) error {
 	if cmd.Args().Present() {
@@ -152,6 +159,7 @@ func runFleet(ctx context.Context, cmd *cli.Command) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	d.Environment = result.ThisEnvironment(s.Version())
+	tellServer(cmd, s)
 	progress := startProgress(cmd)
 	d.Fleet, err = plan.Run(ctx, s, func(share float64, text string) { progress.Set(share, "%s", text) })
 	progress.End()

@@ -33,6 +33,9 @@ type state struct {
 	drops                 map[string]uint64
 }
 
+// retryBackoff is how long a cache waits before it tries again what failed.
+const retryBackoff = 250 * time.Millisecond
+
 type openCache func(instanceConfig) (cache, error)
 
 // items is the cache itself.
@@ -55,7 +58,7 @@ func openItems(cfg instanceConfig) (cache, error) {
 	c, err := instance.OpenItems(rdb, tiered.Options{
 		Namespace:    cfg.Namespace,
 		MaxStaleness: cfg.MaxStaleness,
-		RetryBackoff: 250 * time.Millisecond,
+		RetryBackoff: retryBackoff,
 		Local:        local.Options{MaxEntries: cfg.NearEntries, Engine: engine},
 	}, cfg.TTL)
 	if err != nil {

@@ -60,7 +60,7 @@ func (o Ordeal) Run(ctx context.Context, s *server.Server, progress Progress) (*
 		if out != nil {
 			all.Runs = append(all.Runs, result.ChaosRun{
 				Fault: what.Name, About: what.About, Times: out.Injected, Run: out.Run,
-				Recovery: out.Recovery.Percentiles(time.Millisecond), Verdict: verdict(&out.Run),
+				Recovery: out.Recovery.Percentiles(time.Millisecond), Verdict: verdict(out, o.Times),
 			})
 		}
 		if err != nil {
@@ -70,9 +70,31 @@ func (o Ordeal) Run(ctx context.Context, s *server.Server, progress Progress) (*
 	return all, nil
 }
 
-// verdict says what a run violated. Errors are reported beside it: that calls fail while Redis cannot be reached is no lie.
-func verdict(r *result.FleetRun) string {
-	var violated []string
+// verdict says what a run violated. Errors are reported beside it: that calls fail while Redis cannot be reached is no lie. But a
+// fleet must have been tried as it was to be, must recover, and once it has, nothing may fail any more.
+func verdict(o *Outcome, times int) string {
+	violated := lies(&o.Run)
+	if o.Run.Reads == 0 {
+		violated = append(violated, "no reads")
+	}
+	switch {
+	case o.Run.Unrecovered > 0:
+		violated = append(violated, "did not become coherent")
+	case o.Injected < times:
+		violated = append(violated, fmt.Sprintf("injected %d of %d times", o.Injected, times))
+	case o.Calm.Errors > 0:
+		violated = append(violated, fmt.Sprintf("%d errors after the last recovery", o.Calm.Errors))
+	case o.Calm.Reads == 0:
+		violated = append(violated, "no reads after the last recovery")
+	}
+	if violated == nil {
+		return verdictOK
+	}
+	return strings.Join(violated, ", ")
+}
+
+// lies are what a cache must never do, whatever happens.
+func lies(r *result.FleetRun) (violated []string) {
 	add := func(n int64, what string) {
 		if n > 0 {
 			violated = append(violated, fmt.Sprintf("%d %s", n, what))
@@ -81,10 +103,7 @@ func verdict(r *result.FleetRun) string {
 	add(r.Staleness.Beyond, "reads stale beyond the bound")
 	add(r.Staleness.Own, "reads that missed a change of their own instance")
 	add(r.ErrorKinds["spoilt value"], "spoilt values")
-	if violated == nil {
-		return verdictOK
-	}
-	return strings.Join(violated, ", ")
+	return violated
 }
 
 // Survived tells whether nothing was violated.
@@ -121,7 +140,8 @@ func writeChaos(w *bytes.Buffer, c *result.Chaos) error {
 	fmt.Fprint(w, `
 stale: reads of a version older than one whose change was acknowledged, anywhere, before they began; age: by how long. None may be
 beyond the bound, and none may have missed a change of its own instance. A change that failed obliges no read.
-recovery: from the end of a fault until every instance found itself coherent.
+recovery: from the end of a fault until a change made after it had reached every instance, and each found itself coherent.
+ok: so many faults were injected, the fleet recovered from each, and no request that began half a second or more after the last recovery failed.
 `)
 	return nil
 }

@@ -28,6 +28,7 @@ const (
 	DefaultDuration    = 5 * time.Second
 	DefaultWarmup      = time.Second
 	DefaultSeed        = 1
+	DefaultPatience    = 30 * time.Second
 )
 
 const (
@@ -80,6 +81,7 @@ type Config struct {
 	// Injections of faults end the measurement, instead of Duration, when there have been so many and the bound of staleness
 	// has passed since. 0: as many as there is time for.
 	Injections int
+	Patience   time.Duration // so long a fleet may take to be coherent again after a fault
 	Seed       uint64
 	Faults     []fault.Fault // injected one after another, at random, while it is measured
 
@@ -100,7 +102,7 @@ func Default() Config {
 		Instances: DefaultInstances, Workers: DefaultWorkers, Keys: DefaultKeys, Skew: DefaultSkew, ReadShare: DefaultReadShare,
 		Write: Delete, ValueSize: DefaultValueSize, TTL: DefaultTTL, NearEntries: DefaultNearEntries, Engine: local.Ristretto.String(),
 		MaxStaleness: tiered.DefaultMaxStaleness, Source: DefaultSource, ChurnBy: Gracefully,
-		Warmup: DefaultWarmup, Duration: DefaultDuration, Seed: DefaultSeed,
+		Warmup: DefaultWarmup, Duration: DefaultDuration, Seed: DefaultSeed, Patience: DefaultPatience,
 	}
 }
 
@@ -132,6 +134,7 @@ func (c Config) Validate() error {
 	check(c.ChurnBy == Gracefully || c.ChurnBy == Abruptly, "churn by %q: want %s or %s", c.ChurnBy, Gracefully, Abruptly)
 	check(c.Warmup >= 0, "a warm-up of %s: want 0 or more", c.Warmup)
 	check(c.Duration > 0, "a duration of %s: want more than 0", c.Duration)
+	check(c.Patience > 0, "a patience of %s: want more than 0", c.Patience)
 	return errors.Join(faults...)
 }
 

@@ -107,17 +107,18 @@ func millis(p result.Percentiles, v float64) string {
 
 func writeExtrapolation(w *bytes.Buffer, e *result.Extrapolation) error {
 	fmt.Fprintf(w, "\nWhat it would ask of one Redis, to %s instances\n\n", term.Thousands(int64(e.Instances)))
-	t := term.NewTable("instances", "Redis CPU measured", "by the formula", "out/s", "messages/s")
+	t := term.NewTable("instances", "Redis CPU measured", "by the formula", "off by", "out/s", "messages/s")
 	for _, p := range e.Points {
-		measured := "-"
+		measured, off := "-", "-"
 		if p.Measured != nil {
 			measured = term.Percent(*p.Measured)
+			off = term.Percent(offBy(p.ServerCPU, *p.Measured, leastCPU))
 		}
 		predicted := term.Percent(p.ServerCPU)
 		if p.ServerCPU > 1 {
 			predicted += " (too much)"
 		}
-		t.Row(term.Thousands(int64(p.Instances)), measured, predicted, term.Bytes(p.BytesOut), term.Number(p.Messages))
+		t.Row(term.Thousands(int64(p.Instances)), measured, predicted, off, term.Bytes(p.BytesOut), term.Number(p.Messages))
 	}
 	if err := t.Write(w); err != nil {
 		return err

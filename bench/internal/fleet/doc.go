@@ -13,8 +13,9 @@
 // Without a rate, each worker sends its next request when the last was answered. That tells what the machine can do; it hides
 // waiting, since a slow moment is asked about once by each worker, where independent callers would have gone on arriving.
 // With a rate, requests come at random moments (exponential gaps), whether the last was answered or not. The latency "response"
-// is of all requests, from the moment at which they were to begin to their ends: a pause counts for every request that came
-// while it lasted (this corrects for coordinated omission). It has the lateness of timers in it too, some 50 µs and more, and the
+// is of all requests, those that failed too, from the moment at which they were to begin to their ends: a pause counts for every
+// request that came while it lasted (this corrects for coordinated omission). Requests that never began, since their workers were
+// behind until the end, have no latency: a run says how many were due beside how many there were. It has the lateness of timers in it too, some 50 µs and more, and the
 // wait behind other requests of the same worker, loads for example. Latencies by tier are those of the call alone.
 //
 // # Staleness
@@ -29,7 +30,8 @@
 // notes, in shared memory, the lane's id of that change and when it was acknowledged. The first four instances look every 50 µs
 // or so, from shortly before, at how far the cache has applied the lane, and note when that first reached the id. The lag
 // is the time between the two; nothing, where an instance knew before the writer did, which happens, as the message leaves Redis
-// before the reply. It is read to about 0.1 ms, and it includes the time that a process waited for a core.
+// before the reply. While a lane stands still, each probe made meanwhile is waited for, and one that is still not known at the end
+// counts as at least as late as it is then. The lag is read to about 0.1 ms, and it includes the time that a process waited for a core.
 //
 // # Redis, and the machine
 //

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/doppio-cache/doppio/bench/internal/instance"
@@ -88,6 +89,7 @@ func extrapolate(runs []result.FleetRun, instances int) *result.Extrapolation {
 		share := r.Redis.CPUShare
 		e.Points = append(e.Points, point(r.Config.Instances, l, a, b, &share))
 	}
+	e.Assumptions = append(e.Assumptions, residual(curve, a, b))
 	for _, size := range append(slices.Clone(further), instances) {
 		if size > instances || size <= curve[len(curve)-1].Config.Instances || slices.ContainsFunc(e.Points, func(p result.ExtrapolatedPoint) bool { return p.Instances == size }) {
 			continue
@@ -96,6 +98,23 @@ func extrapolate(runs []result.FleetRun, instances int) *result.Extrapolation {
 		e.Points = append(e.Points, point(size, load{s + 1, perChange*s + outside, perFar * s, perLoad * s}, a, b, nil))
 	}
 	return e
+}
+
+// residual says how far the formula is off where it was measured.
+func residual(curve []*result.FleetRun, a, b []float64) string {
+	cpu, bytes := 0.0, 0.0
+	for _, r := range curve {
+		terms := loadOf(r).terms()
+		cpu = max(cpu, offBy(dot(terms, a), r.Redis.CPUShare, leastCPU))
+		bytes = max(bytes, offBy(dot(terms, b), r.ServerBytesOut, leastBytes))
+	}
+	return fmt.Sprintf("what was not measured is no further off than what was: there the formula is off by up to %s of the CPU, and %s of the bytes",
+		term.Percent(cpu), term.Percent(bytes))
+}
+
+// offBy is the relative error of a prediction, as the fit sees it.
+func offBy(predicted, measured, least float64) float64 {
+	return math.Abs(predicted-measured) / max(measured, least)
 }
 
 // largestThatKeptUp is the last step of a curve whose fleet made the requests that it was to make; failing that, the last. One that fell

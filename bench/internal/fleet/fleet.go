@@ -21,6 +21,7 @@ import (
 
 const (
 	grace     = 10 * time.Second // that instances have to end once they are told to
+	haste     = time.Second      // that a server has to say what it counted, to a run that was interrupted
 	listeners = 4                // instances that measure the lag: more would only cost more
 )
 
@@ -31,8 +32,12 @@ type Progress func(share float64, text string)
 type Outcome struct {
 	Run      result.FleetRun
 	Injected int                 // faults
+	Calm     Calm                // after the last of so many injections
 	Recovery *instance.Histogram // from a fault's end until every instance was coherent
 }
+
+// Calm is what a fleet did once nothing went wrong any more.
+type Calm struct{ Reads, Errors int64 }
 
 // Run runs a fleet over a server, which stays the caller's. If ctx ends, it stops and returns what was measured so far: an
 // error beside an Outcome says why the run is not whole.
@@ -67,6 +72,8 @@ type fleet struct {
 	stop     context.CancelCauseFunc
 	restarts atomic.Int64
 	injected atomic.Int64
+	lost     atomic.Int64 // faults from which the fleet did not recover in time
+	calm     Calm
 	recovery *instance.Histogram // the injector's
 }
 
@@ -154,7 +161,7 @@ func (f *fleet) run(ctx context.Context, progress Progress) (*Outcome, error) {
 	if ended == nil {
 		return nil, err
 	}
-	out, resultErr := f.outcome(began, ended)
+	out, resultErr := f.outcome(ctx, began, ended)
 	if err = errors.Join(err, resultErr); resultErr != nil {
 		return nil, err
 	}
@@ -188,7 +195,7 @@ func (f *fleet) measure(ctx context.Context, progress Progress) (began, ended *m
 	if f.cfg.Injections > 0 {
 		select {
 		case <-over:
-			sleep(ctx, f.cfg.MaxStaleness+time.Second/2) // what is stale by more would show
+			f.settle(ctx)
 		case <-ctx.Done():
 		}
 	} else {
@@ -196,14 +203,37 @@ func (f *fleet) measure(ctx context.Context, progress Progress) (began, ended *m
 	}
 	f.shared.Lower(instance.Measure)
 	// What a server counted is asked for even if ctx has ended.
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	patience := grace
+	if ctx.Err() != nil {
+		patience = haste
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	calm()
 	disturbances.Wait()
-	if ended, err = f.mark(last); err != nil {
-		return nil, nil, errors.Join(context.Cause(ctx), err)
+	ended, err = f.mark(last)
+	if cause := context.Cause(ctx); cause != nil {
+		return began, ended, cause // a server may have ended for the same reason
 	}
-	return began, ended, context.Cause(ctx)
+	return began, ended, err
+}
+
+// settle looks at what a fleet does after the last fault: nothing may fail then, and what is stale beyond the bound would show.
+func (f *fleet) settle(ctx context.Context) {
+	if f.lost.Load() > 0 || !sleep(ctx, settling) {
+		return
+	}
+	reads := f.reads()
+	f.shared.Raise(instance.Calm)
+	sleep(ctx, f.cfg.MaxStaleness+time.Second/2)
+	f.shared.Lower(instance.Calm)
+	f.calm.Reads = f.reads() - reads
+}
+
+// reads are all that were answered.
+func (f *fleet) reads() int64 {
+	n := f.counts()
+	return int64(n[instance.NearReads] + n[instance.FarReads] + n[instance.LoadReads])
 }
 
 // sleep tells false when ctx ends.
@@ -255,12 +285,22 @@ func (f *fleet) inject(ctx context.Context, over chan<- struct{}) {
 		}
 		f.injected.Add(1)
 		undone := time.Now()
-		if err := f.AwaitCoherent(ctx); err != nil {
+		patience, cancel := context.WithTimeout(ctx, f.cfg.Patience)
+		err := f.AwaitCoherent(patience)
+		cancel()
+		if err != nil {
+			if ctx.Err() == nil {
+				f.lost.Add(1)
+			}
 			return
 		}
 		f.recovery.Record(time.Since(undone))
 	}
 }
+
+// settling is how long after a recovery a request may still fail because of the fault: instances ask again for what they could not
+// reach after half as long.
+const settling = 2 * retryBackoff
 
 // calmest is the shortest time without a fault before the next one; the longest is twice as long.
 const calmest = 300 * time.Millisecond

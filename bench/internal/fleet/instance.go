@@ -123,6 +123,7 @@ func (m *member) run(ctx context.Context, in io.Reader, out *json.Encoder) (*ins
 	}
 	if m.cfg.Writer {
 		working.Go(func() { m.probe(ctx) })
+		working.Go(func() { m.answer(ctx) })
 	}
 	if m.cfg.Listens {
 		working.Go(func() { m.listen(ctx, all.lag) })
@@ -164,6 +165,7 @@ func (m *member) report(ctx context.Context) {
 	ticker := time.NewTicker(reportEvery)
 	defer ticker.Stop()
 	for {
+		applied := m.cache.applied()
 		s := m.cache.state()
 		m.shared.Add(m.cfg.Index, instance.Received, s.invalidations-last.invalidations)
 		m.shared.Add(m.cfg.Index, instance.Lost, s.losses-last.losses)
@@ -172,7 +174,9 @@ func (m *member) report(ctx context.Context) {
 		if s.coherent {
 			at = uint64(m.clock.Now())
 		}
+		// In this order: who sees that a change was applied, and then looks for coherence, sees what was found once it was.
 		m.shared.Set(m.cfg.Index, instance.CoherentAt, at)
+		m.shared.Set(m.cfg.Index, instance.Applied, applied)
 		if used := processorTime(); used > cpu {
 			m.shared.Add(m.cfg.Index, instance.CPU, used-cpu)
 			cpu = used

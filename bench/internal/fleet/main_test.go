@@ -20,6 +20,8 @@ var instanceKinds = map[string]openCache{
 	"none":          func(instanceConfig) (cache, error) { return &fake{}, nil },
 	"refusing":      func(instanceConfig) (cache, error) { return &fake{refuse: true}, nil },
 	"dying":         func(instanceConfig) (cache, error) { return &fake{dieOn: 50}, nil },
+	"deaf":          func(instanceConfig) (cache, error) { return &fake{deaf: true}, nil },
+	"clumsy":        func(instanceConfig) (cache, error) { return &fake{clumsy: true}, nil },
 	"broken":        func(instanceConfig) (cache, error) { return nil, fmt.Errorf("broken by intention") },
 }
 
@@ -33,13 +35,20 @@ func TestMain(m *testing.M) {
 			os.Exit(0)
 		}
 	}
+	// With the race detector every process waits for a second before it exits, unless it is told not to: instances need not.
+	if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	goleak.VerifyTestMain(m)
 }
 
 // fake is a cache that holds nothing, and so cannot lie; or one that holds on to all it ever loaded, and does.
 type fake struct {
 	refuse bool
-	dieOn  int // the read in which to exit
+	dieOn  int  // the read in which to exit
+	deaf   bool // it says that it is coherent, and never applies a change
+	clumsy bool // it cannot be closed
 
 	mu    sync.Mutex
 	held  map[string]instance.Item // guarded by mu; nil: hold nothing
@@ -71,7 +80,19 @@ func (f *fake) Get(ctx context.Context, key string, load func(context.Context) (
 	return item, instance.Answer{Begin: begin, Took: time.Since(begin), Tier: instance.Load}, err
 }
 
-func (f *fake) change(context.Context, Change, string, instance.Item) (uint64, error) { return 0, nil }
-func (f *fake) applied() uint64                                                       { return 0 }
+func (f *fake) change(context.Context, Change, string, instance.Item) (uint64, error) { return 1, nil }
 func (f *fake) state() state                                                          { return state{coherent: true} }
-func (f *fake) Close() error                                                          { return nil }
+
+func (f *fake) applied() uint64 {
+	if f.deaf {
+		return 0
+	}
+	return 1
+}
+
+func (f *fake) Close() error {
+	if f.clumsy {
+		return fmt.Errorf("clumsy by intention")
+	}
+	return nil
+}

@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/doppio-cache/doppio/bench/internal/instance"
@@ -22,15 +23,17 @@ type mark struct {
 	machine machineTime
 }
 
+// mark takes it all down. Beside an error there is a mark too, without what servers counted, which HasCPU and HasCommands of its
+// sample say.
 func (f *fleet) mark(ctx context.Context) (*mark, error) {
 	sample, err := f.server.Sample(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("fleet: %w", err)
+		err = fmt.Errorf("fleet: what the server counted is not known: %w", err)
 	}
 	m := &mark{at: time.Now(), loads: f.source.Loads(), server: sample, machine: readMachineTime(), counts: f.counts()}
 	m.outside = f.shared.Count(f.cfg.Instances, instance.Outside)
 	m.failed = f.shared.Count(f.cfg.Instances, instance.Errors)
-	return m, nil
+	return m, err
 }
 
 // counts adds up what the instances have counted.
@@ -44,7 +47,7 @@ func (f *fleet) counts() (sum [instance.NumCounters]uint64) {
 }
 
 // outcome puts together what was counted between two marks and what the instances said at their ends.
-func (f *fleet) outcome(began, ended *mark) (*Outcome, error) {
+func (f *fleet) outcome(ctx context.Context, began, ended *mark) (*Outcome, error) {
 	took := ended.at.Sub(began.at).Seconds()
 	count := func(c instance.Counter) int64 { return int64(ended.counts[c] - began.counts[c]) }
 	run := result.FleetRun{
@@ -55,6 +58,7 @@ func (f *fleet) outcome(began, ended *mark) (*Outcome, error) {
 		InstanceCPU:   float64(count(instance.CPU)) / 1e6 / took / float64(f.cfg.Instances),
 		MachineCPU:    ended.machine.busySince(began.machine),
 		Invalidations: uint64(count(instance.Received)), Restarts: f.restarts.Load(),
+		Due: int64(math.Round(f.cfg.Rate * took)), Unrecovered: f.lost.Load(),
 		ErrorKinds: make(map[string]int64), Drops: make(map[string]uint64), Latency: make(map[string]result.Percentiles),
 	}
 	run.Throughput = float64(run.Requests) / took
@@ -63,12 +67,15 @@ func (f *fleet) outcome(began, ended *mark) (*Outcome, error) {
 	if run.Redis.HasCommands {
 		run.ServerBytesOut = served.BytesOut / took
 	}
+	for n := range f.seats { // all have ended, and so have requests that took long to fail
+		f.calm.Errors += int64(f.shared.Count(n, instance.CalmErrors))
+	}
 	if err := f.collect(&run); err != nil {
 		return nil, err
 	}
 	var err error
-	run.Staleness, err = f.judge()
-	return &Outcome{Run: run, Injected: int(f.injected.Load()), Recovery: f.recovery}, err
+	run.Staleness, err = f.judge(ctx)
+	return &Outcome{Run: run, Injected: int(f.injected.Load()), Calm: f.calm, Recovery: f.recovery}, err
 }
 
 // collect adds what the processes said at their ends. The first synchronisation of an instance is no drop of anything.
@@ -107,7 +114,16 @@ func (f *fleet) collect(run *result.FleetRun) error {
 }
 
 // judge judges all reads of the run, those of the warm-up included: what is stale then is no better.
-func (f *fleet) judge() (result.Staleness, error) {
+//
+// It takes no longer than grace when ctx ends or has ended: who interrupts a run wants to see it judged, but not to wait for long.
+func (f *fleet) judge(ctx context.Context) (result.Staleness, error) {
+	patient, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	judged := context.AfterFunc(ctx, func() {
+		sleep(patient, grace)
+		cancel()
+	})
+	defer judged()
 	counts := f.counts()
 	s := result.Staleness{
 		Reads:   int64(counts[instance.NearReads] + counts[instance.FarReads] + counts[instance.LoadReads]),
@@ -118,7 +134,7 @@ func (f *fleet) judge() (result.Staleness, error) {
 		logs = append(logs, seat.logs...)
 	}
 	ages := instance.NewHistogram()
-	err := instance.Judge(logs, func(r instance.StaleRead) {
+	err := instance.JudgeUntil(patient, logs, func(r instance.StaleRead) {
 		s.Stale++
 		if r.Own {
 			s.Own++

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/doppio-cache/doppio/bench/internal/result"
+	"github.com/doppio-cache/doppio/bench/internal/term"
 	"github.com/doppio-cache/doppio/tiered"
 )
 
@@ -97,6 +98,18 @@ func TestExtrapolateIsWhatTheFormulaSays(t *testing.T) {
 	near(t, "the share of 1,000", last.ServerCPU, dot(l.terms(), cpu), 1e-6)
 	near(t, "the bytes of 1,000", last.BytesOut, dot(l.terms(), bytes), 1e-6)
 	near(t, "the messages of 1,000", last.Messages, l.changes*1001, 1e-6)
+	if text := strings.Join(e.Assumptions, "\n"); !strings.Contains(text, "off by up to "+term.Percent(0)+" of the CPU, and "+term.Percent(0)+" of the bytes") {
+		t.Errorf("an exact fit is not said to be one:\n%s", text)
+	}
+	for i := range runs { // one is off, by a tenth of what was measured or by what the fit gives up elsewhere
+		if runs[i].Config.Instances == 4 {
+			runs[i].Redis.CPUShare *= 1.5
+		}
+	}
+	if text := strings.Join(extrapolate(runs, 1000).Assumptions, "\n"); strings.Contains(text, "up to "+term.Percent(0)+" of the CPU") ||
+		!strings.Contains(text, term.Percent(0)+" of the bytes") {
+		t.Errorf("a fit that is off is said to be exact:\n%s", text)
+	}
 	runs[0].Redis.HasCPU = false
 	if extrapolate(runs, 1000) != nil {
 		t.Error("extrapolated what was not measured")
@@ -187,8 +200,8 @@ func TestConfigRefuses(t *testing.T) {
 		Instances: 99, Workers: -1, Keys: -1, Skew: -1, ReadShare: 2, Write: "brew", ValueSize: -1, TTL: -1, NearEntries: -1, Engine: "steam",
 		MaxStaleness: 1, Source: -1, Rate: -1, Invalidations: -1, Churn: 1, ChurnBy: "brew", Warmup: -1, Duration: -1,
 	}.Validate()
-	if got := strings.Count(fmt.Sprint(err), ErrConfig.Error()); got != 18 || !errors.Is(err, ErrConfig) {
-		t.Errorf("%d faults named, want all 18:\n%v", got, err)
+	if got := strings.Count(fmt.Sprint(err), ErrConfig.Error()); got != 19 || !errors.Is(err, ErrConfig) {
+		t.Errorf("%d faults named, want all 19:\n%v", got, err)
 	}
 	c := Default()
 	c.Keys, c.Write = 3, Set

@@ -11,6 +11,8 @@ const (
 	// probeEvery is how often the writer changes a key that nobody reads, to see how long it takes until others know. The
 	// moments are multiples of it on the machine's clock, so that listeners need not be told.
 	probeEvery = 200 * time.Millisecond
+	// answerEvery is how often the writer looks whether it is asked for a probe.
+	answerEvery = 2 * time.Millisecond
 	// listenEarly is how long before a probe a listener begins to look, and look how often it does.
 	listenEarly = 2 * time.Millisecond
 	look        = 50 * time.Microsecond
@@ -42,49 +44,25 @@ func (m *member) probe(ctx context.Context) {
 	}
 }
 
-// sighting is when a listener first saw that it knew all changes up to an id.
-type sighting struct {
-	id uint64
-	at int64
-}
-
-// listen measures the lag of the probes: from the acknowledgement in the writer to the moment at which this instance knows
-// the change. It looks at how far the cache's lane has been applied, which costs Redis nothing, every 50 µs or so around the
-// moment of a probe. A change that is known here before it is acknowledged there has a lag of nothing.
-func (m *member) listen(ctx context.Context, lag *instance.Histogram) {
-	for n := m.clock.Now()/int64(probeEvery) + 1; m.sleepUntil(ctx, n*int64(probeEvery)-int64(listenEarly)); n = max(n+1, m.clock.Now()/int64(probeEvery)) {
-		if took, ok := m.await(ctx, n); ok && m.shared.Raised(instance.Measure) {
-			lag.Record(took)
-		}
-	}
-}
-
-// await waits for the probe n. It gives up if the probe was not acknowledged by the time of the next; one that was is waited
-// for as long as it takes.
-func (m *member) await(ctx context.Context, n int64) (took time.Duration, ok bool) {
-	var seen []sighting
-	next := (n + 1) * int64(probeEvery)
-	ticker := time.NewTicker(look)
+// answer makes a probe whenever the parent asks for one, and tells it the id. It tries until it succeeds: the parent may ask while Redis
+// cannot be reached yet.
+func (m *member) answer(ctx context.Context) {
+	ticker := time.NewTicker(answerEvery)
 	defer ticker.Stop()
+	answered := uint64(0)
 	for {
-		applied, now := m.cache.applied(), m.clock.Now()
-		if len(seen) == 0 || seen[len(seen)-1].id != applied {
-			seen = append(seen, sighting{applied, now})
-		}
-		id, acked := m.shared.Noted(uint64(n))
-		if id > 0 && acked >= (n-1)*int64(probeEvery) {
-			for _, s := range seen {
-				if s.id >= id {
-					return time.Duration(max(0, s.at-acked)), true
-				}
-			}
-		} else if now > next {
-			return 0, false
-		}
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			return 0, false
+			return
+		}
+		asked := m.shared.Count(m.cfg.Index, instance.Asked)
+		if asked == answered {
+			continue
+		}
+		if id, err := m.cache.change(ctx, Delete, probeKey, instance.Item{}); err == nil && id > 0 {
+			m.shared.Set(m.cfg.Index, instance.Answered, id)
+			answered = asked
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os/exec"
 	"sync"
 	"syscall"
 
@@ -26,6 +27,7 @@ type seat struct {
 	end     chan struct{}   // guarded by mu; closed to end the present process in good order
 	ended   bool            // guarded by mu; end is closed
 	leaving bool            // guarded by mu; the present process is to be replaced
+	killed  bool            // guarded by mu; by kill, the present process was: it ends with an error that is none of the run's
 	logs    []instance.Logs // guarded by mu; of all that have sat here
 	results []*instanceResult
 }
@@ -54,10 +56,19 @@ func (f *fleet) keep(killed, ctx context.Context, s *seat) {
 			<-p.Done
 		}
 		f.shared.Set(s.index, instance.CoherentAt, 0)
-		if left := s.leave(p); !left {
-			if p.Err != nil || ctx.Err() == nil {
-				f.fail(errors.Join(p.Err, early(ctx, s.index)))
-			}
+		f.shared.Set(s.index, instance.Applied, 0)
+		replace, killed := s.leave(p)
+		err = p.Err
+		if killed && bySignal(err, syscall.SIGKILL) {
+			err = nil
+		}
+		if !replace {
+			err = errors.Join(err, early(ctx, s.index))
+		}
+		if err != nil {
+			f.fail(err)
+		}
+		if err != nil || !replace {
 			return
 		}
 		f.restarts.Add(1)
@@ -82,7 +93,7 @@ func (f *fleet) sit(killed context.Context, s *seat, generation int) (*process, 
 	end := make(chan struct{})
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.end, s.ended, s.leaving = end, false, false
+	s.end, s.ended, s.leaving, s.killed = end, false, false, false
 	s.logs = append(s.logs, instance.Logs{Acks: cfg.Acks, Stale: cfg.Stale})
 	s.process, err = instance.Start[instanceResult](killed, instance.Spec{
 		Name:    fmt.Sprintf("fleet: instance %d", s.index),
@@ -102,14 +113,24 @@ func (f *fleet) sit(killed context.Context, s *seat, generation int) (*process, 
 	return s.process, err
 }
 
-// leave notes what a process that has ended measured, and tells whether another is to take its seat.
-func (s *seat) leave(p *process) bool {
+// bySignal tells whether a process ended because of a signal.
+func bySignal(err error, sig syscall.Signal) bool {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return false
+	}
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == sig
+}
+
+// leave notes what a process that has ended measured, and tells whether another is to take its seat, and whether it was killed.
+func (s *seat) leave(p *process) (replace, killed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if p.Result != nil {
 		s.results = append(s.results, p.Result)
 	}
-	return s.leaving
+	return s.leaving, s.killed
 }
 
 // dismiss tells the present process to end in good order; another is to come if replace.
@@ -130,7 +151,7 @@ func (s *seat) kill() error {
 	if s.process == nil || s.ended {
 		return nil // it is on its way out
 	}
-	s.leaving = true
+	s.leaving, s.killed = true, true
 	return s.process.Signal(syscall.SIGKILL)
 }
 

@@ -33,6 +33,9 @@ func writeRun(w *bytes.Buffer, r *result.FleetRun) error {
 		fmt.Fprintf(what, "%s\t%s\t%s\n", name, value, fmt.Sprintf(format, args...))
 	}
 	row("requests", term.Thousands(r.Requests), "in %.1f s: %s a second", r.Seconds, term.Thousands(int64(r.Throughput)))
+	if r.Due > 0 {
+		row("  due", term.Thousands(r.Due), "on average at that rate; as many as %s of them began", term.Percent(float64(r.Requests)/float64(r.Due)))
+	}
 	row("writes", term.Thousands(r.Writes), "and %s from outside", term.Thousands(r.Outside))
 	row("loads", term.Thousands(r.Loads), "at the source")
 	row("invalidations", term.Thousands(int64(r.Invalidations)), "received by all instances; drops: %s", counts(r.Drops))
@@ -41,8 +44,11 @@ func writeRun(w *bytes.Buffer, r *result.FleetRun) error {
 		r.Staleness.Age.P50, r.Staleness.Age.P99, r.Staleness.Age.Max)
 	row("  beyond the bound", term.Thousands(r.Staleness.Beyond), "of %g ms: must be none", r.Staleness.BoundMs)
 	row("  own", term.Thousands(r.Staleness.Own), "missed a change of their own instance: must be none")
-	row("lag", fmt.Sprintf("%.2f ms", r.Lag.P50), "p99 %.2f ms, max %.2f ms, of %d probes", r.Lag.P99, r.Lag.Max, r.Lag.Count)
+	row("lag", millis(r.Lag, r.Lag.P50), "p99 %s, max %s, of %d probes", millis(r.Lag, r.Lag.P99), millis(r.Lag, r.Lag.Max), r.Lag.Count)
 	row("instance CPU", term.Percent(r.InstanceCPU), "of a core, each; the machine was %s busy", term.Percent(r.MachineCPU))
+	if r.Unrecovered > 0 {
+		row("unrecovered", term.Thousands(r.Unrecovered), "faults after which it was not coherent again in time: must be none")
+	}
 	if r.Restarts > 0 {
 		row("replaced", term.Thousands(r.Restarts), "instances")
 	}

@@ -23,15 +23,20 @@ func (f *fleet) Kill(n int) error { return f.seats[n].kill() }
 
 func (f *fleet) Server() *server.Server { return f.server }
 
-// AwaitCoherent waits until each instance has found, since the call, that it is coherent.
+// AwaitCoherent waits until a change that is made after the call has been applied by each instance, and each has found that it is
+// coherent since. An instance that has not noticed yet what went wrong still calls itself coherent, but it does not know of the change.
 func (f *fleet) AwaitCoherent(ctx context.Context) error {
 	since := uint64(f.clock.Now())
+	writer := f.cfg.Instances
+	f.shared.Set(writer, instance.Answered, 0)
+	f.shared.Add(writer, instance.Asked, 1)
 	ticker := time.NewTicker(time.Millisecond)
 	defer ticker.Stop()
 	for {
-		all := true
+		probe := f.shared.Count(writer, instance.Answered)
+		all := probe > 0
 		for n := range f.cfg.Instances {
-			all = all && f.shared.Count(n, instance.CoherentAt) > since
+			all = all && f.shared.Count(n, instance.Applied) >= probe && f.shared.Count(n, instance.CoherentAt) > since
 		}
 		if all {
 			return nil

@@ -1,8 +1,8 @@
 package instance
 
 import (
+	"context"
 	"errors"
-	"fmt"
 	"time"
 )
 
@@ -30,18 +30,18 @@ type StaleRead struct {
 	Own bool          // it missed one of its own instance
 }
 
-type acknowledgement struct {
-	Entry
-	instance int
-}
-
 // Judge reads the logs of all instances and calls each for each stale read.
 func Judge(logs []Logs, each func(StaleRead)) error {
-	bySlot := map[uint32][]acknowledgement{}
+	return JudgeUntil(context.Background(), logs, each)
+}
+
+// JudgeUntil is Judge for who may give up: it returns the cause when ctx ends.
+func JudgeUntil(ctx context.Context, logs []Logs, each func(StaleRead)) error {
+	known := make(acknowledged)
 	for instance, l := range logs {
 		err := ReadLog(l.Acks, func(e Entry) error {
-			bySlot[e.Slot] = append(bySlot[e.Slot], acknowledgement{e, instance})
-			return nil
+			known.add(e, instance)
+			return context.Cause(ctx)
 		})
 		if err != nil {
 			return err
@@ -49,9 +49,10 @@ func Judge(logs []Logs, each func(StaleRead)) error {
 	}
 	for instance, l := range logs {
 		err := ReadLog(l.Stale, func(read Entry) error {
-			age, own, err := trail(read, instance, bySlot[read.Slot])
+			age, own, err := known.trail(read, instance)
 			if err == nil {
 				each(StaleRead{read, age, own})
+				err = context.Cause(ctx)
 			}
 			return err
 		})
@@ -60,24 +61,4 @@ func Judge(logs []Logs, each func(StaleRead)) error {
 		}
 	}
 	return nil
-}
-
-// trail tells how long before a stale read began the first invalidation that it missed was acknowledged, and whether it
-// missed one of its own instance. That it is stale is settled, by the order of what happened in shared memory: times,
-// which two processes may read a little differently, only tell by how much.
-func trail(read Entry, instance int, acks []acknowledgement) (age time.Duration, own bool, err error) {
-	first, found := int64(0), false
-	for _, a := range acks {
-		if a.Version <= read.Version {
-			continue
-		}
-		own = own || a.instance == instance && a.At <= read.At // one process: the times are exact
-		if !found || a.At < first {
-			first, found = a.At, true
-		}
-	}
-	if !found {
-		return 0, false, fmt.Errorf("instance: a stale read of version %d of slot %d, but no newer one is logged", read.Version, read.Slot)
-	}
-	return time.Duration(max(0, read.At-first)), own, nil
 }

@@ -4,5 +4,6 @@ package instance
 
 import "syscall"
 
-// dieWithParent is for Linux alone. Elsewhere an instance ends with its input, unless it is stopped.
-func dieWithParent() *syscall.SysProcAttr { return nil }
+// childAttributes give a process a group of its own: see those of Linux. Elsewhere an instance ends with its input, unless it is
+// stopped.
+func childAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

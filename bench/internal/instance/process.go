@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"runtime"
 	"strings"
@@ -57,7 +58,7 @@ func Start[R any](killed context.Context, s Spec) (*Process[R], error) {
 		cmd:     exec.CommandContext(killed, s.Command[0], s.Command[1:]...),
 	}
 	p.cmd.Stderr = &p.errText
-	p.cmd.SysProcAttr = dieWithParent()
+	p.cmd.SysProcAttr = childAttributes()
 	var err error
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		return nil, p.wrap(err)
@@ -106,7 +107,10 @@ func (p *Process[R]) Signal(s syscall.Signal) error {
 		return nil
 	default:
 	}
-	return p.cmd.Process.Signal(s)
+	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) { // it may have ended just now
+		return p.wrap(err)
+	}
+	return nil
 }
 
 // Abandon ends the instance's input before its time, as when the parent ends.

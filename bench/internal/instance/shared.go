@@ -40,6 +40,7 @@ type Flag int
 const (
 	Stop    Flag = iota // end
 	Measure             // record latencies
+	Calm                // nothing goes wrong any more, so that nothing may fail
 )
 
 // Counter is one of an instance, read by the parent while the instance runs.
@@ -59,6 +60,10 @@ const (
 	CoherentAt  // not a count: when the instance last found itself coherent; 0: it is not
 	Outside     // changes made from outside the workers
 	Lost        // subscriptions to invalidations that were lost
+	Applied     // not a count: the lane's id up to which the instance knows all changes
+	Asked       // not a count: how often the parent has asked the writer for a probe; see Answered
+	Answered    // not a count: the lane's id of the probe that was asked for last; 0: it is not made yet
+	CalmErrors  // of Errors, those of requests that began while Calm was raised
 	numCounters // at most rowWords
 )
 

@@ -37,6 +37,10 @@ type FleetRun struct {
 	Restarts      int64             `json:"restarts"`
 	// Outside are the acknowledged changes from outside the workers.
 	Outside int64 `json:"outside,omitempty"`
+	// Due is how many requests were to begin at the rate that was asked for; Requests of them did. 0 without a rate.
+	Due int64 `json:"due,omitempty"`
+	// Unrecovered is after how many faults the fleet was not coherent again in time.
+	Unrecovered int64 `json:"unrecovered,omitempty"`
 	// ServerBytesOut is what all servers sent in a second, which tells more than Redis.BytesOut where nobody asks.
 	ServerBytesOut float64 `json:"serverBytesOut,omitempty"`
 	// MachineCPU is the share of all cores of the machine that were busy, with whatever; near 1 every latency is one of

@@ -23,18 +23,23 @@ func (s *Server) Resume(node int) error {
 }
 
 // Restart ends a node and starts it again at the same address. It comes back empty, as nothing is written to disk, and a
-// Cluster is whole again when Restart returns. It may not be given up halfway: ctx is looked at before it begins.
+// Cluster is whole again when Restart returns well. When ctx ends, the node is started all the same, but a Cluster is not waited
+// for.
 func (s *Server) Restart(ctx context.Context, node int) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return s.controlled(node, "restart", func(n *redistest.Server) {
+	err := s.controlled(node, "restart", func(n *redistest.Server) {
 		n.Kill() // as a crash does; also one that is paused
 		n.Restart()
-		if s.cluster != nil {
-			s.cluster.AwaitHealthy(s.host)
-		}
 	})
+	if err != nil || s.cluster == nil {
+		return err
+	}
+	if err := s.cluster.AwaitHealthyUntil(ctx); err != nil {
+		return fmt.Errorf("server: restart of node %d: %w", node, err)
+	}
+	return nil
 }
 
 func (s *Server) controlled(node int, what string, f func(*redistest.Server)) error {

@@ -21,6 +21,7 @@ type Sample struct {
 	Calls             map[string]float64 // of commands, in lower case, those that scripts call included
 	Memory            float64            // bytes in use
 	Servers           int
+	Runs              []string // what tells one run of a node's process from the next
 	HasCPU            bool
 	HasCommands       bool // Calls and bytes
 }
@@ -36,7 +37,7 @@ var byScripts = map[string]bool{
 func (s *Server) Sample(ctx context.Context) (Sample, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	out := Sample{CPU: make([]float64, len(s.addrs)), Calls: make(map[string]float64), Servers: len(s.addrs)}
+	out := Sample{CPU: make([]float64, len(s.addrs)), Runs: make([]string, len(s.addrs)), Calls: make(map[string]float64), Servers: len(s.addrs)}
 	if s.kind == Embedded {
 		out.At = time.Now()
 		return out, nil
@@ -69,6 +70,7 @@ func (a *Sample) add(node int, fields map[string]string) error {
 		}
 		return v
 	}
+	a.Runs[node] = fields["run_id"]
 	a.CPU[node] = number("used_cpu_user_main_thread", &a.HasCPU) + number("used_cpu_sys_main_thread", &a.HasCPU)
 	a.BytesIn += number("total_net_input_bytes", &a.HasCommands)
 	a.BytesOut += number("total_net_output_bytes", &a.HasCommands)
@@ -99,17 +101,14 @@ func infoFields(text string) map[string]string {
 	return fields
 }
 
-// Sub is what was counted between b and a. A server that began anew between the two counts from its start.
+// Sub is what was counted between b and a. What a server that began anew between the two had counted until then is lost, so of
+// such servers neither CPU nor commands are known.
 func (a Sample) Sub(b Sample) Sample {
-	since := func(now, before float64) float64 {
-		if now < before {
-			return now
-		}
-		return now - before
-	}
+	same := slices.Equal(a.Runs, b.Runs)
+	since := func(now, before float64) float64 { return max(0, now-before) }
 	d := Sample{
 		At: a.At, BytesIn: since(a.BytesIn, b.BytesIn), BytesOut: since(a.BytesOut, b.BytesOut), Memory: a.Memory, Servers: a.Servers,
-		HasCPU: a.HasCPU && b.HasCPU, HasCommands: a.HasCommands && b.HasCommands,
+		HasCPU: same && a.HasCPU && b.HasCPU, HasCommands: same && a.HasCommands && b.HasCommands, Runs: a.Runs,
 		CPU: slices.Clone(a.CPU), Calls: make(map[string]float64, len(a.Calls)),
 	}
 	for node := range min(len(a.CPU), len(b.CPU)) {

@@ -146,14 +146,25 @@ func TestRestartComesBackEmpty(t *testing.T) {
 			s := open(t, Options{Kind: kind})
 			work(t, s, 100)
 			addrs := s.Addrs()
+			before, err := s.Sample(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
 			if err := s.Pause(0); err != nil { // one that does not answer is restarted too
 				t.Fatal(err)
 			}
 			if err := s.Restart(t.Context(), 0); err != nil {
 				t.Fatal(err)
 			}
+			after, err := s.Sample(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := after.Sub(before); d.HasCPU || d.HasCommands || !after.Sub(after).HasCommands {
+				t.Errorf("a restart is subtracted: %+v", d)
+			}
 			keys := int64(0)
-			err := s.eachMaster(t.Context(), func(ctx context.Context, node *redis.Client) error {
+			err = s.eachMaster(t.Context(), func(ctx context.Context, node *redis.Client) error {
 				if node.Options().Addr != addrs[0] {
 					return nil
 				}
