@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -82,7 +83,7 @@ func localFacts(r *result.Row) []fact {
 		label := fmt.Sprintf("of %s's time for a local hit that is checked for coherence: %s", r.Baseline, inUnit(c.Value.Median, r.Unit))
 		facts := []fact{{Value: ratio(c.Ratio.Median), Label: label}}
 		if c.Allocs != nil {
-			facts = append(facts, fact{Value: number(*c.Allocs), Label: "allocations for it"})
+			facts = append(facts, fact{Value: number(math.Round(*c.Allocs*10) / 10), Label: "allocations for it"})
 		}
 		return facts
 	}
