@@ -108,7 +108,7 @@ func (s *sturdycStorage) Get(ctx context.Context, key string) ([]byte, bool) {
 }
 
 func (s *sturdycStorage) Set(ctx context.Context, key string, value []byte) {
-	_ = s.rdb.Set(ctx, s.prefix+key, value, s.ttl).Err()
+	_ = s.rdb.Set(ctx, s.prefix+key, value, s.ttl).Err() // the library's interface has no place for an error; rows that then miss drop out
 }
 
 func (s *sturdycStorage) GetBatch(ctx context.Context, keys []string) map[string][]byte {
