@@ -165,7 +165,10 @@ func expireRows() []row {
 		faulty("negative", -1),
 		{op: "Expire", name: "keeps the grace", run: func(t *testing.T, e *env) {
 			w, r := pair[int64](t, e)
+			// As with a loader and a stale value: the message of the Set has come when the reader's own copy is gone.
+			check(t, r.Set(t.Context(), key, 1))
 			check(t, w.Set(t.Context(), key, 5, tiered.TTL(time.Hour), tiered.FailSafe(time.Hour)))
+			sees(t, r, key, 5, nil)
 			want(t, true)(r.Expire(t.Context(), key, time.Millisecond))
 			e.becomes(t, key, "expired")
 			sees(t, r, key, 0, tiered.ErrNotFound)
