@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"sync"
 
 	"github.com/doppio-cache/doppio/bench/internal/instance"
@@ -35,26 +33,20 @@ func RunInstance(ctx context.Context, in io.Reader, out io.Writer) error {
 }
 
 func runInstance(ctx context.Context, in io.Reader, out io.Writer, open openCache) error {
-	// An interrupt of the terminal reaches every process of the demo. The parent decides when an instance ends.
-	signal.Ignore(os.Interrupt)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 
 	r := bufio.NewReaderSize(in, 64<<10)
-	line, err := r.ReadBytes('\n')
-	if err != nil {
-		return instance.ParentGone(err)
-	}
 	var cfg instanceConfig
-	if err := json.Unmarshal(line, &cfg); err != nil {
-		return fmt.Errorf("demo: configuration of an instance: %w", err)
+	if err := instance.Begin(r, &cfg); err != nil {
+		return err
 	}
 	inst, err := openInstance(cfg, open)
 	if err != nil {
 		return err
 	}
 	result, err := inst.run(ctx, cancel, r, json.NewEncoder(out))
-	if err := errors.Join(err, inst.owned.Close()); err != nil {
+	if err := errors.Join(err, inst.Close()); err != nil {
 		return err
 	}
 	// Only now is it known that all was logged.
@@ -80,44 +72,22 @@ type openCache func(instanceConfig) (cache, error)
 
 // replayer is an instance: it replays the requests that it is dealt.
 type replayer struct {
-	cfg    instanceConfig
-	clock  instance.Clock
-	shared *instance.Shared
-	source *instance.SourceClient
-	cache  cache
-	acks   *instance.Log
-	stale  *instance.Log
-	owned  instance.Owned
+	*instance.Base
+	cfg   instanceConfig
+	cache cache
 }
 
-func openInstance(cfg instanceConfig, open openCache) (_ *replayer, err error) {
-	i := &replayer{cfg: cfg}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, i.owned.Close())
-		}
-	}()
-	if i.clock, err = instance.NewClock(); err != nil {
+func openInstance(cfg instanceConfig, open openCache) (*replayer, error) {
+	base, err := instance.OpenBase(cfg.Paths)
+	if err != nil {
 		return nil, err
 	}
-	if i.shared, err = instance.OpenShared(cfg.Shared); err != nil {
-		return nil, err
+	c, err := open(cfg)
+	if err != nil {
+		return nil, errors.Join(err, base.Close())
 	}
-	i.owned.Add(i.shared.Close)
-	if i.acks, i.stale, err = cfg.Logs.Open(); err != nil {
-		return nil, err
-	}
-	i.owned.Add(i.acks.Close)
-	i.owned.Add(i.stale.Close)
-	if i.source, err = instance.DialSource(cfg.Source); err != nil {
-		return nil, err
-	}
-	i.owned.Add(i.source.Close)
-	if i.cache, err = open(cfg); err != nil {
-		return nil, err
-	}
-	i.owned.Add(i.cache.Close) // waits for loads, which use all the others
-	return i, nil
+	base.Add(c.Close) // waits for loads, which use all the others
+	return &replayer{Base: base, cfg: cfg, cache: c}, nil
 }
 
 // run answers requests until their end, and returns what it measured.

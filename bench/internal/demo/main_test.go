@@ -4,22 +4,20 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
-	"github.com/doppio-cache/doppio/bench/internal/instance"
+	"github.com/doppio-cache/doppio/bench/internal/instance/instancetest"
 )
 
 // The test binary is an instance too, of several kinds, by its first argument.
 var instanceKinds = map[string]openCache{
 	InstanceCommand: openItems,
 	"none":          func(cfg instanceConfig) (cache, error) { return &fake{}, nil },
-	"lying":         func(cfg instanceConfig) (cache, error) { return &fake{held: map[string]instance.Item{}}, nil },
-	"dying":         func(cfg instanceConfig) (cache, error) { return &fake{dieOn: 100}, nil },
-	"refusing":      func(cfg instanceConfig) (cache, error) { return &fake{refuse: true}, nil },
+	"lying":         func(cfg instanceConfig) (cache, error) { return &fake{instancetest.Cache{Holds: true}}, nil },
+	"dying":         func(cfg instanceConfig) (cache, error) { return &fake{instancetest.Cache{DieOn: 100}}, nil },
+	"refusing":      func(cfg instanceConfig) (cache, error) { return &fake{instancetest.Cache{Refuse: true}}, nil },
 	"broken":        func(cfg instanceConfig) (cache, error) { return nil, fmt.Errorf("broken by intention") },
 }
 
@@ -36,43 +34,9 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// fake is a cache that holds nothing, and so cannot lie; or one that holds on to all it ever loaded, and does.
-type fake struct {
-	refuse bool
-	dieOn  int // the read in which to exit
-
-	mu    sync.Mutex
-	held  map[string]instance.Item // guarded by mu; nil: hold nothing
-	reads int                      // guarded by mu
-}
-
-func (f *fake) Ready(context.Context) error { return nil }
-
-func (f *fake) Get(ctx context.Context, key string, loadItem func(context.Context) (instance.Item, error)) (instance.Item, instance.Answer, error) {
-	begin := time.Now()
-	f.mu.Lock()
-	f.reads++
-	if f.reads == f.dieOn {
-		os.Exit(7)
-	}
-	item, ok := f.held[key]
-	f.mu.Unlock()
-	if f.refuse {
-		return item, instance.Answer{}, fmt.Errorf("refused by intention")
-	}
-	if ok {
-		return item, instance.Answer{Begin: begin, Took: time.Since(begin), Tier: instance.Near}, nil
-	}
-	item, err := loadItem(ctx)
-	if err == nil && f.held != nil {
-		f.mu.Lock()
-		f.held[key] = item
-		f.mu.Unlock()
-	}
-	return item, instance.Answer{Begin: begin, Took: time.Since(begin), Tier: instance.Load}, err
-}
+// fake is a cache that hears of nothing.
+type fake struct{ instancetest.Cache }
 
 func (f *fake) invalidate(context.Context, string) error { return nil }
 func (f *fake) received() (int64, int64)                 { return 0, 0 }
 func (f *fake) commands() int64                          { return 0 }
-func (f *fake) Close() error                             { return nil }

@@ -174,9 +174,7 @@ func (d *demo) start(killed context.Context, stop context.CancelCauseFunc) (proc
 			Namespace:   d.server.Namespace(),
 			NearEntries: d.cfg.NearEntries,
 			TTL:         d.cfg.TTL,
-			Source:      d.path("source"),
-			Shared:      d.path("shared"),
-			Logs:        logs[n],
+			Paths:       instance.Paths{Source: d.path("source"), Shared: d.path("shared"), Logs: logs[n]},
 		}, stop)
 		if err != nil {
 			return processes, err

@@ -23,9 +23,7 @@ type instanceConfig struct {
 	Namespace   string
 	NearEntries int64
 	TTL         time.Duration
-	Source      string        // path of the source's socket
-	Shared      string        // path of the shared memory
-	Logs        instance.Logs // to write
+	Paths       instance.Paths
 }
 
 // message is what an instance says: first that it is ready, then that it has answered all requests, last its result.

@@ -55,7 +55,7 @@ func (w *worker) run(ctx context.Context, batches <-chan []request) {
 	for batch := range batches {
 		for _, r := range batch {
 			switch {
-			case ctx.Err() != nil || w.shared.Raised(instance.Stop):
+			case ctx.Err() != nil || w.Shared.Raised(instance.Stop):
 				w.dropped++
 				continue
 			case r.update:
@@ -73,7 +73,7 @@ func (w *worker) run(ctx context.Context, batches <-chan []request) {
 func (w *worker) publish() {
 	for c, n := range w.pending {
 		if n > 0 {
-			w.shared.Add(w.cfg.Index, instance.Counter(c), n)
+			w.Shared.Add(w.cfg.Index, instance.Counter(c), n)
 		}
 	}
 	w.pending = [instance.NumCounters]uint64{}
@@ -83,9 +83,9 @@ func (w *worker) publish() {
 func (w *worker) read(ctx context.Context, r request) {
 	w.reads++
 	key := strconv.FormatUint(r.key, 10)
-	acked := w.shared.Acked(r.slot)
+	acked := w.Shared.Acked(r.slot)
 	item, a, err := w.cache.Get(ctx, key, func(ctx context.Context) (instance.Item, error) {
-		version, err := w.source.Load(ctx, r.slot)
+		version, err := w.Source.Load(ctx, r.slot)
 		return instance.Item{Key: r.key, Version: version, Body: body}, err
 	})
 	if err != nil {
@@ -99,7 +99,7 @@ func (w *worker) read(ctx context.Context, r request) {
 	w.measures.reads[a.Tier].Record(a.Took)
 	w.pending[instance.NearReads+instance.Counter(a.Tier)]++
 	if item.Version < acked {
-		w.stale.Append(instance.Entry{Slot: r.slot, Version: item.Version, At: w.clock.At(a.Begin), Tier: a.Tier})
+		w.Stale.Append(instance.Entry{Slot: r.slot, Version: item.Version, At: w.Clock.At(a.Begin), Tier: a.Tier})
 		w.pending[instance.StaleReads]++
 	}
 }
@@ -109,7 +109,7 @@ func (w *worker) read(ctx context.Context, r request) {
 func (w *worker) update(ctx context.Context, r request) {
 	w.updates++
 	begin := time.Now()
-	version, err := w.source.Update(ctx, r.slot)
+	version, err := w.Source.Update(ctx, r.slot)
 	if err != nil {
 		w.fail(fmt.Errorf("update: %w", err))
 		return
@@ -119,8 +119,8 @@ func (w *worker) update(ctx context.Context, r request) {
 		return
 	}
 	now := time.Now()
-	w.acks.Append(instance.Entry{Slot: r.slot, Version: version, At: w.clock.At(now)})
-	w.shared.Ack(r.slot, version)
+	w.Acks.Append(instance.Entry{Slot: r.slot, Version: version, At: w.Clock.At(now)})
+	w.Shared.Ack(r.slot, version)
 	w.invalidations++
 	w.measures.updates.Record(now.Sub(begin))
 	w.pending[instance.Updates]++

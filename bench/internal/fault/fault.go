@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/doppio-cache/doppio/bench/internal/instance"
 	"github.com/doppio-cache/doppio/bench/internal/server"
 )
 
@@ -93,12 +94,8 @@ func Names() []string {
 
 // hold waits for a time that r picks.
 func hold(ctx context.Context, r *rand.Rand) error {
-	timer := time.NewTimer(shortest + time.Duration(r.Int64N(int64(longest-shortest))))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
+	if !instance.Sleep(ctx, shortest+time.Duration(r.Int64N(int64(longest-shortest)))) {
 		return ctx.Err()
 	}
+	return nil
 }

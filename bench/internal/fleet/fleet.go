@@ -120,8 +120,10 @@ func (f *fleet) instanceConfig(s *seat, generation int) instanceConfig {
 		Keys: f.cfg.Keys, Skew: f.cfg.Skew, ReadShare: f.cfg.ReadShare, Write: f.cfg.Write, ValueSize: f.cfg.ValueSize,
 		Rate:     f.cfg.Rate / float64(f.cfg.Instances),
 		RedisURL: f.server.URL(), Namespace: f.namespace, Engine: f.cfg.Engine, NearEntries: f.cfg.NearEntries, TTL: f.cfg.TTL,
-		MaxStaleness: f.cfg.MaxStaleness, Source: f.path("source"), Shared: f.path("shared"),
-		Acks: f.path(fmt.Sprintf("acks-%d-%d", s.index, generation)), Stale: f.path(fmt.Sprintf("stale-%d-%d", s.index, generation)),
+		MaxStaleness: f.cfg.MaxStaleness,
+		Paths: instance.Paths{Source: f.path("source"), Shared: f.path("shared"), Logs: instance.Logs{
+			Acks: f.path(fmt.Sprintf("acks-%d-%d", s.index, generation)), Stale: f.path(fmt.Sprintf("stale-%d-%d", s.index, generation)),
+		}},
 	}
 	if s.relay != nil {
 		c.Routes = s.relay.Map()
@@ -180,7 +182,7 @@ func (f *fleet) measure(ctx context.Context, progress Progress) (began, ended *m
 	}
 	shown := f.show(progress)
 	defer shown()
-	if !sleep(ctx, f.cfg.Warmup) {
+	if !instance.Sleep(ctx, f.cfg.Warmup) {
 		return nil, nil, context.Cause(ctx)
 	}
 	if began, err = f.mark(ctx); err != nil {
@@ -199,7 +201,7 @@ func (f *fleet) measure(ctx context.Context, progress Progress) (began, ended *m
 		case <-ctx.Done():
 		}
 	} else {
-		sleep(ctx, f.cfg.Duration)
+		instance.Sleep(ctx, f.cfg.Duration)
 	}
 	f.shared.Lower(instance.Measure)
 	// What a server counted is asked for even if ctx has ended.
@@ -220,12 +222,12 @@ func (f *fleet) measure(ctx context.Context, progress Progress) (began, ended *m
 
 // settle looks at what a fleet does after the last fault: nothing may fail then, and what is stale beyond the bound would show.
 func (f *fleet) settle(ctx context.Context) {
-	if f.lost.Load() > 0 || !sleep(ctx, settling) {
+	if f.lost.Load() > 0 || !instance.Sleep(ctx, settling) {
 		return
 	}
 	reads := f.reads()
 	f.shared.Raise(instance.Calm)
-	sleep(ctx, f.cfg.MaxStaleness+time.Second/2)
+	instance.Sleep(ctx, f.cfg.MaxStaleness+time.Second/2)
 	f.shared.Lower(instance.Calm)
 	f.calm.Reads = f.reads() - reads
 }
@@ -236,24 +238,12 @@ func (f *fleet) reads() int64 {
 	return int64(n[instance.NearReads] + n[instance.FarReads] + n[instance.LoadReads])
 }
 
-// sleep tells false when ctx ends.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
 // churn replaces an instance, in turn, every so often.
 func (f *fleet) churn(ctx context.Context) {
 	if f.cfg.Churn == 0 {
 		return
 	}
-	for n := 0; sleep(ctx, f.cfg.Churn); n++ {
+	for n := 0; instance.Sleep(ctx, f.cfg.Churn); n++ {
 		s := f.seats[n%f.cfg.Instances]
 		if f.cfg.ChurnBy == Gracefully {
 			s.dismiss(true)
@@ -273,7 +263,7 @@ func (f *fleet) inject(ctx context.Context, over chan<- struct{}) {
 	}
 	r := mathrand.New(mathrand.NewPCG(f.cfg.Seed, 0x6661756c74))
 	for n := 0; f.cfg.Injections == 0 || n < f.cfg.Injections; n++ {
-		if !sleep(ctx, calmest+time.Duration(r.Int64N(int64(calmest)))) {
+		if !instance.Sleep(ctx, calmest+time.Duration(r.Int64N(int64(calmest)))) {
 			return
 		}
 		what := f.cfg.Faults[n%len(f.cfg.Faults)]

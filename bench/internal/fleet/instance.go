@@ -5,11 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
-	"os"
-	"os/signal"
 	"sync"
 	"time"
 
@@ -27,16 +24,10 @@ func RunInstance(ctx context.Context, in io.Reader, out io.Writer) error {
 }
 
 func runInstance(ctx context.Context, in io.Reader, out io.Writer, open openCache) error {
-	// An interrupt of the terminal reaches every process of the fleet. The parent decides when an instance ends.
-	signal.Ignore(os.Interrupt)
 	r := bufio.NewReader(in)
-	line, err := r.ReadBytes('\n')
-	if err != nil {
-		return instance.ParentGone(err)
-	}
 	var cfg instanceConfig
-	if err := json.Unmarshal(line, &cfg); err != nil {
-		return fmt.Errorf("fleet: configuration of an instance: %w", err)
+	if err := instance.Begin(r, &cfg); err != nil {
+		return err
 	}
 	m, err := openMember(cfg, open)
 	if err != nil {
@@ -44,7 +35,7 @@ func runInstance(ctx context.Context, in io.Reader, out io.Writer, open openCach
 	}
 	says := json.NewEncoder(out)
 	result, err := m.run(ctx, r, says)
-	if err := errors.Join(err, m.owned.Close()); err != nil {
+	if err := errors.Join(err, m.Close()); err != nil {
 		return err
 	}
 	return says.Encode(instance.Message[instanceResult]{Result: result})
@@ -52,46 +43,24 @@ func runInstance(ctx context.Context, in io.Reader, out io.Writer, open openCach
 
 // member is an instance of the fleet, from inside.
 type member struct {
-	cfg    instanceConfig
-	keys   *population
-	body   string
-	clock  instance.Clock
-	shared *instance.Shared
-	source *instance.SourceClient
-	cache  cache
-	acks   *instance.Log
-	stale  *instance.Log
-	owned  instance.Owned
+	*instance.Base
+	cfg   instanceConfig
+	keys  *population
+	body  string
+	cache cache
 }
 
-func openMember(cfg instanceConfig, open openCache) (_ *member, err error) {
-	m := &member{cfg: cfg, keys: newPopulation(cfg.Keys, cfg.Skew), body: bodyOf(cfg.ValueSize)}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, m.owned.Close())
-		}
-	}()
-	if m.clock, err = instance.NewClock(); err != nil {
+func openMember(cfg instanceConfig, open openCache) (*member, error) {
+	base, err := instance.OpenBase(cfg.Paths)
+	if err != nil {
 		return nil, err
 	}
-	if m.shared, err = instance.OpenShared(cfg.Shared); err != nil {
-		return nil, err
+	c, err := open(cfg)
+	if err != nil {
+		return nil, errors.Join(err, base.Close())
 	}
-	m.owned.Add(m.shared.Close)
-	if m.acks, m.stale, err = (instance.Logs{Acks: cfg.Acks, Stale: cfg.Stale}).Open(); err != nil {
-		return nil, err
-	}
-	m.owned.Add(m.acks.Close)
-	m.owned.Add(m.stale.Close)
-	if m.source, err = instance.DialSource(cfg.Source); err != nil {
-		return nil, err
-	}
-	m.owned.Add(m.source.Close)
-	if m.cache, err = open(cfg); err != nil {
-		return nil, err
-	}
-	m.owned.Add(m.cache.Close) // waits for loads, which use all the others
-	return m, nil
+	base.Add(c.Close) // waits for loads, which use all the others
+	return &member{Base: base, cfg: cfg, keys: newPopulation(cfg.Keys, cfg.Skew), body: bodyOf(cfg.ValueSize), cache: c}, nil
 }
 
 // run works until it is told to end, and returns what it measured.
@@ -167,18 +136,18 @@ func (m *member) report(ctx context.Context) {
 	for {
 		applied := m.cache.applied()
 		s := m.cache.state()
-		m.shared.Add(m.cfg.Index, instance.Received, s.invalidations-last.invalidations)
-		m.shared.Add(m.cfg.Index, instance.Lost, s.losses-last.losses)
+		m.Shared.Add(m.cfg.Index, instance.Received, s.invalidations-last.invalidations)
+		m.Shared.Add(m.cfg.Index, instance.Lost, s.losses-last.losses)
 		last = s
 		at := uint64(0)
 		if s.coherent {
-			at = uint64(m.clock.Now())
+			at = uint64(m.Clock.Now())
 		}
 		// In this order: who sees that a change was applied, and then looks for coherence, sees what was found once it was.
-		m.shared.Set(m.cfg.Index, instance.CoherentAt, at)
-		m.shared.Set(m.cfg.Index, instance.Applied, applied)
+		m.Shared.Set(m.cfg.Index, instance.CoherentAt, at)
+		m.Shared.Set(m.cfg.Index, instance.Applied, applied)
 		if used := processorTime(); used > cpu {
-			m.shared.Add(m.cfg.Index, instance.CPU, used-cpu)
+			m.Shared.Add(m.cfg.Index, instance.CPU, used-cpu)
 			cpu = used
 		}
 		select {

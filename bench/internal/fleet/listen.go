@@ -13,19 +13,19 @@ import (
 // the change. It looks at how far the cache's lane has been applied, which costs Redis nothing, every 50 µs or so from shortly before
 // the moment of a probe until all are known.
 func (m *member) listen(ctx context.Context, lag *instance.Histogram) {
-	l := listener{noted: func(n int64) (uint64, int64) { return m.shared.Noted(uint64(n)) }, lag: lag}
+	l := listener{noted: func(n int64) (uint64, int64) { return m.Shared.Noted(uint64(n)) }, lag: lag}
 	ticker := time.NewTicker(look)
 	defer ticker.Stop()
-	defer func() { l.end(m.clock.Now()) }()
-	next := m.clock.Now()/int64(probeEvery) + 1
+	defer func() { l.end(m.Clock.Now()) }()
+	next := m.Clock.Now()/int64(probeEvery) + 1
 	for {
 		if len(l.open) == 0 && !m.sleepUntil(ctx, next*int64(probeEvery)-int64(listenEarly)) {
 			return
 		}
-		for ; m.clock.Now() >= next*int64(probeEvery)-int64(listenEarly); next++ {
-			l.take(next, m.shared.Raised(instance.Measure))
+		for ; m.Clock.Now() >= next*int64(probeEvery)-int64(listenEarly); next++ {
+			l.take(next, m.Shared.Raised(instance.Measure))
 		}
-		l.look(m.cache.applied(), m.clock.Now())
+		l.look(m.cache.applied(), m.Clock.Now())
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():

@@ -120,7 +120,7 @@ func (f *fleet) judge(ctx context.Context) (result.Staleness, error) {
 	patient, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	judged := context.AfterFunc(ctx, func() {
-		sleep(patient, grace)
+		instance.Sleep(patient, grace)
 		cancel()
 	})
 	defer judged()
@@ -159,7 +159,7 @@ func (f *fleet) show(progress Progress) (shown func()) {
 	whole := f.cfg.Warmup + f.cfg.Duration
 	go func() {
 		defer close(over)
-		for sleep(ctx, 100*time.Millisecond) {
+		for instance.Sleep(ctx, 100*time.Millisecond) {
 			n := f.counts()
 			share := time.Since(began).Seconds() / whole.Seconds()
 			if f.cfg.Injections > 0 {

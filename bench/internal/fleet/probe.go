@@ -23,23 +23,16 @@ const probeKey = "probe"
 
 // sleepUntil tells false when ctx ends.
 func (m *member) sleepUntil(ctx context.Context, at int64) bool {
-	timer := time.NewTimer(time.Until(m.clock.Time(at)))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return instance.Sleep(ctx, time.Until(m.Clock.Time(at)))
 }
 
 // probe changes the probe's key at each multiple of probeEvery, and notes the id of the change and when it was acknowledged.
 func (m *member) probe(ctx context.Context) {
-	for n := m.clock.Now()/int64(probeEvery) + 1; m.sleepUntil(ctx, n*int64(probeEvery)); n = max(n+1, m.clock.Now()/int64(probeEvery)) {
-		m.shared.Note(uint64(n), 0, 0)
+	for n := m.Clock.Now()/int64(probeEvery) + 1; m.sleepUntil(ctx, n*int64(probeEvery)); n = max(n+1, m.Clock.Now()/int64(probeEvery)) {
+		m.Shared.Note(uint64(n), 0, 0)
 		id, err := m.cache.change(ctx, Delete, probeKey, instance.Item{})
-		if now := m.clock.Now(); err == nil && id > 0 {
-			m.shared.Note(uint64(n), id, now)
+		if now := m.Clock.Now(); err == nil && id > 0 {
+			m.Shared.Note(uint64(n), id, now)
 		}
 	}
 }
@@ -56,12 +49,12 @@ func (m *member) answer(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		asked := m.shared.Count(m.cfg.Index, instance.Asked)
+		asked := m.Shared.Count(m.cfg.Index, instance.Asked)
 		if asked == answered {
 			continue
 		}
 		if id, err := m.cache.change(ctx, Delete, probeKey, instance.Item{}); err == nil && id > 0 {
-			m.shared.Set(m.cfg.Index, instance.Answered, id)
+			m.Shared.Set(m.cfg.Index, instance.Answered, id)
 			answered = asked
 		}
 	}

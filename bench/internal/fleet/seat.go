@@ -94,7 +94,7 @@ func (f *fleet) sit(killed context.Context, s *seat, generation int) (*process, 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.end, s.ended, s.leaving, s.killed = end, false, false, false
-	s.logs = append(s.logs, instance.Logs{Acks: cfg.Acks, Stale: cfg.Stale})
+	s.logs = append(s.logs, cfg.Paths.Logs)
 	s.process, err = instance.Start[instanceResult](killed, instance.Spec{
 		Name:    fmt.Sprintf("fleet: instance %d", s.index),
 		Command: f.command,

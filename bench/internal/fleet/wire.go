@@ -1,6 +1,10 @@
 package fleet
 
-import "time"
+import (
+	"time"
+
+	"github.com/doppio-cache/doppio/bench/internal/instance"
+)
 
 // instanceConfig is what an instance needs to know: the line of JSON that it is sent first. It goes by standard input rather
 // than by arguments, which anyone can list. What follows is the order to end, a byte; an end without it means that the
@@ -29,10 +33,7 @@ type instanceConfig struct {
 	TTL          time.Duration
 	MaxStaleness time.Duration
 
-	Source string // path of the source's socket
-	Shared string // path of the shared memory
-	Acks   string // path of the log of acknowledged changes to write
-	Stale  string // path of the log of stale reads to write
+	Paths instance.Paths
 }
 
 // order ends an instance in good order.

@@ -87,7 +87,7 @@ func (w *worker) run(ctx context.Context) *measures {
 		if !ok {
 			return w.measures
 		}
-		measured, calm := w.shared.Raised(instance.Measure), w.shared.Raised(instance.Calm)
+		measured, calm := w.Shared.Raised(instance.Measure), w.Shared.Raised(instance.Calm)
 		k := w.keys.pick(w.random)
 		var ended time.Time
 		errorsBefore := w.pending[instance.Errors]
@@ -115,7 +115,7 @@ func (w *worker) run(ctx context.Context) *measures {
 func (w *worker) flush() {
 	for c, n := range w.pending {
 		if n > 0 {
-			w.shared.Add(w.cfg.Index, instance.Counter(c), n)
+			w.Shared.Add(w.cfg.Index, instance.Counter(c), n)
 		}
 	}
 	w.pending, w.waiting = [instance.NumCounters]uint64{}, 0
@@ -125,9 +125,9 @@ func (w *worker) flush() {
 // it ended.
 func (w *worker) read(ctx context.Context, k int, measured bool) time.Time {
 	slot := uint32(k)
-	acked := w.shared.Acked(slot)
+	acked := w.Shared.Acked(slot)
 	item, a, err := w.cache.Get(ctx, w.keys.names[k], func(ctx context.Context) (instance.Item, error) {
-		version, err := w.source.Load(ctx, slot)
+		version, err := w.Source.Load(ctx, slot)
 		if err != nil {
 			err = fmt.Errorf("%w: %w", errSource, err)
 		}
@@ -145,7 +145,7 @@ func (w *worker) read(ctx context.Context, k int, measured bool) time.Time {
 	}
 	w.pending[instance.NearReads+instance.Counter(a.Tier)]++
 	if item.Version < acked {
-		w.stale.Append(instance.Entry{Slot: slot, Version: item.Version, At: w.clock.At(a.Begin), Tier: a.Tier})
+		w.Stale.Append(instance.Entry{Slot: slot, Version: item.Version, At: w.Clock.At(a.Begin), Tier: a.Tier})
 		w.pending[instance.StaleReads]++
 	}
 	return a.Begin.Add(a.Took)
@@ -161,7 +161,7 @@ func (w *worker) write(ctx context.Context, k int, measured bool, counter instan
 	}
 	slot := uint32(k)
 	begin := time.Now()
-	version, err := w.source.Update(ctx, slot)
+	version, err := w.Source.Update(ctx, slot)
 	if err != nil {
 		w.fail(ctx, fmt.Errorf("%w: %w", errSource, err))
 		return time.Now()
@@ -172,8 +172,8 @@ func (w *worker) write(ctx context.Context, k int, measured bool, counter instan
 		return time.Now()
 	}
 	now := time.Now()
-	w.acks.Append(instance.Entry{Slot: slot, Version: version, At: w.clock.At(now)})
-	w.shared.Ack(slot, version)
+	w.Acks.Append(instance.Entry{Slot: slot, Version: version, At: w.Clock.At(now)})
+	w.Shared.Ack(slot, version)
 	if measured && counter == instance.Updates {
 		w.latency[writeLatency].Record(now.Sub(begin))
 	}

@@ -23,7 +23,7 @@ func (w *worker) change(ctx context.Context) *measures {
 		if _, ok := p.wait(ctx); !ok {
 			return w.measures
 		}
-		calm := w.shared.Raised(instance.Calm)
+		calm := w.Shared.Raised(instance.Calm)
 		w.write(ctx, w.keys.pick(w.random), false, instance.Outside)
 		if calm {
 			w.pending[instance.CalmErrors] = w.pending[instance.Errors] // of this change: the others were flushed

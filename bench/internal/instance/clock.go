@@ -1,6 +1,7 @@
 package instance
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -43,6 +44,18 @@ func (c Clock) At(t time.Time) int64 { return c.nanos + int64(t.Sub(c.base)) }
 
 // Now is the present reading.
 func (c Clock) Now() int64 { return c.At(time.Now()) }
+
+// Sleep waits for d, and tells false when ctx ends first.
+func Sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
 
 // Time is the time of this process at a reading.
 func (c Clock) Time(at int64) time.Time { return c.base.Add(time.Duration(at - c.nanos)) }

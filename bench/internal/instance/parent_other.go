@@ -4,6 +4,6 @@ package instance
 
 import "syscall"
 
-// childAttributes give a process a group of its own: see those of Linux. Elsewhere an instance ends with its input, unless it is
+// ChildAttributes give a process a group of its own: see those of Linux. Elsewhere an instance ends with its input, unless it is
 // stopped.
-func childAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+func ChildAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

@@ -58,7 +58,7 @@ func Start[R any](killed context.Context, s Spec) (*Process[R], error) {
 		cmd:     exec.CommandContext(killed, s.Command[0], s.Command[1:]...),
 	}
 	p.cmd.Stderr = &p.errText
-	p.cmd.SysProcAttr = childAttributes()
+	p.cmd.SysProcAttr = ChildAttributes()
 	var err error
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		return nil, p.wrap(err)
