@@ -112,7 +112,7 @@ func (e notValidError) Is(target error) bool { return target == errUnclean }
 // placeOf reads where to look.
 func placeOf(cmd *cli.Command) (inspect.Place, error) {
 	if cmd.NArg() != 1 {
-		return inspect.Place{}, fmt.Errorf("%w: inspect takes one KEY, has %d arguments (flags come before it)", errUsage, cmd.NArg())
+		return inspect.Place{}, fmt.Errorf("%w: inspect takes one KEY, has %d arguments", errUsage, cmd.NArg())
 	}
 	key := cmd.Args().First()
 	switch {

@@ -87,6 +87,8 @@ func TestInspectCommand(t *testing.T) {
 		{"holders", []string{"--raw", "--holders", "ns:people:k"}, exitOK, "1 of 1 instances answered", false},
 		{"holders as json", []string{"--raw", "--holders", "--json", "ns:people:k"}, exitOK, `"asked": 1`, false},
 		{"absent", []string{"--raw", "ns:people:other"}, exitUnclean, "absent", false},
+		{"flags behind the key", []string{"k", "--namespace", "ns", "--cache", "people"}, exitOK, "valid", false},
+		{"two keys", []string{"--raw", "ns:people:k", "other"}, exitUsage, "has 2 arguments\n", false},
 		{"help", []string{"--help"}, exitOK, "Exit codes", false},
 		{"no key", []string{"--cache", "people"}, exitUsage, "KEY", false},
 		{"no cache", []string{"k"}, exitUsage, "--cache", false},

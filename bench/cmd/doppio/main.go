@@ -29,10 +29,12 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/urfave/cli/v3"
 
 	"github.com/doppio-cache/doppio/bench/internal/demo"
 	"github.com/doppio-cache/doppio/bench/internal/fleet"
+	"github.com/doppio-cache/doppio/bench/internal/server"
 )
 
 const (
@@ -64,12 +66,18 @@ var (
 )
 
 func main() {
+	redis.SetLogger(noLog{}) // what it has to say is in the errors that it returns
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	code := run(ctx, os.Args)
 	stop()
 	os.Exit(code)
 }
+
+// noLog takes go-redis's complaints, which would stand before the one error that tells of them all.
+type noLog struct{}
+
+func (noLog) Printf(context.Context, string, ...any) {}
 
 func run(ctx context.Context, args []string) int {
 	root := &cli.Command{
@@ -91,7 +99,7 @@ func run(ctx context.Context, args []string) int {
 			return cli.ShowRootCommandHelp(cmd)
 		},
 	}
-	err := root.Run(ctx, args)
+	err := namedCommand(root.Run(ctx, args))
 	code := exitCode(ctx, err)
 	if err != nil && code != exitInterrupted {
 		fmt.Fprintln(os.Stderr, "doppio:", err)
@@ -103,11 +111,22 @@ func usageError(_ context.Context, _ *cli.Command, err error, _ bool) error {
 	return fmt.Errorf("%w: %w", errUsage, err)
 }
 
+// namedCommand makes a wrong usage of what the flag library says when help or completion is asked for a command that there
+// is not. Of its errors, only that one has this code.
+func namedCommand(err error) error {
+	const noHelpTopic = 3
+	var coded cli.ExitCoder
+	if errors.As(err, &coded) && coded.ExitCode() == noHelpTopic {
+		return fmt.Errorf("%w: there is no such command: %w", errUsage, err)
+	}
+	return err
+}
+
 func exitCode(ctx context.Context, err error) int {
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.Is(err, errUsage), errors.Is(err, demo.ErrConfig), errors.Is(err, fleet.ErrConfig):
+	case errors.Is(err, errUsage), errors.Is(err, demo.ErrConfig), errors.Is(err, fleet.ErrConfig), errors.Is(err, server.ErrOptions):
 		return exitUsage
 	case errors.Is(err, errUnclean):
 		return exitUnclean

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -14,8 +16,14 @@ import (
 	"github.com/doppio-cache/doppio/bench/internal/fleet"
 )
 
+// asCommand makes the test binary the whole command, main and all.
+const asCommand = "DOPPIO_TEST_IS_THE_COMMAND"
+
 // The test binary is the command too, when the demo or a fleet starts it as an instance.
 func TestMain(m *testing.M) {
+	if os.Getenv(asCommand) != "" {
+		main()
+	}
 	if len(os.Args) > 1 && (os.Args[1] == demo.InstanceCommand || os.Args[1] == fleet.InstanceCommand) {
 		os.Exit(run(context.Background(), os.Args))
 	}
@@ -36,7 +44,13 @@ func TestExitCodes(t *testing.T) {
 		{"help", t.Context(), []string{"--help"}, exitOK},
 		{"no command", t.Context(), nil, exitOK},
 		{"unknown command", t.Context(), []string{"brew"}, exitUsage},
+		{"help of an unknown command", t.Context(), []string{"help", "brew"}, exitUsage},
+		{"help of an unknown subcommand", t.Context(), []string{"compare", "help", "brew"}, exitUsage},
+		{"completion of an unknown shell", t.Context(), []string{"completion", "brew"}, exitUsage},
 		{"unknown flag", t.Context(), []string{"demo", "--brew"}, exitUsage},
+		{"no Redis of demo", t.Context(), []string{"demo", "--redis", "brew://tea"}, exitUsage},
+		{"no Redis of fleet", t.Context(), []string{"fleet", "--redis", "brew://tea"}, exitUsage},
+		{"no Redis of chaos", t.Context(), []string{"chaos", "--redis", "brew://tea"}, exitUsage},
 		{"an argument", t.Context(), []string{"demo", "brew"}, exitUsage},
 		{"no number", t.Context(), []string{"demo", "--requests", "many"}, exitUsage},
 		{"wrong configuration", t.Context(), []string{"demo", "--updates", "2"}, exitUsage},
@@ -49,6 +63,24 @@ func TestExitCodes(t *testing.T) {
 				t.Errorf("exit code %d, want %d", got, c.want)
 			}
 		})
+	}
+}
+
+// TestOneErrorIsOneLine: of a Redis that is not there go-redis complains each time that it dials.
+func TestOneErrorIsOneLine(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), self, "inspect", "--redis", "redis://127.0.0.1:1", "--raw", "ns:people:k")
+	cmd.Env = append(os.Environ(), asCommand+"=1")
+	var errs strings.Builder
+	cmd.Stderr = &errs
+	if err := cmd.Run(); cmd.ProcessState.ExitCode() != exitFailed {
+		t.Errorf("%v, want exit code %d", err, exitFailed)
+	}
+	if said := errs.String(); strings.Count(said, "\n") != 1 || !strings.Contains(said, "refused") {
+		t.Errorf("it says\n%s", said)
 	}
 }
 
