@@ -30,6 +30,23 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+// process runs the command in a process of its own: what main does, and what asks for the process's own arguments.
+func process(t *testing.T, args ...string) (code int, out, errs string) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), self, args...)
+	cmd.Env = append(os.Environ(), asCommand+"=1", "GORACE=atexit_sleep_ms=0")
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()
+}
+
 func TestExitCodes(t *testing.T) {
 	t.Setenv("TRACE", "")
 	t.Setenv("REDIS_URL", "")
@@ -68,19 +85,9 @@ func TestExitCodes(t *testing.T) {
 
 // TestOneErrorIsOneLine: of a Redis that is not there go-redis complains each time that it dials.
 func TestOneErrorIsOneLine(t *testing.T) {
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), self, "inspect", "--redis", "redis://127.0.0.1:1", "--raw", "ns:people:k")
-	cmd.Env = append(os.Environ(), asCommand+"=1")
-	var errs strings.Builder
-	cmd.Stderr = &errs
-	if err := cmd.Run(); cmd.ProcessState.ExitCode() != exitFailed {
-		t.Errorf("%v, want exit code %d", err, exitFailed)
-	}
-	if said := errs.String(); strings.Count(said, "\n") != 1 || !strings.Contains(said, "refused") {
-		t.Errorf("it says\n%s", said)
+	code, _, said := process(t, "inspect", "--redis", "redis://127.0.0.1:1", "--raw", "ns:people:k")
+	if code != exitFailed || strings.Count(said, "\n") != 1 || !strings.Contains(said, "refused") {
+		t.Errorf("exit code %d, want %d and one line:\n%s", code, exitFailed, said)
 	}
 }
 
