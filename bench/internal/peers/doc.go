@@ -12,7 +12,8 @@
 //   - Keys are strings. The near tiers have them as they are given; the far tier has them behind [Config].Namespace.
 //   - Values are handed out as the library does: of a []byte, near tiers but go-redis/cache's share the memory.
 //   - Every entry has a TTL, [Config].TTL, in both tiers.
-//   - All that go over go-redis have clients of the same options: see dial.
+//   - All that go over go-redis (doppio, sturdyc, go-redis/cache, go-redis itself and "by hand") have clients of the same
+//     options, those that doppio's README advises: deadlines are heeded, and one retry. See dial.
 //   - Compression, encryption, metrics, tracing and refreshes are off unless they are the library's default.
 //
 // # Encodings

@@ -31,7 +31,7 @@ func doppioOtterSubject[V any]() Subject[V] {
 // doppio is this repository's library with its defaults: GetOrSet reads near, far, then loads under a lease of the fleet;
 // Set and Delete are announced to all instances.
 //
-// Fairness: nothing is tuned but what Config says. Its namespace and its cache's name cost it longer keys than others have.
+// Fairness: nothing is tuned but what Config says, and its client is that of all others who have one: see dial. Its namespace and its cache's name cost it longer keys than others have.
 // It promises coherence, which none of the others does but rueidis, so each of its near hits checks the time and the
 // table of invalidations, and each change is a script that writes to the lane as well: the price is in its figures.
 // Without the near tier means with LocalTTL at its least: what is read is still put near, but never served, which costs
@@ -46,10 +46,7 @@ type doppio[V any] struct {
 
 func openDoppio[V any](engine local.EngineKind) func(ctx context.Context, c Config) (Cache[V], error) {
 	return func(ctx context.Context, c Config) (Cache[V], error) {
-		// As the README says: deadlines are heeded, and a refused connection is not tried again and again.
-		rdb, err := dial(ctx, c, func(o *redis.Options) {
-			o.ContextTimeoutEnabled, o.DialerRetries, o.MaxRetries = true, 1, 1
-		})
+		rdb, err := dial(ctx, c)
 		if err != nil {
 			return nil, fmt.Errorf("doppio: %w", err)
 		}
