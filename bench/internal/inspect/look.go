@@ -19,6 +19,7 @@ const (
 	offFlags    = 42
 	flagAwaited = 1 << 2 // in a lease, set by scripts only
 	headerSize  = 51
+	lastKind    = 5 // of a record whose first bytes this version understands; those above KindNegative are for later versions
 
 	allCaches = "*" // the floor of all caches
 )
@@ -62,7 +63,7 @@ func Look(ctx context.Context, rdb redis.UniversalClient, p Place, showValue boo
 		f.MemoryBytes = &n
 	}
 	r, err := remote.ParseRecord(key, raw)
-	if len(raw) >= headerSize && raw[0] >= byte(remote.KindLease) && raw[0] <= 5 {
+	if len(raw) >= headerSize && raw[0] >= byte(remote.KindLease) && raw[0] <= lastKind {
 		version := int(raw[offVersion])
 		f.Version = &version
 	}

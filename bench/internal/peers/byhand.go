@@ -56,6 +56,7 @@ func (b *byHand[V]) Get(ctx context.Context, key string) (V, error) {
 	return v, err
 }
 
+// GetOrLoad is written out, unlike that of who has no near tier here: beside a near hit, loadByHand's dispatch would tell.
 func (b *byHand[V]) GetOrLoad(ctx context.Context, key string, load func(context.Context) (V, error)) (V, error) {
 	v, err := b.Get(ctx, key)
 	if err == nil || !errors.Is(err, ErrMiss) {

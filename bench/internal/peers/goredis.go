@@ -73,14 +73,7 @@ func (r *remote[V]) Get(ctx context.Context, key string) (V, error) {
 }
 
 func (r *remote[V]) GetOrLoad(ctx context.Context, key string, load func(context.Context) (V, error)) (V, error) {
-	v, err := r.Get(ctx, key)
-	if err == nil || !errors.Is(err, ErrMiss) {
-		return v, err
-	}
-	if v, err = load(ctx); err != nil {
-		return v, err
-	}
-	return v, r.Set(ctx, key, v)
+	return loadByHand[V](ctx, r, key, load)
 }
 
 func (r *remote[V]) Set(ctx context.Context, key string, v V) error {

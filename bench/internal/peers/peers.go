@@ -98,6 +98,23 @@ type ManyGetter[V any] interface {
 	GetMany(ctx context.Context, keys []string) (map[string]V, error)
 }
 
+// loadByHand is get-or-load where the library has none: what is there, or else what load returns, which is stored. Nobody is
+// kept from loading at the same time.
+func loadByHand[V any](ctx context.Context, c interface {
+	Getter[V]
+	Setter[V]
+}, key string, load func(context.Context) (V, error),
+) (V, error) {
+	v, err := c.Get(ctx, key)
+	if err == nil || !errors.Is(err, ErrMiss) {
+		return v, err
+	}
+	if v, err = load(ctx); err != nil {
+		return v, err
+	}
+	return v, c.Set(ctx, key, v)
+}
+
 // Waiter waits until what was set is applied, where setting is asynchronous.
 type Waiter interface {
 	Wait()

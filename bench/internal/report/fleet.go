@@ -1,11 +1,13 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/doppio-cache/doppio/bench/internal/result"
+	"github.com/doppio-cache/doppio/bench/internal/term"
 )
 
 // fleet shows the curves, one run in detail, and what a larger fleet would ask for.
@@ -35,7 +37,7 @@ func (b *builder) fleet(s *section, f *result.Fleet) {
 		if len(runs) == 0 {
 			continue
 		}
-		slices.SortStableFunc(runs, func(x, y *result.FleetRun) int { return compareFloats(c.at(x), c.at(y)) })
+		slices.SortStableFunc(runs, func(x, y *result.FleetRun) int { return cmp.Compare(c.at(x), c.at(y)) })
 		s.Groups = append(s.Groups, b.scaling(c.title, c.x, runs, c.at))
 	}
 	if len(f.Runs) > 0 {
@@ -82,7 +84,7 @@ func runFacts(r *result.FleetRun) []fact {
 func configuration(c result.FleetConfig) string {
 	parts := []string{
 		fmt.Sprintf("%s of %s", plural(c.Instances, "instance"), plural(c.Workers, "worker")), count(int64(c.Keys)) + " keys", fmt.Sprintf("skew %s", number(c.Skew)),
-		percent(c.ReadShare) + " reads", "values of " + size(float64(c.ValueSize)), "near tier of " + count(c.NearEntries) + " entries", orNot(c.Engine),
+		term.Percent(c.ReadShare) + " reads", "values of " + size(float64(c.ValueSize)), "near tier of " + count(c.NearEntries) + " entries", orNot(c.Engine),
 		"TTL " + millis(c.TTLms), "bound " + millis(c.MaxStalenessMs), "a load takes " + millis(c.SourceMs), strings.TrimSpace(c.Topology + " " + c.Server),
 	}
 	if c.Rate > 0 {
@@ -129,8 +131,8 @@ func (b *builder) redisCost(r *result.Redis) *chart {
 	ch.Table.Rows = append(ch.Table.Rows, texts("commands that clients sent", number(r.Commands)), texts("bytes in", size(r.BytesIn)), texts("bytes out", size(r.BytesOut)))
 	note := fmt.Sprintf("%s commands sent by clients, %s in, %s out", number(r.Commands), size(r.BytesIn), size(r.BytesOut))
 	if r.HasCPU {
-		ch.Table.Rows = append(ch.Table.Rows, texts("CPU", millis(r.CPUms)), texts("share of a core, of the busiest server", percent(r.CPUShare)))
-		note += fmt.Sprintf(", %s of CPU for 1,000 requests; the busiest server took %s of a core", millis(r.CPUms), percent(r.CPUShare))
+		ch.Table.Rows = append(ch.Table.Rows, texts("CPU", millis(r.CPUms)), texts("share of a core, of the busiest server", term.Percent(r.CPUShare)))
+		note += fmt.Sprintf(", %s of CPU for 1,000 requests; the busiest server took %s of a core", millis(r.CPUms), term.Percent(r.CPUShare))
 	}
 	ch.Notes = []string{note + ". Memory at the end: " + size(r.MemoryBytes) + "."}
 	ch.Series = []series{one}
@@ -164,7 +166,7 @@ func runsTable(runs []result.FleetRun) *table {
 			{Text: count(r.Staleness.Beyond), Bad: r.Staleness.Beyond > 0}, {Text: count(r.Staleness.Own), Bad: r.Staleness.Own > 0},
 			{Text: known(r.Staleness.Age, r.Staleness.Age.P99)}, {Text: known(r.Lag, r.Lag.P50)}, {Text: known(r.Lag, r.Lag.P99)},
 			{Text: commands}, {Text: in}, {Text: out}, {Text: cpu},
-			{Text: percent(r.InstanceCPU)}, {Text: count(r.Restarts)},
+			{Text: term.Percent(r.InstanceCPU)}, {Text: count(r.Restarts)},
 		})
 	}
 	return t

@@ -1,7 +1,6 @@
 package report
 
 import (
-	"fmt"
 	"math"
 	"strings"
 
@@ -88,8 +87,6 @@ func number(v float64) string {
 	}
 	return term.Number(v)
 }
-
-func percent(share float64) string { return fmt.Sprintf("%.1f %%", 100*share) }
 
 func ratio(r float64) string { return term.Number(r) + " ×" }
 

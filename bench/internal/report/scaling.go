@@ -1,15 +1,13 @@
 package report
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/doppio-cache/doppio/bench/internal/result"
+	"github.com/doppio-cache/doppio/bench/internal/term"
 )
-
-func compareFloats(a, b float64) int { return cmp.Compare(a, b) }
 
 // line is one of a scaling chart's.
 type line struct {
@@ -119,10 +117,10 @@ func (b *builder) extrapolation(e *result.Extrapolation) group {
 		X: axis{Name: "instances", Log: true}, Y: axis{Name: "↓ less is better", Unit: "%", Log: true}}
 	ch.Table = table{Caption: "Extrapolation", Head: []string{"instances", "measured, share of a core", "by the formula", "bytes out a second", "deliveries a second"}}
 	for _, p := range e.Points {
-		row := texts(count(int64(p.Instances)), "", percent(p.ServerCPU), size(p.BytesOut), number(p.Messages))
+		row := texts(count(int64(p.Instances)), "", term.Percent(p.ServerCPU), size(p.BytesOut), number(p.Messages))
 		x := float64(p.Instances)
 		if p.Measured != nil {
-			row[1].Text = percent(*p.Measured)
+			row[1].Text = term.Percent(*p.Measured)
 			measured.Points = append(measured.Points, point{X: x, Y: 100 * *p.Measured, Text: row[1].Text})
 		}
 		formula.Points = append(formula.Points, point{X: x, Y: 100 * p.ServerCPU, Text: row[2].Text})

@@ -2,14 +2,11 @@ package result
 
 import (
 	"bufio"
-	"context"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // Environment is where a measurement was made. It names no host, no user and no path.
@@ -25,7 +22,7 @@ type Environment struct {
 	Modules    map[string]string `json:"modules"`            // versions of what was linked
 }
 
-// ThisEnvironment describes this process. server is what [ServerVersion] returned, or empty.
+// ThisEnvironment describes this process. server is what it says it is, "Redis 7.0.15", or empty.
 func ThisEnvironment(server string) Environment {
 	e := Environment{
 		CPU: cpuModel(), Cores: runtime.NumCPU(), GOMAXPROCS: runtime.GOMAXPROCS(0),
@@ -60,21 +57,4 @@ func cpuModel() string {
 		}
 	}
 	return runtime.GOARCH
-}
-
-// ServerVersion asks a server what it is: "Redis 7.0.15", "Valkey 8.0.1".
-func ServerVersion(ctx context.Context, rdb redis.UniversalClient) (string, error) {
-	text, err := rdb.Info(ctx, "server").Result()
-	if err != nil {
-		return "", err
-	}
-	fields := make(map[string]string)
-	for line := range strings.Lines(text) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
-		fields[name] = value
-	}
-	if v := fields["valkey_version"]; v != "" {
-		return "Valkey " + v, nil
-	}
-	return "Redis " + fields["redis_version"], nil
 }
