@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -18,11 +19,13 @@ func TestWhoHoldsIt(t *testing.T) {
 			instance(t, rdb, place.Namespace, 1) // it has no such cache, and holds nothing
 			must(t, first.Set(t.Context(), place.Key, "v"))
 			var f *Finding
-			for deadline := t.Context(); ; { // admission may drop a copy: it is read until it is there
-				_, err := first.Get(t.Context(), place.Key)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			for { // admission may drop a copy: it is read until it is there
+				_, err := first.Get(ctx, place.Key)
 				must(t, err)
-				f, err = Look(t.Context(), rdb, place, false)
-				must(t, err, f.AskHolders(t.Context(), rdb, place), deadline.Err())
+				f, err = Look(ctx, rdb, place, false)
+				must(t, err, f.AskHolders(ctx, rdb, place), ctx.Err())
 				if f.Holders.Asked != 2 || len(f.Holders.Instances) != 2 {
 					t.Fatalf("%+v", f.Holders)
 				}
