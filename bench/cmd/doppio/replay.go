@@ -42,22 +42,13 @@ func replayCommand() *cli.Command {
 		Action:       runReplay,
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "sizes", Usage: "`ENTRIES`, separated by commas (default: 8 steps from 1,000, or 1 % of the distinct keys if that is less, to 50 % of them)"},
-			&cli.StringFlag{Name: "policies", Usage: "`NAMES`, separated by commas, of " + strings.Join(replayNames(), ", ") + " (default: all)"},
+			&cli.StringFlag{Name: "policies", Usage: "`NAMES`, separated by commas, of " + strings.Join(replay.ListedNames(), ", ") + " (default: all)"},
 			&cli.IntFlag{Name: "limit", Usage: "replay at most `N` requests of each trace (0: all)"},
 			&cli.StringFlag{Name: "format", Usage: "of the traces: " + trace.FormatNames(), Value: string(trace.Auto)},
 			&cli.StringFlag{Name: "csv", Usage: "where things stand in csv traces, as libCacheSim takes it: obj-id-col=2, time-col=1, obj-size-col=3, delimiter=,, has-header=true"},
 			&cli.BoolFlag{Name: "all-operations", Usage: "count writes of Twitter's traces as requests too"},
 		}, outputFlags()...),
 	}
-}
-
-// replayNames are the names of policies as a list takes them, in which a comma parts.
-func replayNames() []string {
-	names := replay.PolicyNames()
-	for i, name := range names {
-		names[i] = strings.ReplaceAll(name, ", ", "-")
-	}
-	return names
 }
 
 // replayPlan is what the flags ask for.
@@ -141,6 +132,9 @@ func runReplay(ctx context.Context, cmd *cli.Command) error {
 		}
 	}
 	progress.End()
+	if len(d.Replay.Traces) == 0 {
+		return err
+	}
 	return emit(cmd, d, func(w io.Writer) error { return writeReplay(w, d.Replay) }, err)
 }
 

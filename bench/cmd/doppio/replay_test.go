@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 func TestReplay(t *testing.T) {
 	dir := t.TempDir()
+	none := filepath.Join(dir, "none.json") // there is nothing to write
 	lines, table, out := filepath.Join(dir, "lines"), filepath.Join(dir, "table"), filepath.Join(dir, "out.json")
 	for path, text := range map[string]string{
 		lines: strings.Repeat("a\nb\nc\na\n", 50),
@@ -37,8 +39,8 @@ func TestReplay(t *testing.T) {
 		{"a column that is none", t.Context(), []string{"--csv", "obj-id-col=0", lines}, exitUsage},
 		{"columns of another format", t.Context(), []string{"--csv", "obj-id-col=1", "--format", "arc", lines}, exitUsage},
 		{"a limit below zero", t.Context(), []string{"--limit", "-1", lines}, exitUsage},
-		{"no such trace", t.Context(), []string{filepath.Join(dir, "absent")}, exitFailed},
-		{"interrupted", interrupted, []string{lines}, exitInterrupted},
+		{"no such trace", t.Context(), []string{"--out", none, filepath.Join(dir, "absent")}, exitFailed},
+		{"interrupted", interrupted, []string{"--out", none, lines}, exitInterrupted},
 		{"two traces", t.Context(), []string{"--quiet", "--sizes", "1,2", "--out", out, lines, table}, exitOK},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -46,6 +48,12 @@ func TestReplay(t *testing.T) {
 				t.Errorf("exit code %d, want %d", got, c.want)
 			}
 		})
+	}
+	if _, err := os.Stat(none); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("of nothing that was replayed there is a file: %v", err)
+	}
+	if _, printed, _ := captured(interrupted, t, "replay", "--json", lines); printed != "" {
+		t.Errorf("of nothing that was replayed there is a document:\n%s", printed)
 	}
 	d, err := result.ReadFile(out)
 	if err != nil {

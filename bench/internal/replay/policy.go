@@ -61,6 +61,15 @@ func PolicyNames() []string {
 	return names
 }
 
+// ListedNames lists the names as a list takes them, in which commas part.
+func ListedNames() []string {
+	names := PolicyNames()
+	for i, name := range names {
+		names[i] = strings.ReplaceAll(name, ", ", "-")
+	}
+	return names
+}
+
 // PoliciesNamed returns those that a list names, or all for an empty list. Names are compared without case, and spaces and
 // commas within them may be left out: lists are separated by commas.
 func PoliciesNamed(list string) ([]Policy, error) {
@@ -75,8 +84,7 @@ func PoliciesNamed(list string) ([]Policy, error) {
 	for _, name := range strings.Split(list, ",") {
 		i := slices.IndexFunc(all, func(p Policy) bool { return plain(p.Name) == plain(name) })
 		if i < 0 {
-			return nil, fmt.Errorf("replay: no policy %q: want some of doppio/ristretto, doppio/otter, ristretto, ristretto-paced, "+
-				"otter, theine, sturdyc, go-redis/cache, lru and optimum", strings.TrimSpace(name))
+			return nil, fmt.Errorf("replay: no policy %q: want some of %s", strings.TrimSpace(name), strings.Join(ListedNames(), ", "))
 		}
 		if !slices.ContainsFunc(chosen, func(p Policy) bool { return p.Name == all[i].Name }) {
 			chosen = append(chosen, all[i])
