@@ -30,6 +30,7 @@ type cache interface {
 type state struct {
 	coherent              bool
 	invalidations, losses uint64
+	sent                  uint64 // commands, to Redis
 	drops                 map[string]uint64
 }
 
@@ -104,7 +105,7 @@ func (c items) applied() uint64 {
 
 func (c items) state() state {
 	s := c.Client.Stats()
-	out := state{coherent: s.Coherent, invalidations: s.Invalidations, losses: s.Losses, drops: s.Drops}
+	out := state{coherent: s.Coherent, invalidations: s.Invalidations, losses: s.Losses, sent: c.Sent(), drops: s.Drops}
 	for _, l := range s.Lanes {
 		out.coherent = out.coherent && l.State == tiered.Live
 	}

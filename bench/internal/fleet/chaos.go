@@ -102,7 +102,7 @@ func lies(r *result.FleetRun) (violated []string) {
 	}
 	add(r.Staleness.Beyond, "reads stale beyond the bound")
 	add(r.Staleness.Own, "reads that missed a change of their own instance")
-	add(r.ErrorKinds["spoilt value"], "spoilt values")
+	add(r.Spoilt, "spoilt values")
 	return violated
 }
 

@@ -69,7 +69,7 @@ func curve(w *bytes.Buffer, runs []result.FleetRun, series, title, column string
 			busy += " *"
 		}
 		perThousand := "-"
-		if r.Requests > 0 && r.Redis.HasCommands {
+		if r.Requests > 0 {
 			perThousand = term.Number(r.Redis.Commands)
 		}
 		t.Row(first, term.Thousands(int64(r.Throughput)), term.Number(changes(r)), hits, micros(near), micros(far),

@@ -35,7 +35,8 @@
 //
 // # Redis, and the machine
 //
-// What servers did is the difference of two samples of their INFO, at the beginning and at the end of the measurement. All processes
+// What servers did is the difference of two samples of their INFO, at the beginning and at the end of the measurement.
+// How many commands they were sent, the processes count: servers count what scripts call in the same way. All processes
 // share the machine's cores with Redis and with the parent, whose source and, if embedded, server use some of them too. A run
 // says what share of all cores was busy: near 100 % its latencies are those of waiting for a core, and say nothing of the
 // cache. Compare runs, not with the figures of another machine.

@@ -6,17 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"maps"
 	"sync"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/doppio-cache/doppio/bench/internal/instance"
 )
-
-// reportEvery is how often an instance puts what it counted, and how it is, into the shared memory.
-const reportEvery = 5 * time.Millisecond
 
 // RunInstance is the main of an instance: it takes its configuration and its end from in, and reports to out.
 func RunInstance(ctx context.Context, in io.Reader, out io.Writer) error {
@@ -68,6 +61,8 @@ func (m *member) run(ctx context.Context, in io.Reader, out *json.Encoder) (*ins
 	if err := m.cache.Ready(ctx); err != nil {
 		return nil, err
 	}
+	told := &status{member: m}
+	told.tell() // what it took to become ready is known before anything is measured
 	if err := out.Encode(instance.Message[instanceResult]{Ready: true}); err != nil {
 		return nil, err
 	}
@@ -81,7 +76,7 @@ func (m *member) run(ctx context.Context, in io.Reader, out *json.Encoder) (*ins
 		all.merge(s)
 	}
 	var working sync.WaitGroup
-	working.Go(func() { m.report(ctx) })
+	working.Go(func() { told.keep(ctx) })
 	for n := range m.cfg.Workers {
 		w := newWorker(m, n)
 		work := w.run
@@ -116,7 +111,7 @@ func awaitOrder(in io.Reader) error {
 }
 
 func (m *member) result(all *measures) (*instanceResult, error) {
-	r := &instanceResult{Latency: make(map[string][]byte), ErrorKinds: all.kinds, Drops: maps.Clone(m.cache.state().drops)}
+	r := &instanceResult{Latency: make(map[string][]byte)}
 	var err error
 	for name, h := range all.latency {
 		if r.Latency[name], err = h.Encode(); err != nil {
@@ -125,44 +120,4 @@ func (m *member) result(all *measures) (*instanceResult, error) {
 	}
 	r.Lag, err = all.lag.Encode()
 	return r, err
-}
-
-// report keeps the shared memory up to date with what the workers do not count themselves.
-func (m *member) report(ctx context.Context) {
-	var last state
-	var cpu uint64
-	ticker := time.NewTicker(reportEvery)
-	defer ticker.Stop()
-	for {
-		applied := m.cache.applied()
-		s := m.cache.state()
-		m.Shared.Add(m.cfg.Index, instance.Received, s.invalidations-last.invalidations)
-		m.Shared.Add(m.cfg.Index, instance.Lost, s.losses-last.losses)
-		last = s
-		at := uint64(0)
-		if s.coherent {
-			at = uint64(m.Clock.Now())
-		}
-		// In this order: who sees that a change was applied, and then looks for coherence, sees what was found once it was.
-		m.Shared.Set(m.cfg.Index, instance.CoherentAt, at)
-		m.Shared.Set(m.cfg.Index, instance.Applied, applied)
-		if used := processorTime(); used > cpu {
-			m.Shared.Add(m.cfg.Index, instance.CPU, used-cpu)
-			cpu = used
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// processorTime is what this process has used, in microseconds.
-func processorTime() uint64 {
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return uint64((u.Utime.Nano() + u.Stime.Nano()) / 1000)
 }

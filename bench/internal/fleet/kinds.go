@@ -4,31 +4,60 @@ import (
 	"context"
 	"errors"
 
+	"github.com/doppio-cache/doppio/bench/internal/instance"
 	"github.com/doppio-cache/doppio/tiered"
 )
 
-// kindOf names an error by the sentinels of the library, the most telling first.
-func kindOf(err error) string {
+// kind is one of errors, by the sentinels of the library.
+type kind int
+
+// The kinds, the most telling first.
+const (
+	spoiltValue kind = iota
+	unknownOutcome
+	writeRefused
+	remoteUnavailable
+	loadFailed
+	sourceFailed
+	deadline
+	closed
+	other
+	kinds // how many there are
+)
+
+const _ = uint(instance.MaxKinds - kinds) // each has a counter
+
+// String names the kind.
+func (k kind) String() string {
+	return [...]string{
+		"spoilt value", "unknown outcome", "write refused", "remote unavailable", "load", "source", "deadline", "closed", "other",
+	}[k]
+}
+
+// counter is where errors of the kind are counted.
+func (k kind) counter() instance.Counter { return instance.KindsAt + instance.Counter(k) }
+
+func kindOf(err error) kind {
 	var load *tiered.LoadError
 	switch {
 	case errors.Is(err, errSpoilt):
-		return "spoilt value"
+		return spoiltValue
 	case errors.Is(err, tiered.ErrUnknownOutcome):
-		return "unknown outcome"
+		return unknownOutcome
 	case errors.Is(err, tiered.ErrWriteRefused):
-		return "write refused"
+		return writeRefused
 	case errors.Is(err, tiered.ErrRemoteUnavailable):
-		return "remote unavailable"
+		return remoteUnavailable
 	case errors.As(err, &load):
-		return "load"
+		return loadFailed
 	case errors.Is(err, errSource):
-		return "source"
+		return sourceFailed
 	case errors.Is(err, context.DeadlineExceeded):
-		return "deadline"
+		return deadline
 	case errors.Is(err, tiered.ErrClosed), errors.Is(err, context.Canceled):
-		return "closed"
+		return closed
 	default:
-		return "other"
+		return other
 	}
 }
 

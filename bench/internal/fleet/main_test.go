@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -21,6 +22,8 @@ var instanceKinds = map[string]openCache{
 	"dying":         func(instanceConfig) (cache, error) { return &fake{Cache: instancetest.Cache{DieOn: 50}}, nil },
 	"deaf":          func(instanceConfig) (cache, error) { return &fake{deaf: true}, nil },
 	"clumsy":        func(instanceConfig) (cache, error) { return &fake{clumsy: true}, nil },
+	"spoiling":      func(instanceConfig) (cache, error) { return &fake{Cache: instancetest.Cache{Spoil: 3}}, nil },
+	"dropping":      func(instanceConfig) (cache, error) { return &fake{dropping: true, opened: time.Now()}, nil },
 	"broken":        func(instanceConfig) (cache, error) { return nil, fmt.Errorf("broken by intention") },
 }
 
@@ -47,10 +50,20 @@ type fake struct {
 	instancetest.Cache
 	deaf   bool // it says that it is coherent, and never applies a change
 	clumsy bool // it cannot be closed
+
+	dropping bool // the near tier is dropped for one reason before it is ready, and again and again for another
+	opened   time.Time
 }
 
 func (f *fake) change(context.Context, Change, string, instance.Item) (uint64, error) { return 1, nil }
-func (f *fake) state() state                                                          { return state{coherent: true} }
+
+func (f *fake) state() state {
+	s := state{coherent: true}
+	if f.dropping {
+		s.drops = map[string]uint64{firstSync: 1, "gap": 3, "trimmed": uint64(time.Since(f.opened) / (10 * time.Millisecond))}
+	}
+	return s
+}
 
 func (f *fake) applied() uint64 {
 	if f.deaf {

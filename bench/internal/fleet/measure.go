@@ -16,8 +16,7 @@ import (
 type mark struct {
 	at      time.Time
 	counts  [instance.NumCounters]uint64 // of the instances together
-	outside uint64                       // changes that the writer made
-	failed  uint64                       // changes that it could not make
+	writer  [instance.NumCounters]uint64
 	loads   int64
 	server  server.Sample
 	machine machineTime
@@ -30,10 +29,9 @@ func (f *fleet) mark(ctx context.Context) (*mark, error) {
 	if err != nil {
 		err = fmt.Errorf("fleet: what the server counted is not known: %w", err)
 	}
-	m := &mark{at: time.Now(), loads: f.source.Loads(), server: sample, machine: readMachineTime(), counts: f.counts()}
-	m.outside = f.shared.Count(f.cfg.Instances, instance.Outside)
-	m.failed = f.shared.Count(f.cfg.Instances, instance.Errors)
-	return m, err
+	return &mark{
+		at: time.Now(), counts: f.counts(), writer: f.shared.Counts(f.cfg.Instances), loads: f.source.Loads(), server: sample, machine: readMachineTime(),
+	}, err
 }
 
 // counts adds up what the instances have counted.
@@ -50,11 +48,11 @@ func (f *fleet) counts() (sum [instance.NumCounters]uint64) {
 func (f *fleet) outcome(ctx context.Context, began, ended *mark) (*Outcome, error) {
 	took := ended.at.Sub(began.at).Seconds()
 	count := func(c instance.Counter) int64 { return int64(ended.counts[c] - began.counts[c]) }
+	written := func(c instance.Counter) int64 { return int64(ended.writer[c] - began.writer[c]) }
 	run := result.FleetRun{
 		Series: "single", Config: f.cfg.result(f.server), Seconds: took,
 		Requests: count(instance.Done), Reads: count(instance.NearReads) + count(instance.FarReads) + count(instance.LoadReads),
-		Writes: count(instance.Updates), Outside: int64(ended.outside - began.outside), Loads: ended.loads - began.loads,
-		Errors:        count(instance.Errors) + int64(ended.failed-began.failed),
+		Writes: count(instance.Updates), Outside: written(instance.Outside), Loads: ended.loads - began.loads,
 		InstanceCPU:   float64(count(instance.CPU)) / 1e6 / took / float64(f.cfg.Instances),
 		MachineCPU:    ended.machine.busySince(began.machine),
 		Invalidations: uint64(count(instance.Received)), Restarts: f.restarts.Load(),
@@ -62,13 +60,25 @@ func (f *fleet) outcome(ctx context.Context, began, ended *mark) (*Outcome, erro
 		ErrorKinds: make(map[string]int64), Drops: make(map[string]uint64), Latency: make(map[string]result.Percentiles),
 	}
 	run.Throughput = float64(run.Requests) / took
+	for k := range kinds {
+		if n := count(k.counter()) + written(k.counter()); n > 0 {
+			run.ErrorKinds[k.String()] = n
+			run.Errors += n
+		}
+	}
+	for _, reason := range dropReasons {
+		if n := count(dropCounter(reason)); n > 0 {
+			run.Drops[reason] = uint64(n)
+		}
+	}
 	served := ended.server.Sub(began.server)
-	run.Redis = served.Result(run.Requests, took)
+	run.Redis = served.Result(count(instance.Sent)+written(instance.Sent), run.Requests, took)
 	if run.Redis.HasCommands {
 		run.ServerBytesOut = served.BytesOut / took
 	}
 	for n := range f.seats { // all have ended, and so have requests that took long to fail
 		f.calm.Errors += int64(f.shared.Count(n, instance.CalmErrors))
+		run.Spoilt += int64(f.shared.Count(n, spoiltValue.counter()))
 	}
 	if err := f.collect(&run); err != nil {
 		return nil, err
@@ -78,7 +88,7 @@ func (f *fleet) outcome(ctx context.Context, began, ended *mark) (*Outcome, erro
 	return &Outcome{Run: run, Injected: int(f.injected.Load()), Calm: f.calm, Recovery: f.recovery}, err
 }
 
-// collect adds what the processes said at their ends. The first synchronisation of an instance is no drop of anything.
+// collect adds what the processes said at their ends.
 func (f *fleet) collect(run *result.FleetRun) error {
 	all := newMeasures()
 	for _, s := range f.seats {
@@ -93,14 +103,6 @@ func (f *fleet) collect(run *result.FleetRun) error {
 			}
 			if err := all.lag.MergeEncoded(r.Lag); err != nil {
 				return err
-			}
-			for kind, n := range r.ErrorKinds {
-				run.ErrorKinds[kind] += n
-			}
-			for reason, n := range r.Drops {
-				if reason != "first-sync" && s.index < f.cfg.Instances {
-					run.Drops[reason] += n
-				}
 			}
 		}
 	}

@@ -172,7 +172,7 @@ func TestKindsOfErrors(t *testing.T) {
 		"closed":             tiered.ErrClosed,
 		"other":              errors.New("brewed"),
 	} {
-		if got := kindOf(err); got != want {
+		if got := kindOf(err).String(); got != want {
 			t.Errorf("%v is of kind %q, want %q", err, got, want)
 		}
 	}

@@ -171,7 +171,7 @@ func prepare(ctx context.Context, s *server.Server) error {
 // Clean tells whether all runs kept what the cache promises. Errors are none of its promises while something is going wrong.
 func Clean(f *result.Fleet) bool {
 	for _, r := range f.Runs {
-		if r.Staleness.Beyond > 0 || r.Staleness.Own > 0 || r.Unrecovered > 0 || r.Errors > 0 && r.Config.Fault == "" {
+		if len(lies(&r)) > 0 || r.Unrecovered > 0 || r.Errors > 0 && r.Config.Fault == "" {
 			return false
 		}
 	}

@@ -46,6 +46,9 @@ func writeRun(w *bytes.Buffer, r *result.FleetRun) error {
 	row("  own", term.Thousands(r.Staleness.Own), "missed a change of their own instance: must be none")
 	row("lag", millis(r.Lag, r.Lag.P50), "p99 %s, max %s, of %d probes", millis(r.Lag, r.Lag.P99), millis(r.Lag, r.Lag.Max), r.Lag.Count)
 	row("instance CPU", term.Percent(r.InstanceCPU), "of a core, each; the machine was %s busy", term.Percent(r.MachineCPU))
+	if r.Spoilt > 0 {
+		row("spoilt values", term.Thousands(r.Spoilt), "another key's, or spoilt: must be none")
+	}
 	if r.Unrecovered > 0 {
 		row("unrecovered", term.Thousands(r.Unrecovered), "faults after which it was not coherent again in time: must be none")
 	}
@@ -88,15 +91,20 @@ func latencies(r *result.FleetRun) *term.Table {
 
 func perThousand(r result.Redis) *term.Table {
 	t := term.NewTable("Redis, for 1,000 requests", "value")
+	t.Row("commands sent", term.Number(r.Commands))
 	if r.HasCommands {
-		t.Row("commands", term.Number(r.Commands))
+		calls := 0.0
+		for _, n := range r.ByCommand {
+			calls += n
+		}
+		t.Row("calls, those of scripts included", term.Number(calls))
 		for _, name := range most(r.ByCommand) {
 			t.Row("  "+name, term.Number(r.ByCommand[name]))
 		}
 		t.Row("bytes in", term.Bytes(r.BytesIn))
 		t.Row("bytes out", term.Bytes(r.BytesOut))
 	} else {
-		t.Row("commands and bytes", "not known of an embedded server")
+		t.Row("calls and bytes", "not known of an embedded server")
 	}
 	if r.HasCPU {
 		t.Row("CPU", fmt.Sprintf("%.2f ms", r.CPUms))

@@ -42,8 +42,6 @@ const order = 'e'
 // instanceResult is what an instance measured. What a process that is killed knew of it is lost; what it counted is in the
 // shared memory.
 type instanceResult struct {
-	Latency    map[string][]byte // encoded histograms
-	Lag        []byte
-	ErrorKinds map[string]int64
-	Drops      map[string]uint64
+	Latency map[string][]byte // encoded histograms
+	Lag     []byte
 }

@@ -26,11 +26,10 @@ const (
 type measures struct {
 	latency map[string]*instance.Histogram
 	lag     *instance.Histogram
-	kinds   map[string]int64
 }
 
 func newMeasures() *measures {
-	m := &measures{latency: make(map[string]*instance.Histogram), lag: instance.NewHistogram(), kinds: make(map[string]int64)}
+	m := &measures{latency: make(map[string]*instance.Histogram), lag: instance.NewHistogram()}
 	for t := range instance.Tiers {
 		m.latency[t.String()] = instance.NewHistogram()
 	}
@@ -42,9 +41,6 @@ func newMeasures() *measures {
 func (m *measures) merge(from *measures) {
 	for name, h := range from.latency {
 		m.latency[name].Merge(h)
-	}
-	for kind, n := range from.kinds {
-		m.kinds[kind] += n
 	}
 }
 
@@ -186,6 +182,6 @@ func (w *worker) fail(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
 	}
-	w.kinds[kindOf(err)]++
+	w.pending[kindOf(err).counter()]++
 	w.pending[instance.Errors]++
 }

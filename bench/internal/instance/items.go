@@ -35,11 +35,12 @@ type Items struct {
 	Client *tiered.Client
 	Cache  *tiered.Cache[Item]
 	rdb    redis.UniversalClient
+	sent   *sent
 }
 
-// OpenItems opens a cache over rdb, which is its own from now on.
+// OpenItems opens a cache over rdb, which is its own from now on, and has not been used yet.
 func OpenItems(rdb redis.UniversalClient, o tiered.Options, ttl time.Duration) (*Items, error) {
-	c := &Items{rdb: rdb}
+	c := &Items{rdb: rdb, sent: countSent(rdb)}
 	var err error
 	if c.Client, err = tiered.New(rdb, o); err != nil {
 		return nil, fmt.Errorf("instance: %w", errors.Join(err, rdb.Close()))
@@ -70,6 +71,9 @@ func (c *Items) Get(ctx context.Context, key string, load func(context.Context) 
 	took := time.Since(begin)
 	return item, Answer{Begin: begin, Took: took, Tier: Classify(answered)}, err
 }
+
+// Sent is how many commands were sent to Redis. What scripts call there is not sent.
+func (c *Items) Sent() uint64 { return c.sent.Load() }
 
 // Close closes the cache, which waits for its loads, and the connections.
 func (c *Items) Close() error {

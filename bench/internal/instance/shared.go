@@ -15,7 +15,7 @@ import (
 //
 //	word 0 … 15                      flags; the first says to stop
 //	word 16 … 143                    notes of 2 words each, in a ring: see Note
-//	word 256 + 16i … 256 + 16i + 15  counters of instance i, on cache lines of their own
+//	word 256 + 64i … 256 + 64i + 63  counters of instance i, on cache lines of their own
 //	word headerWords + slot          the highest version of the key whose invalidation was acknowledged
 type Shared struct {
 	mapping []byte
@@ -26,7 +26,7 @@ const (
 	notesAt     = 16
 	notes       = 64
 	countersAt  = 256
-	rowWords    = 16
+	rowWords    = 64
 	headerWords = countersAt + MaxInstances*rowWords
 
 	// MaxInstances is how many instances have counters.
@@ -55,17 +55,31 @@ const (
 	Updates
 	StaleReads
 	Errors
-	Received    // invalidations that arrived
-	CPU         // microseconds of the process
-	CoherentAt  // not a count: when the instance last found itself coherent; 0: it is not
-	Outside     // changes made from outside the workers
-	Lost        // subscriptions to invalidations that were lost
-	Applied     // not a count: the lane's id up to which the instance knows all changes
-	Asked       // not a count: how often the parent has asked the writer for a probe; see Answered
-	Answered    // not a count: the lane's id of the probe that was asked for last; 0: it is not made yet
-	CalmErrors  // of Errors, those of requests that began while Calm was raised
-	numCounters // at most rowWords
+	Received   // invalidations that arrived
+	CPU        // microseconds of the process
+	CoherentAt // not a count: when the instance last found itself coherent; 0: it is not
+	Outside    // changes made from outside the workers
+	Lost       // subscriptions to invalidations that were lost
+	Applied    // not a count: the lane's id up to which the instance knows all changes
+	Asked      // not a count: how often the parent has asked the writer for a probe; see Answered
+	Answered   // not a count: the lane's id of the probe that was asked for last; 0: it is not made yet
+	CalmErrors // of Errors, those of requests that began while Calm was raised
+	Sent       // commands, to Redis
+	KindsAt    // the first of MaxKinds counters: of Errors, those of each kind
 )
+
+const (
+	// DropsAt is the first of MaxDrops counters: of drops of the near tier, those for each reason.
+	DropsAt     = KindsAt + MaxKinds
+	numCounters = DropsAt + MaxDrops
+
+	// MaxKinds is how many kinds of errors are told apart.
+	MaxKinds = 12
+	// MaxDrops is how many reasons of drops are.
+	MaxDrops = 12
+)
+
+const _ = uint(rowWords - numCounters) // they fit
 
 // NumCounters is how many counters an instance has.
 const NumCounters = int(numCounters)

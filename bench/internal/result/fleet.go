@@ -18,7 +18,7 @@ type FleetRun struct {
 	Throughput float64 `json:"throughput"` // requests a second, of all instances
 	Loads      int64   `json:"loads"`      // that reached the source
 	Errors     int64   `json:"errors"`
-	// Errors by kind, as classified by the library's sentinels.
+	// Errors by kind, as classified by the library's sentinels. They add up to Errors.
 	ErrorKinds map[string]int64 `json:"errorKinds,omitempty"`
 
 	// Latency, in microseconds, by what answered: "near", "far", "load", "write".
@@ -31,10 +31,12 @@ type FleetRun struct {
 	Redis Redis `json:"redis"`
 	// CPU of one instance, on average, as a share of one core.
 	InstanceCPU float64 `json:"instanceCPU"`
-	// Drops of the near tier, by reason; Invalidations applied by all instances; Restarts of instances (churn).
+	// Drops of the near tier, by reason, other than that for which each instance begins with an empty one; Invalidations applied by all instances; Restarts of instances (churn).
 	Drops         map[string]uint64 `json:"drops,omitempty"`
 	Invalidations uint64            `json:"invalidations"`
 	Restarts      int64             `json:"restarts"`
+	// Spoilt are the values that were another key's, or spoilt, warm-up included: there must be none.
+	Spoilt int64 `json:"spoilt,omitempty"`
 	// Outside are the acknowledged changes from outside the workers.
 	Outside int64 `json:"outside,omitempty"`
 	// Due is how many requests were to begin at the rate that was asked for; Requests of them did. 0 without a rate.
@@ -82,7 +84,7 @@ type Staleness struct {
 // Redis is what the servers did for the fleet, all together.
 type Redis struct {
 	Servers     int                `json:"servers"`
-	Commands    float64            `json:"commands"`    // for each 1,000 requests, what scripts call not counted
+	Commands    float64            `json:"commands"`    // that the fleet sent, for each 1,000 requests; what scripts call is not sent
 	ByCommand   map[string]float64 `json:"byCommand"`   // the same, by command, what scripts call included
 	BytesIn     float64            `json:"bytesIn"`     // for each 1,000 requests
 	BytesOut    float64            `json:"bytesOut"`    // for each 1,000 requests
@@ -90,7 +92,7 @@ type Redis struct {
 	CPUShare    float64            `json:"cpuShare"`    // of one core, of the busiest server
 	MemoryBytes float64            `json:"memoryBytes"` // used at the end
 	HasCPU      bool               `json:"hasCPU"`      // an embedded server cannot tell its CPU
-	HasCommands bool               `json:"hasCommands"` // nor its commands and bytes
+	HasCommands bool               `json:"hasCommands"` // nor its ByCommand and bytes
 }
 
 // Extrapolation says what a larger fleet would ask of one Redis.

@@ -26,13 +26,6 @@ type Sample struct {
 	HasCommands       bool // Calls and bytes
 }
 
-// byScripts are the commands that only the library's scripts call. GET and HGETALL are called by both, and count as the clients'.
-var byScripts = map[string]bool{
-	"time": true, "xadd": true, "xlen": true, "xrange": true, "xrevrange": true, "publish": true, "spublish": true, "hget": true,
-	"hset": true, "getrange": true, "setrange": true, "set": true, "incrby": true, "persist": true, "pexpire": true, "pttl": true,
-	"unlink": true,
-}
-
 // Sample asks every node. An embedded server cannot tell anything.
 func (s *Server) Sample(ctx context.Context) (Sample, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -122,20 +115,9 @@ func (a Sample) Sub(b Sample) Sample {
 	return d
 }
 
-// Commands is how many commands clients sent. Which ones scripts called can be told by their names only: a GET that a script
-// called counts as sent, so of misses it is one too many.
-func (a Sample) Commands() float64 {
-	sum := 0.0
-	for command, n := range a.Calls {
-		if !byScripts[command] {
-			sum += n
-		}
-	}
-	return sum
-}
-
-// Result says what the servers did for requests that took so many seconds; a is the difference of two samples.
-func (a Sample) Result(requests int64, seconds float64) result.Redis {
+// Result says what the servers did for requests that took so many seconds and sent so many commands; a is the difference of two
+// samples. Servers count what scripts call as they count what is sent, so who sends has to count.
+func (a Sample) Result(sent, requests int64, seconds float64) result.Redis {
 	out := result.Redis{
 		Servers: a.Servers, MemoryBytes: a.Memory, HasCPU: a.HasCPU, HasCommands: a.HasCommands, ByCommand: make(map[string]float64),
 	}
@@ -150,11 +132,11 @@ func (a Sample) Result(requests int64, seconds float64) result.Redis {
 	if thousands <= 0 {
 		return out
 	}
+	out.Commands = float64(sent) / thousands
 	if a.HasCPU {
 		out.CPUms = cpu * 1000 / thousands
 	}
 	if a.HasCommands {
-		out.Commands = a.Commands() / thousands
 		out.BytesIn, out.BytesOut = a.BytesIn/thousands, a.BytesOut/thousands
 		for command, n := range a.Calls {
 			out.ByCommand[command] = n / thousands

@@ -100,7 +100,7 @@ func TestKinds(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if d = now.Sub(before); d.Result(1, 1).CPUms > 0 {
+				if d = now.Sub(before); d.Result(1, 1, 1).CPUms > 0 {
 					return true
 				}
 				work(t, s, n)
@@ -108,11 +108,11 @@ func TestKinds(t *testing.T) {
 				return false
 			})
 			want := float64(n * (rounds + 1))
-			if d.Calls["get"] != want || d.Calls["set"] != want || d.Commands() < want || d.BytesIn < 1000*want || d.BytesOut < 1000*want {
+			if d.Calls["get"] != want || d.Calls["set"] != want || d.BytesIn < 1000*want || d.BytesOut < 1000*want {
 				t.Errorf("%+v after %g SET and GET", d, want)
 			}
-			r := d.Result(int64(want), 2)
-			if r.ByCommand["get"] != 1000 || r.CPUShare <= 0 || r.MemoryBytes <= 0 || r.Servers != c.nodes || !r.HasCPU || !r.HasCommands {
+			r := d.Result(int64(2*want), int64(want), 2)
+			if r.ByCommand["get"] != 1000 || r.Commands != 2000 || r.CPUShare <= 0 || r.MemoryBytes <= 0 || r.Servers != c.nodes || !r.HasCPU || !r.HasCommands {
 				t.Errorf("%+v", r)
 			}
 			if err := s.Pause(0); errors.Is(err, ErrNotOurs) == c.ours {

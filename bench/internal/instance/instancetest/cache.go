@@ -16,6 +16,7 @@ type Cache struct {
 	Holds  bool // on to all it ever loaded
 	Refuse bool // to answer
 	DieOn  int  // the read in which the process exits, with ExitCode
+	Spoil  int  // so many reads, the first, get what is no value of their keys
 
 	mu    sync.Mutex
 	held  map[string]instance.Item // guarded by mu
@@ -39,9 +40,13 @@ func (c *Cache) Get(ctx context.Context, key string, load func(context.Context) 
 		os.Exit(ExitCode)
 	}
 	item, ok := c.held[key]
+	spoilt := c.reads <= c.Spoil
 	c.mu.Unlock()
-	if c.Refuse {
+	switch {
+	case c.Refuse:
 		return item, instance.Answer{}, ErrRefused
+	case spoilt:
+		return instance.Item{}, instance.Answer{Begin: begin, Took: time.Since(begin), Tier: instance.Far}, nil
 	}
 	if ok {
 		return item, instance.Answer{Begin: begin, Took: time.Since(begin), Tier: instance.Near}, nil

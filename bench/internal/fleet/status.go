@@ -1,0 +1,88 @@
+package fleet
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/doppio-cache/doppio/bench/internal/instance"
+)
+
+// reportEvery is how often an instance puts what it counted, and how it is, into the shared memory.
+const reportEvery = 5 * time.Millisecond
+
+// dropReasons are those of tiered.Stats, but for firstSync; any that comes to be counts as the last.
+var dropReasons = [...]string{"gap", "tail-lost", "trimmed", "history-lost", "unreadable", "tracking", "other"}
+
+const _ = uint(instance.MaxDrops - len(dropReasons)) // each has a counter
+
+// firstSync is why each near tier is dropped once, when it is still empty: no drop of anything.
+const firstSync = "first-sync"
+
+// dropCounter is where drops for a reason are counted.
+func dropCounter(reason string) instance.Counter {
+	i := slices.Index(dropReasons[:], reason)
+	if i < 0 {
+		i = len(dropReasons) - 1
+	}
+	return instance.DropsAt + instance.Counter(i)
+}
+
+// status is what an instance has told of itself in shared memory, which keeps what a process knew that is killed.
+type status struct {
+	*member
+	last state
+	cpu  uint64
+}
+
+// keep keeps the shared memory up to date, until ctx ends, with what the workers do not count themselves.
+func (s *status) keep(ctx context.Context) {
+	ticker := time.NewTicker(reportEvery)
+	defer ticker.Stop()
+	for {
+		s.tell()
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *status) tell() {
+	applied := s.cache.applied()
+	now := s.cache.state()
+	s.add(instance.Received, now.invalidations-s.last.invalidations)
+	s.add(instance.Lost, now.losses-s.last.losses)
+	s.add(instance.Sent, now.sent-s.last.sent)
+	for reason, n := range now.drops {
+		if reason != firstSync {
+			s.add(dropCounter(reason), n-s.last.drops[reason])
+		}
+	}
+	s.last = now
+	at := uint64(0)
+	if now.coherent {
+		at = uint64(s.Clock.Now())
+	}
+	// In this order: who sees that a change was applied, and then looks for coherence, sees what was found once it was.
+	s.Shared.Set(s.cfg.Index, instance.CoherentAt, at)
+	s.Shared.Set(s.cfg.Index, instance.Applied, applied)
+	if used := processorTime(); used > s.cpu {
+		s.add(instance.CPU, used-s.cpu)
+		s.cpu = used
+	}
+}
+
+func (s *status) add(c instance.Counter, n uint64) { s.Shared.Add(s.cfg.Index, c, n) }
+
+// processorTime is what this process has used, in microseconds.
+func processorTime() uint64 {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return uint64((u.Utime.Nano() + u.Stime.Nano()) / 1000)
+}
