@@ -41,7 +41,7 @@ func (c *Cache[V]) Get(key string) (value V, ok bool) {
 		return value, false
 	}
 	c.scope.Hit(hash)
-	return *e.Value.(*V), true
+	return *ValueOf[V](e), true
 }
 
 // Set stores value under key for the duration ttl; NoExpiration keeps it until it is evicted, and a ttl of
@@ -59,7 +59,9 @@ func (c *Cache[V]) Set(key string, value V, ttl time.Duration) bool {
 			expires = now + int64(ttl)
 		}
 	}
-	return c.scope.Set(hash, &Entry{Key: key, Value: &value, Fresh: Never, Expires: expires})
+	e := NewEntry(key, &value)
+	e.Expires = expires
+	return c.scope.Set(hash, e)
 }
 
 // Delete removes key.

@@ -46,7 +46,7 @@ func charger(opts Options) func(e *Entry) int64 {
 	return func(e *Entry) int64 {
 		cost := e.Cost
 		if cost <= 0 {
-			cost = max(0, opts.Cost(e.Key, e.Value))
+			cost = max(0, opts.Cost(e.Key(), e.Value))
 		}
 		if cost > math.MaxInt64-perEntry {
 			return math.MaxInt64

@@ -27,9 +27,9 @@ func TestMaxBytesIsMeasuredHeap(t *testing.T) {
 		for i := range entries {
 			key := "user:" + strconv.Itoa(1e9+i)
 			value := make([]byte, size)
-			s.Set(keyhash.Sum(0, key), &Entry{
-				Key: key, Value: &value, Fresh: Never, Expires: Never, Cost: int64(len(key) + size),
-			})
+			e := NewEntry(key, &value)
+			e.Cost = int64(len(key) + size)
+			s.Set(keyhash.Sum(0, key), e)
 		}
 		tier.Wait()
 		heap := int64(heapInUse() - before)

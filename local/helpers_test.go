@@ -64,13 +64,13 @@ func checkInvariants(t testing.TB, tier *Tier) {
 	stored := storedEntries(tier)
 	for _, e := range stored {
 		if !e.alive() {
-			t.Errorf("the engine keeps the dead entry of %q", e.Key)
+			t.Errorf("the engine keeps the dead entry of %q", e.Key())
 		}
 		charge += e.charge
-		if e.linked {
+		if e.prev != nil {
 			expiring++
 		} else if e.Expires != Never && tier.ledger.reclaim.linkable(e) {
-			t.Errorf("the entry of %q will not be reclaimed", e.Key)
+			t.Errorf("the entry of %q will not be reclaimed", e.Key())
 		}
 	}
 	if got := tier.ledger.entries.Load(); got != int64(len(stored)) {
@@ -138,7 +138,9 @@ func itemOf(i int) item {
 }
 
 func (i item) entry(value any) *Entry {
-	return &Entry{Key: i.key, Value: value, Fresh: Never, Expires: Never}
+	e := NewEntry[any](i.key, nil)
+	e.Value = value
+	return e
 }
 
 // read looks an item up and concludes the Lookup.

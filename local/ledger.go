@@ -22,6 +22,7 @@ type ledger struct {
 	sets, evicted, rejected, expired, dropped atomic.Uint64
 
 	reclaim *reclaimer
+	front   *front // nil: there is none
 }
 
 // admit is called once for an entry, before anybody else can see it.
@@ -48,6 +49,9 @@ func (l *ledger) bury(e *Entry, why cause) bool {
 		l.expired.Add(1)
 	}
 	l.reclaim.unlink(e)
+	if l.front != nil {
+		l.front.forget(e)
+	}
 	return true
 }
 

@@ -52,6 +52,12 @@ type benchStore struct {
 	done func()
 }
 
+func benchEntry(key string, i int) *Entry {
+	e := NewEntry(key, &benchValue{ID: int64(i)})
+	e.Expires = Monotonic() + int64(time.Hour)
+	return e
+}
+
 func tierStore(b *testing.B, kind EngineKind, keys []string) benchStore {
 	t, err := New(Options{MaxEntries: 2 * benchKeys, Engine: kind})
 	if err != nil {
@@ -59,7 +65,7 @@ func tierStore(b *testing.B, kind EngineKind, keys []string) benchStore {
 	}
 	s := t.NewScope()
 	for i, key := range keys {
-		s.Set(keyhash.Sum(0, key), &Entry{Key: key, Value: &benchValue{ID: int64(i)}, Expires: Monotonic() + int64(time.Hour)})
+		s.Set(keyhash.Sum(0, key), benchEntry(key, i))
 	}
 	t.Wait()
 	get := func(key string) bool {
@@ -73,7 +79,7 @@ func tierStore(b *testing.B, kind EngineKind, keys []string) benchStore {
 			return false
 		}
 		s.Hit(hash)
-		return e.Value.(*benchValue).ID >= 0
+		return ValueOf[benchValue](e).ID >= 0
 	}
 	return benchStore{"doppio-" + kind.String(), get, func() { t.Close() }}
 }

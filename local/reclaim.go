@@ -86,7 +86,6 @@ func (r *reclaimer) link(e *Entry) {
 	}
 	e.prev, e.next = head.prev, head
 	head.prev.next, head.prev = e, e
-	e.linked = true
 	s.mu.Unlock()
 	r.lookBy(due)
 }
@@ -128,11 +127,11 @@ func (r *reclaimer) unlink(e *Entry) {
 }
 
 func (s *reclaimShard) remove(e *Entry) {
-	if !e.linked {
+	if e.prev == nil {
 		return
 	}
 	e.prev.next, e.next.prev = e.next, e.prev
-	e.prev, e.next, e.linked = nil, nil, false
+	e.prev, e.next = nil, nil
 }
 
 // lookBy makes the goroutine look at the time due at the latest.

@@ -26,6 +26,7 @@ const (
 type ristrettoEngine struct {
 	cache   *ristretto.Cache[uint64, *Entry]
 	pending *pending
+	front   *front // of the tier; the settler does not know it
 	ledger  *ledger
 	max     int64
 
@@ -52,8 +53,13 @@ func newRistretto(opts Options, l *ledger) (*ristrettoEngine, error) {
 	counters := min(opts.MaxEntries, maxCounters/ristrettoCounters) * ristrettoCounters
 	if opts.MaxBytes > 0 {
 		counters = countersForBytes(opts.MaxBytes)
-		r.max = opts.MaxBytes - ristrettoFixed - ristrettoSketch(counters)
+		entries := counters / ristrettoCounters
+		r.max = opts.MaxBytes - ristrettoFixed - ristrettoSketch(counters) - frontBytes(entries)
+		r.front = newFront(entries)
+	} else {
+		r.front = newFront(opts.MaxEntries)
 	}
+	l.front = r.front
 	r.pending = newPending(r.max, opts.MaxBytes == 0)
 
 	var err error

@@ -53,14 +53,31 @@ func (t *Tier) NewScope() *Scope {
 // of Hit and Stale with the same hash; Close waits for that call. Lookup allocates nothing.
 func (s *Scope) Lookup(hash uint64, key string) *Entry {
 	c := s.count()
-	c.begun.Add(1) // before the look at closed: see Tier.awaitIdle
-	if !s.tier.closed.Load() {
-		if e := s.tier.engine.get(hash ^ s.salt); e != nil && e.is(s, key) {
+	n := c.begun.Add(1) // before the look at closed: see Tier.awaitIdle
+	if t := s.tier; !t.closed.Load() {
+		if t.front != nil && n%frontSample != 0 {
+			if e := t.front.get(hash^s.salt, s, key); e != nil {
+				return e
+			}
+		}
+		if e := s.ask(hash^s.salt, key); e != nil {
 			return e
 		}
 	}
 	c.misses.Add(1)
 	return nil
+}
+
+// ask looks for an entry in the engine.
+func (s *Scope) ask(hash uint64, key string) *Entry {
+	e := s.tier.engine.get(hash)
+	if e == nil || !e.is(s, key) {
+		return nil
+	}
+	if f := s.tier.front; f != nil {
+		f.put(e)
+	}
+	return e
 }
 
 // Hit concludes a Lookup whose entry is used.

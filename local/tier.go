@@ -10,6 +10,7 @@ import (
 // Tier is a bounded store of entries in this process. Its methods are safe for concurrent use.
 type Tier struct {
 	closed atomic.Bool // read by every operation of every scope; written once
+	front  *front      // nil for an engine whose reads are not dear
 	engine engine
 	charge func(*Entry) int64
 	bytes  bool
@@ -51,7 +52,7 @@ func (t *Tier) open(opts Options) error {
 	if err != nil {
 		return err
 	}
-	t.engine = r
+	t.engine, t.front = r, r.front
 	return nil
 }
 

@@ -267,7 +267,7 @@ func (s *shared[V]) keep(at time.Time, hash uint64, key string, v *V, from origi
 			fresh -= span/2 + rand.N(span/2+1)
 		}
 	}
-	e := newEntry(key, v)
+	e := local.NewEntry(key, v)
 	e.Fresh, e.Expires, e.Cost = fresh, expires, weigh(s.client.opts.Local, key, v)
 	e.Stamp.Store(from.stamp)
 	if negative := rec.Kind == remote.KindNegative; negative || !all || fresh != until || len(rec.Tags) > 0 {

@@ -69,8 +69,7 @@ func (s *shared[V]) nearest(ctx context.Context, hash uint64, key string) nearCo
 	stamp := e.Stamp.Load()
 	var n nearCopy[V]
 	if now < live && now < e.Fresh && e.Meta == nil && stamp >= s.floors.near.Load() && co.table.Valid(hash, stamp) {
-		n.value, _ = e.Value.(*V)
-		n.state = usable
+		n.value, n.state = local.ValueOf[V](e), usable
 		confirm(e, stamp, settled)
 	} else {
 		n = s.judge(hash, e, live, now)
