@@ -19,7 +19,6 @@ const (
 	// DefaultTimes is how often chaos injects each fault.
 	DefaultTimes = 3
 	maxTimes     = 10_000
-	verdictOK    = "ok"
 )
 
 // Ordeal is the runs of the command chaos.
@@ -60,7 +59,7 @@ func (o Ordeal) Run(ctx context.Context, s *server.Server, progress Progress) (*
 		if out != nil {
 			all.Runs = append(all.Runs, result.ChaosRun{
 				Fault: what.Name, About: what.About, Times: out.Injected, Run: out.Run,
-				Recovery: out.Recovery.Percentiles(time.Millisecond), Verdict: verdict(out, o.Times),
+				Recovery: out.Recovery.Percentiles(time.Millisecond), Verdict: verdict(out, o.Times, interrupted(ctx, err)),
 			})
 		}
 		if err != nil {
@@ -71,15 +70,21 @@ func (o Ordeal) Run(ctx context.Context, s *server.Server, progress Progress) (*
 }
 
 // verdict says what a run violated. Errors are reported beside it: that calls fail while Redis cannot be reached is no lie. But a
-// fleet must have been tried as it was to be, must recover, and once it has, nothing may fail any more.
-func verdict(o *Outcome, times int) string {
+// fleet must have been tried as it was to be, must recover, and once it has, nothing may fail any more. Of one that was interrupted that
+// is not known, but a lie is a lie.
+func verdict(o *Outcome, times int, interrupted bool) string {
 	violated := lies(&o.Run)
+	if o.Run.Unrecovered > 0 {
+		violated = append(violated, "did not become coherent")
+	}
+	if interrupted {
+		return strings.Join(append(violated, result.VerdictInterrupted), ", ")
+	}
 	if o.Run.Reads == 0 {
 		violated = append(violated, "no reads")
 	}
 	switch {
-	case o.Run.Unrecovered > 0:
-		violated = append(violated, "did not become coherent")
+	case o.Run.Unrecovered > 0: // it was not looked at any further
 	case o.Injected < times:
 		violated = append(violated, fmt.Sprintf("injected %d of %d times", o.Injected, times))
 	case o.Calm.Errors > 0:
@@ -88,9 +93,14 @@ func verdict(o *Outcome, times int) string {
 		violated = append(violated, "no reads after the last recovery")
 	}
 	if violated == nil {
-		return verdictOK
+		return result.VerdictOK
 	}
 	return strings.Join(violated, ", ")
+}
+
+// interrupted tells whether a run ended because whoever asked for it wanted no more of it.
+func interrupted(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && errors.Is(err, context.Canceled)
 }
 
 // lies are what a cache must never do, whatever happens.
@@ -106,10 +116,10 @@ func lies(r *result.FleetRun) (violated []string) {
 	return violated
 }
 
-// Survived tells whether nothing was violated.
+// Survived tells whether all was suffered, and nothing violated.
 func Survived(c *result.Chaos) bool {
 	for _, r := range c.Runs {
-		if r.Verdict != verdictOK {
+		if r.Verdict != result.VerdictOK {
 			return false
 		}
 	}

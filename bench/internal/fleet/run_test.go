@@ -283,7 +283,7 @@ var nothing = fault.Fault{Name: "nothing", About: "nothing", Inject: func(contex
 func TestChaosConvicts(t *testing.T) {
 	t.Parallel()
 	s := open(t, server.Embedded)
-	for kind, want := range map[string]string{"deaf": "did not become coherent", "refusing": "errors after the last recovery", "none": verdictOK} {
+	for kind, want := range map[string]string{"deaf": "did not become coherent", "refusing": "errors after the last recovery", "none": result.VerdictOK} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			cfg := small(t, kind)
@@ -296,7 +296,7 @@ func TestChaosConvicts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := verdict(out, 1); !strings.Contains(got, want) {
+			if got := verdict(out, 1, false); !strings.Contains(got, want) {
 				t.Errorf("the verdict is %q, want %q", got, want)
 			}
 		})
@@ -305,20 +305,48 @@ func TestChaosConvicts(t *testing.T) {
 
 func TestVerdictWantsWhatWasAskedFor(t *testing.T) {
 	whole := Outcome{Run: result.FleetRun{Reads: 1}, Injected: 3, Calm: Calm{Reads: 1}}
-	for want, change := range map[string]func(*Outcome){
-		verdictOK:                          func(*Outcome) {},
-		"injected 2 of 3 times":            func(o *Outcome) { o.Injected = 2 },
-		"no reads":                         func(o *Outcome) { o.Run.Reads = 0 },
-		"no reads after the last recovery": func(o *Outcome) { o.Calm.Reads = 0 },
-		"2 errors after the last recovery": func(o *Outcome) { o.Calm.Errors = 2 },
-		"did not become coherent":          func(o *Outcome) { o.Run.Unrecovered = 1 },
-		"1 reads stale beyond the bound":   func(o *Outcome) { o.Run.Staleness.Beyond = 1 },
+	for _, c := range []struct {
+		want, interrupted string // the verdict, and that of the same run if it was interrupted
+		change            func(*Outcome)
+	}{
+		{result.VerdictOK, "interrupted", func(*Outcome) {}},
+		{"injected 2 of 3 times", "interrupted", func(o *Outcome) { o.Injected = 2 }},
+		{"no reads", "interrupted", func(o *Outcome) { o.Run.Reads = 0 }},
+		{"no reads after the last recovery", "interrupted", func(o *Outcome) { o.Calm.Reads = 0 }},
+		{"2 errors after the last recovery", "interrupted", func(o *Outcome) { o.Calm.Errors = 2 }},
+		{"did not become coherent", "did not become coherent, interrupted", func(o *Outcome) { o.Run.Unrecovered = 1 }},
+		{"1 reads stale beyond the bound", "1 reads stale beyond the bound, interrupted", func(o *Outcome) { o.Run.Staleness.Beyond = 1 }},
 	} {
 		o := whole
-		change(&o)
-		if got := verdict(&o, 3); got != want {
-			t.Errorf("the verdict is %q, want %q", got, want)
+		c.change(&o)
+		if got := verdict(&o, 3, false); got != c.want {
+			t.Errorf("the verdict is %q, want %q", got, c.want)
 		}
+		if got := verdict(&o, 3, true); got != c.interrupted {
+			t.Errorf("interrupted, the verdict is %q, want %q", got, c.interrupted)
+		}
+		for _, v := range []string{c.want, c.interrupted} {
+			r := result.ChaosRun{Verdict: v}
+			if fine := v == result.VerdictOK || v == result.VerdictInterrupted; r.Violated() == fine {
+				t.Errorf("%q is a violation: %t", v, r.Violated())
+			}
+		}
+	}
+}
+
+// Who interrupts chaos has found no violation thereby.
+func TestInterruptedChaosConvictsNobody(t *testing.T) {
+	t.Parallel()
+	ctx, interrupt := context.WithCancel(t.Context())
+	suffered := fault.Fault{Name: "patience", About: "takes until somebody interrupts", Inject: func(ctx context.Context, _ fault.Target, _ *mathrand.Rand) error {
+		interrupt()
+		<-ctx.Done()
+		return ctx.Err()
+	}}
+	ordeal := Ordeal{Base: small(t, "none"), Faults: []fault.Fault{suffered, nothing}, Times: 3}
+	chaos, err := ordeal.Run(ctx, open(t, server.Embedded), nil)
+	if !errors.Is(err, context.Canceled) || len(chaos.Runs) != 1 || chaos.Runs[0].Verdict != result.VerdictInterrupted || Survived(chaos) {
+		t.Errorf("got %+v, %v", chaos, err)
 	}
 }
 

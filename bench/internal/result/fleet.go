@@ -125,5 +125,14 @@ type ChaosRun struct {
 	Times    int         `json:"times"`    // it was injected
 	Run      FleetRun    `json:"run"`      // the whole of it, calm included
 	Recovery Percentiles `json:"recovery"` // milliseconds from the fault's end until every instance was coherent again
-	Verdict  string      `json:"verdict"`  // "ok", or what was violated
+	Verdict  string      `json:"verdict"`  // [VerdictOK], [VerdictInterrupted], or what was violated
 }
+
+// Verdicts that are no violation.
+const (
+	VerdictOK          = "ok"
+	VerdictInterrupted = "interrupted" // before it had suffered all that it was to suffer; until then nothing was violated
+)
+
+// Violated tells whether the run broke a promise. One that was interrupted has kept none, either.
+func (r *ChaosRun) Violated() bool { return r.Verdict != VerdictOK && r.Verdict != VerdictInterrupted }
