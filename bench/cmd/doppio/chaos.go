@@ -28,17 +28,14 @@ func chaosCommand() *cli.Command {
 	for _, f := range fault.Catalog() {
 		fmt.Fprintf(&about, "   %-15s %s\n", f.Name, f.About)
 	}
-	flags := append(fleetFlags(),
-		&cli.FloatFlag{Name: "rate", Usage: "`N` requests a second of all instances together (0: each worker as fast as it is answered)", Value: chaosRate},
-		&cli.FloatFlag{Name: "invalidations", Usage: "`N` changes a second from outside the workers", Value: chaosChanges},
+	d := fleet.Default()
+	d.Keys, d.Rate, d.Invalidations = chaosKeys, chaosRate, chaosChanges
+	flags := append(fleetFlags(d),
+		&cli.FloatFlag{Name: "rate", Usage: "`N` requests a second of all instances together (0: each worker as fast as it is answered)", Value: d.Rate},
+		&cli.FloatFlag{Name: "invalidations", Usage: "`N` changes a second from outside the workers", Value: d.Invalidations},
 		&cli.StringFlag{Name: "faults", Usage: "`NAMES`, separated by commas, or all", Value: "all"},
 		&cli.IntFlag{Name: "times", Usage: "inject each fault `N` times", Value: fleet.DefaultTimes},
 	)
-	for _, f := range flags {
-		if keys, ok := f.(*cli.IntFlag); ok && keys.Name == "keys" {
-			keys.Value = chaosKeys
-		}
-	}
 	return &cli.Command{
 		Name:  "chaos",
 		Usage: "let things go wrong for a fleet, one fault after another, and look for lies",
@@ -58,7 +55,7 @@ func chaosCommand() *cli.Command {
 	}
 }
 
-func runChaos(ctx context.Context, cmd *cli.Command) (err error) {
+func runChaos(ctx context.Context, cmd *cli.Command) error {
 	o, err := serverOptions(cmd)
 	if err = errors.Join(err, noArguments(cmd)); err != nil {
 		return err
@@ -71,25 +68,13 @@ func runChaos(ctx context.Context, cmd *cli.Command) (err error) {
 	if err := ordeal.Validate(); err != nil {
 		return err
 	}
-	d := newDocument(cmd)
-	s, err := server.Open(ctx, o)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	d.Environment = result.ThisEnvironment(s.Version())
-	tellServer(cmd, s)
-	progress := startProgress(cmd)
-	d.Chaos, err = ordeal.Run(ctx, s, func(share float64, text string) { progress.Set(share, "%s", text) })
-	progress.End()
-	if len(d.Chaos.Runs) == 0 {
-		return err
-	}
-	if err = emit(cmd, d, func(w io.Writer) error { return fleet.WriteChaos(w, d.Chaos) }, err); err != nil {
-		return err
-	}
-	if !fleet.Survived(d.Chaos) {
-		return errUnclean
-	}
-	return nil
+	return withServer(ctx, cmd, o, func(d *result.Document, s *server.Server, told fleet.Progress) (measured, error) {
+		chaos, err := ordeal.Run(ctx, s, told)
+		d.Chaos = chaos
+		return measured{
+			runs:  len(chaos.Runs),
+			table: func(w io.Writer) error { return fleet.WriteChaos(w, chaos) },
+			clean: fleet.Survived(chaos),
+		}, err
+	})
 }

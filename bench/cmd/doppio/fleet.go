@@ -33,7 +33,7 @@ func fleetCommand() *cli.Command {
 			"It exits with 3 when a read was stale beyond the bound or to its own instance, or, without a fault, on errors.",
 		OnUsageError: usageError,
 		Action:       runFleet,
-		Flags: append(append(fleetFlags(),
+		Flags: append(append(fleetFlags(fleet.Default()),
 			&cli.FloatFlag{Name: "rate", Usage: "`N` requests a second of all instances together, whether they keep up or not (0: each worker as fast as it is answered); with --scale instances, of each instance"},
 			&cli.FloatFlag{Name: "invalidations", Usage: "`N` changes a second from outside the workers"},
 			&cli.DurationFlag{Name: "churn", Usage: "replace an instance every `TIME` (0: never)"},
@@ -49,9 +49,8 @@ func fleetCommand() *cli.Command {
 	}
 }
 
-// fleetFlags are those that fleet and chaos share.
-func fleetFlags() []cli.Flag {
-	d := fleet.Default()
+// fleetFlags are those that fleet and chaos share, with the defaults d.
+func fleetFlags(d fleet.Config) []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "server", Usage: "embedded, standalone or cluster: Redis of the run's own", Value: string(server.Standalone)},
 		&cli.StringFlag{Name: "redis", Usage: "put the load on the Redis at `URL` instead; only by this flag: REDIS_URL is not asked"},
@@ -133,7 +132,7 @@ func noArguments(cmd *cli.Command) error {
 	return nil
 }
 
-func runFleet(ctx context.Context, cmd *cli.Command) (err error) {
+func runFleet(ctx context.Context, cmd *cli.Command) error {
 	o, err := serverOptions(cmd)
 	if err = errors.Join(err, noArguments(cmd)); err != nil {
 		return err
@@ -152,6 +151,26 @@ func runFleet(ctx context.Context, cmd *cli.Command) (err error) {
 	if err := plan.Validate(); err != nil {
 		return err
 	}
+	return withServer(ctx, cmd, o, func(d *result.Document, s *server.Server, told fleet.Progress) (measured, error) {
+		f, err := plan.Run(ctx, s, told)
+		d.Fleet = f
+		return measured{
+			runs:  len(f.Runs),
+			table: func(w io.Writer) error { return fleet.WriteFleet(w, f) },
+			clean: fleet.Clean(f),
+		}, err
+	})
+}
+
+// measured is what a command found out over a server.
+type measured struct {
+	runs  int // without any there is nothing to show
+	table func(io.Writer) error
+	clean bool // it is as it should be
+}
+
+// withServer opens the server that a command is to measure over, lets it do so, and emits the document, which measure fills.
+func withServer(ctx context.Context, cmd *cli.Command, o server.Options, measure func(*result.Document, *server.Server, fleet.Progress) (measured, error)) (err error) {
 	d := newDocument(cmd)
 	s, err := server.Open(ctx, o)
 	if err != nil {
@@ -161,15 +180,15 @@ func runFleet(ctx context.Context, cmd *cli.Command) (err error) {
 	d.Environment = result.ThisEnvironment(s.Version())
 	tellServer(cmd, s)
 	progress := startProgress(cmd)
-	d.Fleet, err = plan.Run(ctx, s, func(share float64, text string) { progress.Set(share, "%s", text) })
+	m, err := measure(d, s, func(share float64, text string) { progress.Set(share, "%s", text) })
 	progress.End()
-	if len(d.Fleet.Runs) == 0 {
+	if m.runs == 0 {
 		return err
 	}
-	if err = emit(cmd, d, func(w io.Writer) error { return fleet.WriteFleet(w, d.Fleet) }, err); err != nil {
+	if err := emit(cmd, d, m.table, err); err != nil {
 		return err
 	}
-	if !fleet.Clean(d.Fleet) {
+	if !m.clean {
 		return errUnclean
 	}
 	return nil

@@ -5,6 +5,9 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/urfave/cli/v3"
+
+	"github.com/doppio-cache/doppio/bench/internal/fleet"
 	"github.com/doppio-cache/doppio/bench/internal/result"
 )
 
@@ -28,6 +31,9 @@ func TestFleetExitCodes(t *testing.T) {
 		{"a fault of a server that is not there", t.Context(), []string{"fleet", "--server", "embedded", "--fault", "flushall"}, exitUsage},
 		{"wrong configuration", t.Context(), []string{"fleet", "--instances", "0"}, exitUsage},
 		{"wrong configuration of chaos", t.Context(), []string{"chaos", "--times", "0"}, exitUsage},
+		{"a Cluster of no nodes", t.Context(), []string{"fleet", "--redis", "redis+cluster://"}, exitUsage},
+		{"a database that is no number, of chaos", t.Context(), []string{"chaos", "--redis", "redis://127.0.0.1:1/brew"}, exitUsage},
+		{"a port that is no number, of the demo", t.Context(), []string{"demo", "--redis", "redis://127.0.0.1:brew"}, exitUsage},
 		{"no such Redis", t.Context(), []string{"fleet", "--redis", "redis://127.0.0.1:1"}, exitFailed},
 		{"interrupted", interrupted, []string{"fleet", "--server", "embedded"}, exitInterrupted},
 		{"a small fleet", t.Context(), []string{
@@ -45,6 +51,29 @@ func TestFleetExitCodes(t *testing.T) {
 	}
 	for _, path := range []string{out, chaos} {
 		if _, err := result.ReadFile(path); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Chaos asks few keys for a little; a fleet asks for what there is.
+func TestFleetAndChaosHaveDefaultsOfTheirOwn(t *testing.T) {
+	for _, c := range []struct {
+		cmd     *cli.Command
+		keys    int
+		rate    float64
+		changes float64
+	}{
+		{fleetCommand(), fleet.DefaultKeys, 0, 0},
+		{chaosCommand(), chaosKeys, chaosRate, chaosChanges},
+	} {
+		c.cmd.Action = func(_ context.Context, cmd *cli.Command) error {
+			if keys, rate, changes := cmd.Int("keys"), cmd.Float("rate"), cmd.Float("invalidations"); keys != c.keys || rate != c.rate || changes != c.changes {
+				t.Errorf("%s: %d keys, %g requests and %g changes a second, want %d, %g and %g", cmd.Name, keys, rate, changes, c.keys, c.rate, c.changes)
+			}
+			return nil
+		}
+		if err := c.cmd.Run(t.Context(), []string{c.cmd.Name}); err != nil {
 			t.Error(err)
 		}
 	}
