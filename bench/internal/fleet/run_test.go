@@ -14,13 +14,26 @@ import (
 	"github.com/doppio-cache/doppio/bench/internal/instance"
 	"github.com/doppio-cache/doppio/bench/internal/result"
 	"github.com/doppio-cache/doppio/bench/internal/server"
+	"github.com/doppio-cache/doppio/internal/redistest"
 	"github.com/doppio-cache/doppio/tiered"
 )
 
-// open opens a server that ends with the test.
+// open opens a server that ends with the test. A given one is there for all tests that are given it, and has a password.
 func open(t *testing.T, kind server.Kind) *server.Server {
 	t.Helper()
-	s, err := server.Open(t.Context(), server.Options{Kind: kind})
+	o := server.Options{Kind: kind}
+	if kind == server.Given {
+		const password = "s3cret"
+		given := redistest.Start(t, redistest.WithPassword(password))
+		o.URL = "redis://:" + password + "@" + given.Addr
+		t.Cleanup(func() { // after the run's end
+			keys, err := given.Client(t).DBSize(context.WithoutCancel(t.Context())).Result()
+			if err != nil || keys != 0 {
+				t.Errorf("%d keys are left on the given server, %v", keys, err)
+			}
+		})
+	}
+	s, err := server.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,6 +80,8 @@ func TestFleet(t *testing.T) {
 	t.Parallel()
 	standalone := open(t, server.Standalone)
 	embedded := open(t, server.Embedded)
+	cluster := open(t, server.Cluster)
+	given := open(t, server.Given)
 	for _, c := range []struct {
 		name   string
 		server *server.Server
@@ -98,6 +113,19 @@ func TestFleet(t *testing.T) {
 		}, func(t *testing.T, r *result.FleetRun) {
 			if r.Outside == 0 || r.Redis.HasCPU || r.Redis.Commands <= 0 {
 				t.Errorf("not measured, or made up: %+v", r)
+			}
+		}},
+		{"cluster", cluster, func(c *Config) { c.Rate, c.Invalidations = 300, 50 }, func(t *testing.T, r *result.FleetRun) {
+			if r.Redis.Servers != 3 || !r.Redis.HasCPU || r.Config.Topology != string(server.Cluster) || r.Invalidations == 0 || r.Lag.Count == 0 || r.Outside == 0 {
+				t.Errorf("not measured: %+v", r)
+			}
+			if by := r.Redis.ByCommand; r.Redis.Commands < by["evalsha"] || by["evalsha"] == 0 {
+				t.Errorf("%g commands were sent, of %v", r.Redis.Commands, by)
+			}
+		}},
+		{"given", given, func(c *Config) { c.Rate = 300 }, func(t *testing.T, r *result.FleetRun) {
+			if !r.Redis.HasCPU || r.Config.Topology != string(server.Given) || r.Invalidations == 0 || r.Redis.Commands <= 0 {
+				t.Errorf("not measured: %+v", r)
 			}
 		}},
 		{"churn", standalone, func(c *Config) { c.Churn = 150 * time.Millisecond }, func(t *testing.T, r *result.FleetRun) {
@@ -253,27 +281,34 @@ func TestInstanceEndsWithItsParent(t *testing.T) {
 
 func TestChaos(t *testing.T) {
 	t.Parallel()
-	faults, err := fault.ByName("cut,kill-instance")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := small(t, InstanceCommand)
-	cfg.Rate, cfg.Invalidations, cfg.MaxStaleness = 500, 50, 500*time.Millisecond
-	chaos, err := Ordeal{Base: cfg, Faults: faults, Times: 1}.Run(t.Context(), open(t, server.Standalone), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(chaos.Runs) != len(faults) || !Survived(chaos) {
-		t.Errorf("got %+v", chaos)
-	}
-	for _, r := range chaos.Runs {
-		if r.Times != 1 || r.Recovery.Count != 1 || r.Run.Requests == 0 {
-			t.Errorf("%s: %d times, recovery %+v, %d requests", r.Fault, r.Times, r.Recovery, r.Run.Requests)
-		}
-	}
-	var text bytes.Buffer
-	if err := WriteChaos(&text, chaos); err != nil || !strings.Contains(text.String(), "kill-instance") {
-		t.Errorf("the table: %v\n%s", err, text.String())
+	for kind, names := range map[server.Kind]string{
+		server.Standalone: "cut,kill-instance", server.Cluster: "cut,restart-server", server.Given: "half-open",
+	} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			faults, err := fault.ByName(names)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg := small(t, InstanceCommand)
+			cfg.Rate, cfg.Invalidations, cfg.MaxStaleness = 500, 50, 500*time.Millisecond
+			chaos, err := Ordeal{Base: cfg, Faults: faults, Times: 1}.Run(t.Context(), open(t, kind), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(chaos.Runs) != len(faults) || !Survived(chaos) {
+				t.Errorf("got %+v", chaos)
+			}
+			for _, r := range chaos.Runs {
+				if r.Times != 1 || r.Recovery.Count != 1 || r.Run.Requests == 0 {
+					t.Errorf("%s: %d times, recovery %+v, %d requests", r.Fault, r.Times, r.Recovery, r.Run.Requests)
+				}
+			}
+			var text bytes.Buffer
+			if err := WriteChaos(&text, chaos); err != nil || !strings.Contains(text.String(), faults[0].Name) {
+				t.Errorf("the table: %v\n%s", err, text.String())
+			}
+		})
 	}
 }
 
