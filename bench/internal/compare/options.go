@@ -30,7 +30,7 @@ var ErrOptions = errors.New("wrong options")
 
 // Options say what is compared and how thoroughly.
 type Options struct {
-	Only     []string      // groups by name, or parts of rows' names; default: all
+	Only     []string      // groups by name, or parts of rows' names, each of which there must be; default: all
 	Subjects []string      // by name; default: all. A row's baseline takes part in any case
 	Rounds   int           // default: DefaultRounds, or 3 if Quick
 	Slice    time.Duration // of work in each round; default: DefaultSlice, or 20 ms if Quick
@@ -111,14 +111,17 @@ func (o Options) validate() error {
 	return errors.Join(errs...)
 }
 
-// wants reports whether a row was asked for.
-func (o Options) wants(group, name string) bool {
-	return len(o.Only) == 0 || slices.ContainsFunc(o.Only, func(only string) bool {
-		if o.exact {
-			return only == FullName(group, name)
-		}
-		return only == group || strings.Contains(FullName(group, name), only)
-	})
+// means reports whether an entry of Only means a row. The name of a group means that group and no other row, whose name may
+// have the word as well: "set" are the rows of sets, and not "commands: set".
+func (o Options) means(only string, groups []string, r *row) bool {
+	switch {
+	case o.exact:
+		return only == FullName(r.group, r.name)
+	case slices.Contains(groups, only):
+		return only == r.group
+	default:
+		return only != "" && strings.Contains(FullName(r.group, r.name), only)
+	}
 }
 
 // FullName is how a row is named outside its group.

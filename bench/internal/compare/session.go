@@ -119,22 +119,35 @@ func (s *session) tell(r *row, within float64) {
 // selected are the rows that were asked for; what was asked for must exist.
 func (s *session) selected() ([]*group, error) {
 	var groups []*group
+	all := s.groups()
 	var known []string
-	for _, g := range s.groups() {
+	for _, g := range all {
 		known = append(known, groupNames(g)...)
-		g.rows = slices.DeleteFunc(g.rows, func(r *row) bool { return !s.o.wants(r.group, r.name) })
+	}
+	unmet := slices.Clone(s.o.Only)
+	for _, g := range all {
+		g.rows = slices.DeleteFunc(g.rows, func(r *row) bool {
+			if len(s.o.Only) == 0 {
+				return false
+			}
+			met := false
+			for _, only := range s.o.Only {
+				if s.o.means(only, known, r) {
+					met = true
+					unmet = slices.DeleteFunc(unmet, func(u string) bool { return u == only })
+				}
+			}
+			return !met
+		})
 		if len(g.rows) > 0 {
 			groups = append(groups, g)
 			s.rowsWanted += len(g.rows)
 		}
 	}
-	if len(groups) == 0 {
-		return nil, fmt.Errorf("%w: Only is %q, which is part of no row; groups are %s", ErrOptions, s.o.Only, strings.Join(known, ", "))
+	if len(unmet) > 0 {
+		return nil, fmt.Errorf("%w: Only has %q, which is part of no row; groups are %s", ErrOptions, unmet, strings.Join(known, ", "))
 	}
-	var names []string
-	for _, p := range s.accounts.subjects {
-		names = append(names, p.Info.Name)
-	}
+	names := s.subjectNames()
 	for _, name := range s.o.Subjects {
 		if !slices.Contains(names, name) {
 			return nil, fmt.Errorf("%w: Subjects has %q, must be some of %s", ErrOptions, name, strings.Join(names, ", "))
@@ -146,6 +159,14 @@ func (s *session) selected() ([]*group, error) {
 		}
 	}
 	return groups, nil
+}
+
+func (s *session) subjectNames() []string {
+	names := make([]string, 0, len(s.accounts.subjects))
+	for _, p := range s.accounts.subjects {
+		names = append(names, p.Info.Name)
+	}
+	return names
 }
 
 func groupNames(g *group) []string {
