@@ -36,7 +36,8 @@ type childReply struct {
 	CPUMillis     []float64
 }
 
-// valueBytes is what the values themselves take.
+// valueBytes is what the values themselves take. The keys that the caller has are there before; a copy of a key is the
+// library's, and counts.
 const valueBytes = 8
 
 // Child fills and measures the subject that a request names: what [Options].Child has to call, in a process of its own.

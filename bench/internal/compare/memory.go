@@ -24,7 +24,7 @@ func (s *session) memory() *group {
 		}}
 	}
 	return &group{rows: []*row{
-		one("memory", "near tier of "+entries+", integers, beside keys and values", "bytes/entry", func(r childReply) []float64 { return []float64{r.BytesPerEntry} }),
+		one("memory", "near tier of "+entries+", integers, beside the caller's keys and values", "bytes/entry", func(r childReply) []float64 { return []float64{r.BytesPerEntry} }),
 		one("gc", "stop of the world in a collection, "+entries, "µs", func(r childReply) []float64 { return r.PauseMicros }),
 		one("gc", "CPU of a collection, "+entries, "ms", func(r childReply) []float64 { return r.CPUMillis }),
 	}}
@@ -51,10 +51,14 @@ func (s *session) memoryRow(ctx context.Context, r *row, seen map[string]childRe
 				reply = childReply{Missing: err.Error()}
 			}
 		}
+		// What it left in Redis goes before the next one comes: a million entries of each would be there at once.
+		if err := s.purge(ctx); err != nil {
+			return memoryCells(names[:len(names)-1], seen, r.baseline, samples), err
+		}
 		seen[name] = reply
 		s.tell(r, float64(i+1)/float64(len(s.numbers.subjects)))
 	}
-	return memoryCells(names, seen, r.baseline, samples), s.purge(ctx)
+	return memoryCells(names, seen, r.baseline, samples), nil
 }
 
 func memoryCells(names []string, seen map[string]childReply, baseline string, samples func(childReply) []float64) []result.Cell {
