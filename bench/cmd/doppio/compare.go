@@ -22,15 +22,17 @@ func compareCommand() *cli.Command {
 			"baseline, of slices of the same round, are the result: their median, and how far rounds lie apart. Absolute times say\n" +
 			"what this machine did; allocations are exact. A library that cannot do some work has no figure there, and the\n" +
 			"reason is told. Groups: local hit, far hit, 100 keys, full miss, set, delete, stampede, 95/5 mix, memory, gc,\n" +
-			"commands, idle.\n\n" +
+			"commands, idle. The memory of an entry is all that a library has of it beside the caller's keys and the value: a library's own\n" +
+			"copy of the key counts, which doppio and rueidis make; the caller's key, to which the others refer, does not.\n\n" +
 			"   doppio compare                                      everything, on a Redis of its own: about 20 minutes\n" +
 			"   doppio compare --quick                              everything, small and short: to see that it works\n" +
 			"   doppio compare --only 'far hit' --out far.json      one group, and its JSON for doppio report\n" +
-			"   doppio compare --only 'get, struct' --only memory   rows by what their names hold, commas too, or a group\n" +
+			"   doppio compare --only set --only idle               groups: the name of a group means that group alone\n" +
+			"   doppio compare --only 'get, struct' --only memory   rows by what their names hold, commas too, and a group\n" +
 			"   doppio compare --only zipf --subjects doppio,otter  rows by a part of their name, some libraries (and the baseline)\n" +
-			"   doppio compare --check                              hold allocations and ratios against the budgets\n\n" +
+			"   doppio compare --check                              hold allocations, ratios and counts against the budgets: half a minute\n\n" +
 			"--check is the regression guard. It runs the budgets' rows only, takes each one's best of several rounds, measures again before\n" +
-			"it says no, and never looks at absolute times. A list of other budgets is given by --budgets.\n\n" +
+			"it says no, and never looks at absolute times. A list of other budgets is given by --budgets. Its verdict is in the JSON, too.\n\n" +
 			"Exit codes: 0 all went well; 1 it could not run; 2 wrong usage; 3 --check found a figure beyond its budget;\n" +
 			"130 interrupted, and what was measured so far was printed.",
 		OnUsageError: usageError,
@@ -38,7 +40,7 @@ func compareCommand() *cli.Command {
 		// Rows' names hold commas, so --only must not be cut at them.
 		DisableSliceFlagSeparator: true,
 		Flags: append([]cli.Flag{
-			&cli.StringSliceFlag{Name: "only", Usage: "measure only this `GROUP`, or rows whose names have this part; may be given several times"},
+			&cli.StringSliceFlag{Name: "only", Usage: "measure only this `GROUP`, or the rows whose names have this part; may be given several times, and each must be there"},
 			&cli.StringSliceFlag{Name: "subjects", Usage: "let only these `LIBRARIES` take part, with commas between them, and each row's baseline"},
 			&cli.IntFlag{Name: "rounds", Usage: fmt.Sprintf("in each of which every library works once (default: %d, or fewer with --quick)", compare.DefaultRounds)},
 			&cli.DurationFlag{Name: "slice", Usage: fmt.Sprintf("how `LONG` a library works in a round (default: %v, or less with --quick)", compare.DefaultSlice)},
@@ -86,7 +88,13 @@ func runCompare(ctx context.Context, cmd *cli.Command) error {
 	document := newDocument(cmd)
 	var found []compare.Violation
 	if cmd.Bool("check") {
-		document.Compare, found, err = checkBudgets(ctx, cmd, o)
+		var budgets []compare.Budget
+		if budgets, err = budgetsOf(cmd); err != nil {
+			return err
+		}
+		if document.Compare, found, err = compare.Check(ctx, o, budgets); err == nil {
+			document.Compare.Check = compare.Checked(len(budgets), found)
+		}
 	} else {
 		document.Compare, err = compare.Run(ctx, o)
 	}
@@ -94,13 +102,13 @@ func runCompare(ctx context.Context, cmd *cli.Command) error {
 	if errors.Is(err, compare.ErrOptions) || errors.Is(err, compare.ErrBudgets) {
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
-	if document.Compare == nil {
+	if document.Compare == nil || len(document.Compare.Rows) == 0 {
 		return err
 	}
 	document.Environment = result.ThisEnvironment(server)
 	err = emit(cmd, document, func(w io.Writer) error { return compare.WriteTable(w, document.Compare) }, err)
 	for _, v := range found {
-		err = errors.Join(err, fmt.Errorf("%w: %v", errUnclean, v))
+		err = errors.Join(err, fmt.Errorf("%w: %v", errBudget, v))
 	}
 	return err
 }
@@ -116,22 +124,23 @@ func commaSeparated(lists []string) []string {
 	return out
 }
 
-// checkBudgets measures what budgets are about.
-func checkBudgets(ctx context.Context, cmd *cli.Command, o compare.Options) (*result.Compare, []compare.Violation, error) {
-	if len(o.Only) > 0 || len(o.Subjects) > 0 {
-		return nil, nil, fmt.Errorf("%w: --check measures what the budgets say, it goes without --only and --subjects", errUsage)
+// budgetsOf are those that --check is to hold what it measures against.
+func budgetsOf(cmd *cli.Command) ([]compare.Budget, error) {
+	if cmd.IsSet("only") || cmd.IsSet("subjects") {
+		return nil, fmt.Errorf("%w: --check measures what the budgets say, it goes without --only and --subjects", errUsage)
 	}
-	budgets, err := compare.DefaultBudgets()
-	if path := cmd.String("budgets"); path != "" {
-		var f *os.File
-		if f, err = os.Open(path); err != nil {
-			return nil, nil, fmt.Errorf("--budgets: %w", err)
-		}
-		defer f.Close()
-		budgets, err = compare.ReadBudgets(f)
+	path := cmd.String("budgets")
+	if path == "" {
+		return compare.DefaultBudgets()
 	}
+	f, err := os.Open(path)
 	if err != nil {
-		return nil, nil, err
+		return nil, fmt.Errorf("--budgets: %w", err)
 	}
-	return compare.Check(ctx, o, budgets)
+	defer f.Close()
+	budgets, err := compare.ReadBudgets(f)
+	if err != nil {
+		return nil, fmt.Errorf("%w: --budgets: %w", errUsage, err)
+	}
+	return budgets, nil
 }

@@ -63,6 +63,7 @@ Completion of commands and flags: source <(doppio completion bash), or zsh, fish
 var (
 	errUsage   = errors.New("wrong usage")
 	errUnclean = errors.New("there were errors, or stale reads that must not be")
+	errBudget  = errors.New("beyond its budget")
 )
 
 func main() {
@@ -128,7 +129,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitOK
 	case errors.Is(err, errUsage), errors.Is(err, demo.ErrConfig), errors.Is(err, fleet.ErrConfig), errors.Is(err, server.ErrOptions):
 		return exitUsage
-	case errors.Is(err, errUnclean):
+	case errors.Is(err, errUnclean), errors.Is(err, errBudget):
 		return exitUnclean
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		return exitInterrupted

@@ -15,9 +15,12 @@ import (
 type Budget struct {
 	Row       string   `json:"row"` // as FullName gives it
 	Subject   string   `json:"subject"`
-	Baseline  string   `json:"baseline"`
+	Baseline  string   `json:"baseline,omitempty"`  // the row's; empty where it has none
 	MaxAllocs *float64 `json:"maxAllocs,omitempty"` // of one operation
 	MaxRatio  *float64 `json:"maxRatio,omitempty"`  // of its best time to the baseline's best
+	MaxValue  *float64 `json:"maxValue,omitempty"`  // of a count: commands, loads, goroutines; the median of the rounds
+	// Figure is what MaxValue is about, if not the row's value: "loads", of those that a stampede tells beside its time.
+	Figure string `json:"figure,omitempty"`
 }
 
 //go:embed budgets.json
@@ -51,31 +54,71 @@ func parseBudgets(text []byte) ([]Budget, error) {
 	var errs []error
 	for i, b := range budgets {
 		switch {
-		case b.Row == "" || b.Subject == "" || b.Baseline == "":
-			errs = append(errs, fmt.Errorf("%w: number %d lacks row, subject or baseline", ErrBudgets, i+1))
-		case b.MaxAllocs == nil && b.MaxRatio == nil:
-			errs = append(errs, fmt.Errorf("%w: number %d, %s, has neither maxAllocs nor maxRatio", ErrBudgets, i+1, b.Row))
-		case b.MaxAllocs != nil && *b.MaxAllocs < 0, b.MaxRatio != nil && *b.MaxRatio <= 0:
+		case b.Row == "" || b.Subject == "":
+			errs = append(errs, fmt.Errorf("%w: number %d lacks row or subject", ErrBudgets, i+1))
+		case b.MaxAllocs == nil && b.MaxRatio == nil && b.MaxValue == nil:
+			errs = append(errs, fmt.Errorf("%w: number %d, %s, has none of maxAllocs, maxRatio and maxValue", ErrBudgets, i+1, b.Row))
+		case b.MaxRatio != nil && b.Baseline == "":
+			errs = append(errs, fmt.Errorf("%w: number %d, %s, has a maxRatio and lacks the baseline", ErrBudgets, i+1, b.Row))
+		case b.Figure != "" && b.MaxValue == nil:
+			errs = append(errs, fmt.Errorf("%w: number %d, %s, has a figure and lacks its maxValue", ErrBudgets, i+1, b.Row))
+		case below(b.MaxAllocs, 0) || below(b.MaxValue, 0) || below(b.MaxRatio, 0) || b.MaxRatio != nil && *b.MaxRatio == 0:
 			errs = append(errs, fmt.Errorf("%w: number %d, %s, has a limit that nothing can keep", ErrBudgets, i+1, b.Row))
 		}
 	}
 	return budgets, errors.Join(errs...)
 }
 
+func below(limit *float64, least float64) bool { return limit != nil && *limit < least }
+
+// fits says what is wrong with a budget beside the rows and the subjects that there are, if anything is.
+func (b Budget) fits(rows []*row, subjects []string) error {
+	i := slices.IndexFunc(rows, func(r *row) bool { return FullName(r.group, r.name) == b.Row })
+	switch {
+	case i < 0:
+		return fmt.Errorf("%w: there is no row %q", ErrBudgets, b.Row)
+	case !slices.Contains(subjects, b.Subject):
+		return fmt.Errorf("%w: %s: there is no subject %q", ErrBudgets, b.Row, b.Subject)
+	case rows[i].baseline != b.Baseline:
+		return fmt.Errorf("%w: %s has the baseline %q, not %q", ErrBudgets, b.Row, rows[i].baseline, b.Baseline)
+	case b.MaxValue != nil && b.Figure == "" && !isCount(rows[i].unit):
+		return fmt.Errorf("%w: %s is measured in %s, which is the machine's: maxValue is for counts", ErrBudgets, b.Row, rows[i].unit)
+	}
+	return nil
+}
+
+// isCount tells units whose figures no machine changes.
+func isCount(unit string) bool {
+	return unit == commandsPerOp || unit == goroutines || unit == commandsPerSecond
+}
+
 // Violation is a figure beyond its budget.
 type Violation struct {
 	Budget Budget
-	Figure string // "ratio", "allocations", or why there is none
+	Figure string // "ratio", "allocations", what was counted, or why there is none
 	Got    float64
 	Limit  float64
 }
 
-func (v Violation) String() string {
-	where := fmt.Sprintf("%s, %s", v.Budget.Row, v.Budget.Subject)
+func (v Violation) String() string { return v.told().String() }
+
+func (v Violation) told() result.Violation {
+	told := result.Violation{Row: v.Budget.Row, Subject: v.Budget.Subject, Baseline: v.Budget.Baseline}
 	if v.Limit < 0 {
-		return fmt.Sprintf("%s: not measured: %s", where, v.Figure)
+		told.Missing = v.Figure
+	} else {
+		told.Figure, told.Got, told.Limit = v.Figure, &v.Got, &v.Limit
 	}
-	return fmt.Sprintf("%s: %s %.2f, budget %.2f (beside %s)", where, v.Figure, v.Got, v.Limit, v.Budget.Baseline)
+	return told
+}
+
+// Checked is what a document tells of budgets and their violations.
+func Checked(budgets int, found []Violation) *result.Check {
+	c := &result.Check{Budgets: budgets, Violations: make([]result.Violation, 0, len(found))}
+	for _, v := range found {
+		c.Violations = append(c.Violations, v.told())
+	}
+	return c
 }
 
 // Judge holds rows against budgets. What was not measured is a violation too: a guard that sees nothing must not be silent.
@@ -116,7 +159,33 @@ func (b Budget) judge(rows []result.Row) []Violation {
 			found = append(found, Violation{Budget: b, Figure: "allocations", Got: *cell.Allocs, Limit: *b.MaxAllocs})
 		}
 	}
+	if b.MaxValue != nil {
+		switch name, got, ok := b.counted(&rows[i], cell); {
+		case !ok:
+			found = append(found, Violation{Budget: b, Figure: name + " were not counted", Limit: -1})
+		case got > *b.MaxValue+countSlack(name):
+			found = append(found, Violation{Budget: b, Figure: name, Got: got, Limit: *b.MaxValue})
+		}
+	}
 	return found
+}
+
+// counted is the figure that MaxValue is about.
+func (b Budget) counted(row *result.Row, cell *result.Cell) (name string, got float64, ok bool) {
+	if b.Figure == "" {
+		return row.Unit, cell.Value.Median, cell.Value.N > 0
+	}
+	got, ok = cell.Extra[b.Figure]
+	return b.Figure, got, ok
+}
+
+// countSlack is for heartbeats of the instance itself, of which one or two may fall among the operations whose commands are
+// counted: never as many as there are operations.
+func countSlack(figure string) float64 {
+	if figure == commandsPerOp {
+		return 0.5
+	}
+	return 0
 }
 
 // ratioOfBests is the best time of a cell to the best of the row's baseline, each of whichever round it was. The lowest of the

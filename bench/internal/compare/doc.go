@@ -32,7 +32,10 @@
 // "stampede" lets 1,000 callers on each of 4 instances want one cold key whose load takes 50 ms: one key by the clock, and then one
 // whose commands are counted, for MONITOR slows the server down. "95/5 mix" counts operations a second, of 16 callers whose keys
 // were all near when it began; "loads/op" tells who lost some. "memory" and "gc" fill a cache of each subject in a process
-// of its own; what it takes for few entries, connections above all, is no part of an entry. "commands" does one thing at a time
+// of its own; what it takes for few entries, connections above all, is no part of an entry. The memory of an entry is all that
+// there is of it but the strings that the caller has as keys, and 8 bytes of value. So a copy that a library makes of a key counts
+// (doppio holds up to 23 bytes of it within the entry, rueidis has Redis's key), and the caller's own key, which others refer to and
+// keep alive, does not. "commands" does one thing at a time
 // and counts what clients sent (commands/op), for MONITOR tells what scripts called; "commands run/op" of other rows has both.
 // "idle" watches an instance that nobody uses. Counts of commands take the server to be this run's alone.
 //
@@ -40,6 +43,6 @@
 //
 // [Check] is the regression guard: a few rows, ours and the baseline interleaved, held against a list of [Budget]. It holds the
 // best time of all rounds against the baseline's best, and looks at the fewest allocations, because a busy machine only ever
-// adds to either. It does not take the lowest of the rounds' ratios: noise in the baseline lowers a ratio, and one such round
+// adds to either. Counts that no machine changes (commands, loads, goroutines) have limits of their own, the median of the rounds'. It does not take the lowest of the rounds' ratios: noise in the baseline lowers a ratio, and one such round
 // would hide a regression. Limits are generous, it measures again before it convicts, and no absolute time is ever judged.
 package compare

@@ -17,8 +17,8 @@ func (s *session) idles() *group {
 		}}
 	}
 	return &group{rows: []*row{
-		one("goroutines of an instance", "goroutines", func(i idleness) float64 { return i.goroutines }),
-		one("commands a second of an instance", "commands/s", func(i idleness) float64 { return i.commands }),
+		one("goroutines of an instance", goroutines, func(i idleness) float64 { return i.goroutines }),
+		one("commands a second of an instance", commandsPerSecond, func(i idleness) float64 { return i.commands }),
 	}}
 }
 

@@ -99,7 +99,9 @@ func (l *local[V]) measure(ctx context.Context, r *row, operation, keys string, 
 
 // Units.
 const (
-	nanos = "ns/op"
+	nanos             = "ns/op"
+	goroutines        = "goroutines"
+	commandsPerSecond = "commands/s"
 )
 
 // Baselines.

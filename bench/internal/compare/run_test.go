@@ -98,6 +98,7 @@ func facts(t *testing.T, got *result.Compare) {
 		{"commands: get-or-load that loads", raw, 2},
 		{"commands: set", "doppio", 1},
 		{"commands: set", raw, 1},
+		{"commands: delete", "doppio", 1},
 		{"commands: delete", raw, 1},
 		{"idle: commands a second of an instance", raw, 0},
 	} {
@@ -109,6 +110,45 @@ func facts(t *testing.T, got *result.Compare) {
 		// A heartbeat of the instance itself may fall among ten operations.
 		if cell := got.Rows[i].Cell(c.subject); cell.Value.Median < c.want || cell.Value.Median > c.want+0.5 {
 			t.Errorf("%s: %s is %v, want %v", c.row, c.subject, cell.Value.Median, c.want)
+		}
+	}
+}
+
+// TestFactsOfAFleet: what ours promises of its costs, at sizes at which a breach would show.
+func TestFactsOfAFleet(t *testing.T) {
+	ours := []string{"doppio", "doppio/otter"}
+	got, err := Run(t.Context(), Options{Quick: true, Only: []string{"stampede", "idle"}, Subjects: ours, Rounds: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const value = ""
+	for _, c := range []struct {
+		row, figure string
+		least, most float64
+	}{
+		{"stampede: 4 instances × 1000 callers of a cold key, load of 50ms", "loads", 1, 1},
+		{"stampede: 4 instances × 1000 callers of a cold key, load of 50ms", "commands", 4, 50}, // each instance asks once at least
+		{"idle: goroutines of an instance", value, 1, 12},
+		{"idle: commands a second of an instance", value, 0, 4},
+	} {
+		i := slices.IndexFunc(got.Rows, func(r result.Row) bool { return FullName(r.Group, r.Name) == c.row })
+		if i < 0 {
+			t.Errorf("there is no row %s", c.row)
+			continue
+		}
+		for _, subject := range ours {
+			cell := got.Rows[i].Cell(subject)
+			if cell == nil || cell.Missing != "" {
+				t.Errorf("%s: %s has no figure: %+v", c.row, subject, cell)
+				continue
+			}
+			figure := cell.Value.Median
+			if c.figure != value {
+				figure = cell.Extra[c.figure]
+			}
+			if figure < c.least || figure > c.most {
+				t.Errorf("%s: %s of %s is %v, want %v … %v", c.row, c.figure, subject, figure, c.least, c.most)
+			}
 		}
 	}
 }

@@ -18,7 +18,22 @@ func WriteTable(w io.Writer, c *result.Compare) error {
 		rows := slices.DeleteFunc(slices.Clone(c.Rows), func(r result.Row) bool { return r.Group != group })
 		p.group(group, rows)
 	}
+	if c.Check != nil {
+		p.check(c.Check)
+	}
 	return p.err
+}
+
+func (p *printer) check(c *result.Check) {
+	if len(c.Violations) == 0 {
+		p.line("BUDGETS\n\n%d, all kept\n", c.Budgets)
+		return
+	}
+	p.line("BUDGETS\n\n%d, violated are\n", c.Budgets)
+	for _, v := range c.Violations {
+		p.line("– %s", v)
+	}
+	p.line("")
 }
 
 func groupsOf(c *result.Compare) []string {

@@ -12,10 +12,24 @@ import (
 // shownCharts is how many charts of a group are shown at once.
 const shownCharts = 6
 
+// aboutGroup is what must be known to read a group's figures.
+var aboutGroup = map[string][]string{
+	"memory": {"All that a library has of an entry beside the caller's keys and the value. " +
+		"A copy of the key that the library makes counts, as doppio and rueidis do; the caller's key, to which the others refer, does not."},
+}
+
 // compare shows each row as a chart, and each group of rows as a table.
 func (b *builder) compare(s *section, c *result.Compare) {
 	s.Intro = append(s.Intro, fmt.Sprintf("Each work is done by all libraries in turn, in %s; bars are medians, whiskers the least and the greatest.", plural(c.Rounds, "round")),
 		"Ratios are the result: they compare what ran beside each other. Absolute times are this machine's, and a footnote.")
+	if c.Check != nil {
+		b.page.Facts = append(b.page.Facts, fact{
+			Value: count(int64(len(c.Check.Violations))), Label: fmt.Sprintf("figures beyond one of %s", plural(c.Check.Budgets, "budget")), Bad: len(c.Check.Violations) > 0,
+		})
+		for _, v := range c.Check.Violations {
+			s.Intro = append(s.Intro, "Beyond its budget: "+v.String()+".")
+		}
+	}
 	var groups []string
 	for _, r := range c.Rows {
 		if !slices.Contains(groups, r.Group) {
@@ -23,7 +37,7 @@ func (b *builder) compare(s *section, c *result.Compare) {
 		}
 	}
 	for _, name := range groups {
-		g := group{ID: b.ids.of(s.ID, name), Title: capital(name)}
+		g := group{ID: b.ids.of(s.ID, name), Title: capital(name), Intro: slices.Clone(aboutGroup[name])}
 		var rows []*result.Row
 		for i := range c.Rows {
 			if c.Rows[i].Group == name {

@@ -104,6 +104,7 @@ func TestTablesTellEverything(t *testing.T) {
 	for _, want := range []string{
 		"it has no tier of its own for this", "7,083", "914,145", "Sample Processor 9000 @ 3.2 GHz", "0123456789abcdef", "v9.23.0", "--rounds=7",
 		"not whole: the budget of 60 s was spent", "2 reads were stale beyond the bound", "cpu(N) = a &#43; b·N", "Instances ask alike.", "last caller, ms 67",
+		"A copy of the key that the library makes counts", "doppio: loads 3.00, budget 1.00", "figures beyond one of 7 budgets",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)

@@ -77,6 +77,8 @@ func sampleCompare() *result.Document {
 		result.Row{Group: "gc", Name: "pause", Unit: "µs", Cells: []result.Cell{{Subject: "doppio", Missing: "interrupted"}}},
 		result.Row{Group: "gc", Name: "no cells", Unit: "µs"},
 	)
+	got, most := 3.0, 1.0
+	c.Check = &result.Check{Budgets: 7, Violations: []result.Violation{{Row: "stampede: " + nasty, Subject: "doppio", Figure: "loads", Got: &got, Limit: &most}}}
 	d.Compare = c
 	return d
 }

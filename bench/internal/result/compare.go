@@ -1,10 +1,42 @@
 package result
 
+import "fmt"
+
 // Compare is the work of [Document]'s command compare: the same work done by several libraries in one run.
 type Compare struct {
 	Subjects []Subject `json:"subjects"`
 	Rows     []Row     `json:"rows"`
 	Rounds   int       `json:"rounds"`
+	Check    *Check    `json:"check,omitempty"` // of compare --check
+}
+
+// Check is what budgets had to say of the rows.
+type Check struct {
+	Budgets    int         `json:"budgets"`    // that the rows were held against
+	Violations []Violation `json:"violations"` // empty: all were kept
+}
+
+// Violation is a figure beyond its budget, or one that was to be judged and is not there.
+type Violation struct {
+	Row      string   `json:"row"` // group and name, with ": " between them
+	Subject  string   `json:"subject"`
+	Baseline string   `json:"baseline,omitempty"`
+	Figure   string   `json:"figure,omitempty"` // "ratio", "allocations", or what was counted
+	Got      *float64 `json:"got,omitempty"`
+	Limit    *float64 `json:"limit,omitempty"`
+	Missing  string   `json:"missing,omitempty"` // why there is no figure
+}
+
+func (v Violation) String() string {
+	where := v.Row + ", " + v.Subject
+	if v.Got == nil || v.Limit == nil {
+		return fmt.Sprintf("%s: not measured: %s", where, v.Missing)
+	}
+	text := fmt.Sprintf("%s: %s %.2f, budget %.2f", where, v.Figure, *v.Got, *v.Limit)
+	if v.Baseline != "" {
+		text += fmt.Sprintf(" (beside %s)", v.Baseline)
+	}
+	return text
 }
 
 // Subject is one of the libraries compared.
