@@ -20,7 +20,7 @@ func openItems(cfg instanceConfig) (cache, error) {
 	c, err := instance.OpenItems(rdb, tiered.Options{
 		Namespace: cfg.Namespace,
 		Local:     local.Options{MaxEntries: cfg.NearEntries},
-	}, cfg.TTL)
+	}, tiered.CacheOptions{TTL: cfg.TTL})
 	if err != nil {
 		return nil, err
 	}

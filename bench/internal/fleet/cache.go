@@ -61,7 +61,7 @@ func openItems(cfg instanceConfig) (cache, error) {
 		MaxStaleness: cfg.MaxStaleness,
 		RetryBackoff: retryBackoff,
 		Local:        local.Options{MaxEntries: cfg.NearEntries, Engine: engine},
-	}, cfg.TTL)
+	}, tiered.CacheOptions{TTL: cfg.TTL, LocalTTL: cfg.LocalTTL})
 	if err != nil {
 		return nil, err
 	}

@@ -66,6 +66,8 @@ type Config struct {
 	Write        Change  // of a worker
 	ValueSize    int     // bytes of a value's body
 	TTL          time.Duration
+	LocalTTL     time.Duration // of near entries; 0: TTL
+	Fresh        bool          // each read is of a name that nobody has asked for yet, and so loads
 	NearEntries  int64
 	Engine       string
 	MaxStaleness time.Duration
@@ -123,6 +125,7 @@ func (c Config) Validate() error {
 	check(c.Write != Set || c.Keys >= c.writers(), "%d keys: want at least %d, one for each worker, since with --write set each key has one writer", c.Keys, c.writers())
 	check(c.ValueSize >= 0 && c.ValueSize <= maxValueSize, "a value size of %d: want 0 … %d", c.ValueSize, maxValueSize)
 	check(c.TTL > 0, "a TTL of %s: want more than 0", c.TTL)
+	check(c.LocalTTL >= 0, "a local TTL of %s: want 0 or more", c.LocalTTL)
 	check(c.NearEntries > 0, "%d near entries: want at least 1", c.NearEntries)
 	_, err := engineKind(c.Engine)
 	check(err == nil, "an engine %q: want ristretto or otter", c.Engine)
@@ -177,7 +180,7 @@ func (c Config) result(s *server.Server) result.FleetConfig {
 	}
 	return result.FleetConfig{
 		Instances: c.Instances, Workers: c.Workers, Keys: c.Keys, Skew: c.Skew, ReadShare: c.ReadShare, ValueSize: c.ValueSize,
-		TTLms: instance.Milliseconds(c.TTL), NearEntries: c.NearEntries, Rate: c.Rate, Invalidations: c.Invalidations,
+		TTLms: instance.Milliseconds(c.TTL), LocalTTLms: instance.Milliseconds(c.LocalTTL), Fresh: c.Fresh, NearEntries: c.NearEntries, Rate: c.Rate, Invalidations: c.Invalidations,
 		ChurnSeconds: c.Churn.Seconds(), Fault: names, MaxStalenessMs: instance.Milliseconds(c.MaxStaleness),
 		SourceMs: instance.Milliseconds(c.Source), Topology: string(s.Kind()), Engine: c.Engine, Server: s.Version(),
 	}

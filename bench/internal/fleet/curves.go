@@ -23,7 +23,7 @@ func WriteFleet(w io.Writer, f *result.Fleet) error {
 func writeCurves(w *bytes.Buffer, f *result.Fleet) error {
 	for _, c := range []struct{ series, title, column string }{
 		{seriesInstances, "By the number of instances, each with the same load", "instances"},
-		{seriesCalibration, "Calibration: changes from outside alone, nobody reads", "instances"},
+		{seriesCalibration, "Calibration: one thing to do for Redis, and nothing else", "instances"},
 		{seriesInvalidations, "By the rate of changes from outside", "changes/s"},
 	} {
 		if err := curve(w, f.Runs, c.series, c.title, c.column); err != nil {
@@ -56,8 +56,8 @@ func curve(w *bytes.Buffer, runs []result.FleetRun, series, title, column string
 		switch {
 		case series == seriesInvalidations:
 			first = term.Number(r.Config.Invalidations)
-		case series == seriesCalibration && r.Config.Invalidations == 0:
-			first += ", idle"
+		case series == seriesCalibration:
+			first += ", " + calibrates(r.Config)
 		}
 		near, far := r.Latency["near"], r.Latency["far"]
 		hits := "-"
@@ -82,6 +82,20 @@ func curve(w *bytes.Buffer, runs []result.FleetRun, series, title, column string
 	}
 	fmt.Fprintf(w, "\n%s\n\n", title)
 	return t.Write(w)
+}
+
+// calibrates says what there is to do in a calibration.
+func calibrates(c result.FleetConfig) string {
+	switch {
+	case c.Fresh:
+		return "loads"
+	case c.LocalTTLms > 0:
+		return "far hits"
+	case c.Invalidations > 0:
+		return "changes"
+	default:
+		return "idle"
+	}
 }
 
 func share(r result.Redis) string {

@@ -44,8 +44,10 @@
 // # Extrapolation
 //
 // What Redis spends is taken for a sum: some for itself, some for each change (a script), for each delivery of a change to a
-// subscriber, for each subscriber's echoes, and for each read that misses the near tier. The weights are fitted to all runs of a
-// plan, none of them negative, by least squares of relative errors. Where the load grows with the instances all five grow
-// together, so runs are added that tell them apart: nobody at work, and changes alone, each with one instance and with several.
-// The table shows what the formula says beside what was measured.
+// subscriber, for each subscriber's echoes, for each far hit and for each load. The weights are fitted to all runs of a plan, none
+// of them negative, by least squares of relative errors. Where the load grows with the instances all of these grow together, so
+// runs are added that tell them apart: nobody at work, and changes alone, each with one instance and with several; far hits alone, of
+// an instance that keeps nothing near over a Redis that has everything; and loads alone, of keys that nobody has asked for before.
+// The table shows what the formula says beside what was measured. A weight that is no larger than twice its standard error, or that
+// only grew where another did, is named among the assumptions.
 package fleet

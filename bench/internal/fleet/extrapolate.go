@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/doppio-cache/doppio/bench/internal/instance"
 	"github.com/doppio-cache/doppio/bench/internal/result"
@@ -90,6 +91,8 @@ func extrapolate(runs []result.FleetRun, instances int) *result.Extrapolation {
 		e.Points = append(e.Points, point(r.Config.Instances, l, a, b, &share))
 	}
 	e.Assumptions = append(e.Assumptions, residual(curve, a, b))
+	e.Assumptions = append(e.Assumptions, unsettled("CPU", "abcdeg", doubts(rows, cpu, leastCPU, a), a)...)
+	e.Assumptions = append(e.Assumptions, unsettled("bytes", "ABCDEG", doubts(rows, bytes, leastBytes, b), b)...)
 	for _, size := range append(slices.Clone(further), instances) {
 		if size > instances || size <= curve[len(curve)-1].Config.Instances || slices.ContainsFunc(e.Points, func(p result.ExtrapolatedPoint) bool { return p.Instances == size }) {
 			continue
@@ -110,6 +113,33 @@ func residual(curve []*result.FleetRun, a, b []float64) string {
 	}
 	return fmt.Sprintf("what was not measured is no further off than what was: there the formula is off by up to %s of the CPU, and %s of the bytes",
 		term.Percent(cpu), term.Percent(bytes))
+}
+
+// unsettled says of which weights, by their letters, the runs do not tell that they are not 0, and which they do not tell apart.
+func unsettled(what, letters string, doubts []doubt, weights []float64) (said []string) {
+	var zero, same []string
+	vague := func(c int) bool { return doubts[c].inflated >= entangled || weights[c] <= doubts[c].off }
+	for c, d := range doubts {
+		switch {
+		case !vague(c):
+		case math.IsInf(d.off, 1):
+			zero = append(zero, fmt.Sprintf("%c (no run had any)", letters[c]))
+		default:
+			zero = append(zero, fmt.Sprintf("%c (%.2g, give or take %.2g)", letters[c], weights[c], d.off))
+		}
+		for other := range c {
+			if math.Abs(d.with[other]) >= alike && (vague(c) || vague(other)) {
+				same = append(same, fmt.Sprintf("%c and %c", letters[other], letters[c]))
+			}
+		}
+	}
+	if zero != nil {
+		said = append(said, fmt.Sprintf("of the %s these runs do not tell from 0: %s", what, strings.Join(zero, ", ")))
+	}
+	if same != nil {
+		said = append(said, fmt.Sprintf("of the %s these runs do not tell from one another: %s", what, strings.Join(same, ", ")))
+	}
+	return said
 }
 
 // offBy is the relative error of a prediction, as the fit sees it.

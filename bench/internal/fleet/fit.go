@@ -1,6 +1,9 @@
 package fleet
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // fit finds the weights, none of them negative, with which the columns of rows come closest to want: least squares of the
 // relative errors, so that small values count as much as large ones. Those below least are taken as if they were that large,
@@ -111,4 +114,80 @@ func dot(a, b []float64) (sum float64) {
 		sum += a[i] * b[i]
 	}
 	return sum
+}
+
+// doubt is how little the rows settle a weight that was fitted to them.
+type doubt struct {
+	off      float64   // it is this much off, or less: two standard errors; +Inf: no row has anything of it
+	inflated float64   // how many times its variance is what it would be if nothing else grew where this does
+	with     []float64 // how its error goes with those of the others: correlations
+}
+
+const (
+	// entangled is from which inflation on nothing is known of a weight by itself, however exact the measurements are.
+	entangled = 1e4
+	// alike is the correlation of two weights' errors, or minus that, from which on their sum is known rather than either.
+	alike = 0.95
+	// ridge lets columns that are the same be looked at like those that are nearly so.
+	ridge = 1e-9
+)
+
+// doubts tells how well rows settle weights. The errors are those of least squares without the constraint: of one that
+// is held at 0, too, it says how much more than 0 it may be.
+func doubts(rows [][]float64, want []float64, least float64, weights []float64) []doubt {
+	columns := len(weights)
+	out := make([]doubt, columns)
+	norm := make([]float64, columns)
+	var used []int
+	for c := range columns {
+		out[c] = doubt{off: math.Inf(1), inflated: math.Inf(1), with: make([]float64, columns)}
+		for r, row := range rows {
+			x := row[c] / max(want[r], least)
+			norm[c] += x * x
+		}
+		if norm[c] = math.Sqrt(norm[c]); norm[c] > 0 {
+			used = append(used, c)
+		}
+	}
+	products := make([][]float64, len(used)) // of columns brought to length 1
+	for i, c := range used {
+		products[i] = make([]float64, len(used))
+		for j, d := range used {
+			for r, row := range rows {
+				weight := 1 / max(want[r], least)
+				products[i][j] += row[c] / norm[c] * weight * row[d] / norm[d] * weight
+			}
+		}
+		products[i][i] += ridge
+	}
+	inverse := invert(products)
+	variance := relativeError(rows, want, least, weights) / float64(max(1, len(rows)-len(used)))
+	for i, c := range used {
+		out[c].off = 2 * math.Sqrt(variance*inverse[i][i]) / norm[c]
+		out[c].inflated = inverse[i][i]
+		for j, d := range used {
+			out[c].with[d] = inverse[i][j] / math.Sqrt(inverse[i][i]*inverse[j][j])
+		}
+	}
+	return out
+}
+
+// invert inverts a matrix that has an inverse, a column at a time.
+func invert(m [][]float64) [][]float64 {
+	inverse := make([][]float64, len(m))
+	for i := range inverse {
+		inverse[i] = make([]float64, len(m))
+	}
+	for c := range m {
+		system := make([][]float64, len(m))
+		for r, row := range m {
+			system[r] = append(slices.Clone(row), 0)
+		}
+		system[c][len(m)] = 1
+		eliminate(system)
+		for r := range system {
+			inverse[r][c] = system[r][len(m)]
+		}
+	}
+	return inverse
 }

@@ -120,6 +120,7 @@ func (f *fleet) instanceConfig(s *seat, generation int) instanceConfig {
 		Keys: f.cfg.Keys, Skew: f.cfg.Skew, ReadShare: f.cfg.ReadShare, Write: f.cfg.Write, ValueSize: f.cfg.ValueSize,
 		Rate:     f.cfg.Rate / float64(f.cfg.Instances),
 		RedisURL: f.server.URL(), Namespace: f.namespace, Engine: f.cfg.Engine, NearEntries: f.cfg.NearEntries, TTL: f.cfg.TTL,
+		LocalTTL: f.cfg.LocalTTL, Fresh: f.cfg.Fresh,
 		MaxStaleness: f.cfg.MaxStaleness,
 		Paths: instance.Paths{Source: f.path("source"), Shared: f.path("shared"), Logs: instance.Logs{
 			Acks: f.path(fmt.Sprintf("acks-%d-%d", s.index, generation)), Stale: f.path(fmt.Sprintf("stale-%d-%d", s.index, generation)),

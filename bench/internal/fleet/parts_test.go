@@ -116,6 +116,100 @@ func TestExtrapolateIsWhatTheFormulaSays(t *testing.T) {
 	}
 }
 
+// measuredAs is what a run of a plan would give on a Redis that spends cpu and bytes, if each instance had so many far hits and loads a
+// second unless it is told.
+func measuredAs(s step, cpu, bytes []float64, noise func() float64) result.FleetRun {
+	const seconds, far, loads, writes = 10, 100.0, 60.0, 2.5
+	n := float64(s.cfg.Instances)
+	r := result.FleetRun{
+		Series: s.series, Config: result.FleetConfig{Instances: s.cfg.Instances, Rate: s.cfg.Rate}, Seconds: seconds, Throughput: s.cfg.Rate,
+		Outside: int64(s.cfg.Invalidations * seconds), Redis: result.Redis{HasCPU: true, HasCommands: true}, Latency: make(map[string]result.Percentiles),
+	}
+	reads := func(far, loads float64) {
+		r.Latency["far"], r.Latency["load"] = result.Percentiles{Count: int64(far * seconds)}, result.Percentiles{Count: int64(loads * seconds)}
+	}
+	switch {
+	case s.cfg.Workers == 0:
+	case s.cfg.Fresh:
+		reads(0, s.cfg.Rate)
+	case s.cfg.LocalTTL > 0:
+		reads(s.cfg.Rate, 0)
+	default:
+		reads(far*n, loads*n)
+		r.Writes = int64(writes * n * seconds)
+	}
+	terms := loadOf(&r).terms()
+	r.Redis.CPUShare, r.ServerBytesOut = dot(terms, cpu)*noise(), dot(terms, bytes)*noise()
+	return r
+}
+
+// Where each instance does the same, far hits and loads grow together: only runs that have one and not the other tell what each costs.
+func TestCalibrationsTellFarHitsFromLoads(t *testing.T) {
+	cpu, bytes := []float64{0.005, 60e-6, 5e-6, 0.0004, 25e-6, 150e-6}, []float64{2000, 100, 120, 400, 250, 60}
+	plan := Plan{Base: Default(), Scale: OverInstances, Instances: InstanceSteps, Invalidations: InvalidationSteps, Extrapolate: 1000}
+	const exact = 0.03
+	random := rand.New(rand.NewPCG(3, 4))
+	noise := func() float64 { return 1 + exact*(2*random.Float64()-1) }
+	var all, without []result.FleetRun
+	for _, s := range plan.steps() {
+		r := measuredAs(s, cpu, bytes, noise)
+		all = append(all, r)
+		if s.cfg.LocalTTL == 0 && !s.cfg.Fresh {
+			without = append(without, r)
+		}
+	}
+	if len(without) != len(all)-2 {
+		t.Fatalf("%d runs of %d are no calibrations of reads", len(without), len(all))
+	}
+	e := extrapolate(all, 1000)
+	near(t, "a far hit", e.Parameters["e"], cpu[4], 0.2)
+	near(t, "a load", e.Parameters["g"], cpu[5], 0.2)
+	near(t, "the bytes of a far hit", e.Parameters["E"], bytes[4], 0.2)
+	text := strings.Join(e.Assumptions, "\n")
+	for _, letters := range []string{"e and g", "e (", "g ("} {
+		if strings.Contains(text, letters) {
+			t.Errorf("far hits and loads are doubted:\n%s", text)
+		}
+	}
+	text = strings.Join(extrapolate(without, 1000).Assumptions, "\n")
+	for _, said := range []string{"of the CPU these runs do not tell from 0: ", "of the CPU these runs do not tell from one another: e and g", "of the bytes these runs do not tell from one another: E and G"} {
+		if !strings.Contains(text, said) {
+			t.Errorf("nothing is said of %q:\n%s", said, text)
+		}
+	}
+}
+
+func TestDoubts(t *testing.T) {
+	// The second column is settled; the third is noise; the fourth grows with the fifth; of the sixth there is nothing.
+	var rows [][]float64
+	var want []float64
+	r := rand.New(rand.NewPCG(5, 6))
+	for i := range 40 {
+		x, y, z := float64(i%7), float64(i%5), float64(i%3)
+		rows = append(rows, []float64{1, x, y, z, 2 * z, 0})
+		want = append(want, 100+50*x+30*z+2*r.Float64())
+	}
+	weights := fit(rows, want, 1)
+	d := doubts(rows, want, 1, weights)
+	near(t, "the second weight", weights[1], 50, 0.02)
+	if d[1].off > 1 || d[1].off <= 0 || d[1].inflated > 3 || math.Abs(d[1].with[2]) > 0.5 {
+		t.Errorf("of what is settled: %+v", d[1])
+	}
+	if weights[2] > d[2].off {
+		t.Errorf("noise weighs %g, give or take %g", weights[2], d[2].off)
+	}
+	if d[3].inflated < entangled || d[4].inflated < entangled || math.Abs(d[3].with[4]) < alike {
+		t.Errorf("of what grows together: %+v, %+v", d[3], d[4])
+	}
+	if !math.IsInf(d[5].off, 1) {
+		t.Errorf("of what there was not: %+v", d[5])
+	}
+	said := strings.Join(unsettled("test", "abcdef", d, weights), "; ")
+	if !strings.Contains(said, "f (no run had any)") || !strings.Contains(said, "d and e") || strings.Contains(said, "b (") {
+		t.Errorf("said %q", said)
+	}
+}
+
 func TestKeysFollowTheirDistribution(t *testing.T) {
 	const picks = 100_000
 	for _, skew := range []float64{0, 0.8, 1.2} {
@@ -197,11 +291,11 @@ func TestMachineTime(t *testing.T) {
 
 func TestConfigRefuses(t *testing.T) {
 	err := Config{
-		Instances: 99, Workers: -1, Keys: -1, Skew: -1, ReadShare: 2, Write: "brew", ValueSize: -1, TTL: -1, NearEntries: -1, Engine: "steam",
+		Instances: 99, Workers: -1, Keys: -1, Skew: -1, ReadShare: 2, Write: "brew", ValueSize: -1, TTL: -1, LocalTTL: -1, NearEntries: -1, Engine: "steam",
 		MaxStaleness: 1, Source: -1, Rate: -1, Invalidations: -1, Churn: 1, ChurnBy: "brew", Warmup: -1, Duration: -1,
 	}.Validate()
-	if got := strings.Count(fmt.Sprint(err), ErrConfig.Error()); got != 19 || !errors.Is(err, ErrConfig) {
-		t.Errorf("%d faults named, want all 19:\n%v", got, err)
+	if got := strings.Count(fmt.Sprint(err), ErrConfig.Error()); got != 20 || !errors.Is(err, ErrConfig) {
+		t.Errorf("%d faults named, want all 20:\n%v", got, err)
 	}
 	c := Default()
 	c.Keys, c.Write = 3, Set

@@ -436,16 +436,22 @@ func TestScale(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(f.Runs) != 6 || f.Extrapolation == nil || len(f.Extrapolation.Points) != 4 {
+	if len(f.Runs) != 8 || f.Extrapolation == nil || len(f.Extrapolation.Points) != 4 {
 		t.Fatalf("%d runs, extrapolation %+v", len(f.Runs), f.Extrapolation)
 	}
+	// The last two are of reads that Redis answers, and of reads that it does not.
+	for tier, r := range map[string]result.FleetRun{"far": f.Runs[6], "load": f.Runs[7]} {
+		if n := r.Latency[tier].Count; r.Reads < 20 || float64(n) < 0.9*float64(r.Reads) || r.Writes != 0 || r.Errors != 0 {
+			t.Errorf("%d reads, %d of them %s, %d writes, %d errors", r.Reads, n, tier, r.Writes, r.Errors)
+		}
+	}
 	f.Runs = append(f.Runs, f.Runs[0])
-	f.Runs[6].Series = seriesInvalidations
+	f.Runs[8].Series = seriesInvalidations
 	var text bytes.Buffer
 	if err := WriteFleet(&text, f); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"By the number of instances", "Calibration", "By the rate of changes", "It assumes that", "off by up to"} {
+	for _, want := range []string{"By the number of instances", "Calibration", "1, idle", "2, changes", "1, far hits", "1, loads", "By the rate of changes", "It assumes that", "off by up to"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("the tables say nothing of %q:\n%s", want, text.String())
 		}

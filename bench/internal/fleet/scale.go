@@ -42,10 +42,20 @@ const (
 	// 16 instances and Redis on two cores.
 	scaledRate = 250.0
 	// steadyRate is the same, of all together, on a curve over invalidations.
-	steadyRate = 2000.0
-	// calibrationChanges is how many changes a second there are in calibrations that are not idle.
+	steadyRate       = 2000.0
+	maxExtrapolation = 1_000_000
+)
+
+// Calibrations have one thing to do and nothing else: so many changes, far hits or loads a second, for which few keys and workers
+// do. What there is to load for far hits is loaded in the warm-up.
+const (
 	calibrationChanges = 1000.0
-	maxExtrapolation   = 1_000_000
+	calibrationFar     = 3000.0
+	calibrationLoads   = 500.0
+	calibrationKeys    = 50
+	calibrationWorkers = 8
+	calibrationWarmup  = 500 * time.Millisecond
+	nothingNear        = time.Nanosecond // a local TTL
 )
 
 // Plan is the runs of the command fleet.
@@ -91,7 +101,9 @@ func (p Plan) Validate() error {
 }
 
 // steps are the runs. A curve over instances has the same load for each of them, and so needs calibrations beside it: where
-// everything grows with the number of instances, nobody can say because of which part of it Redis has more to do.
+// everything grows with the number of instances, nobody can say because of which part of it Redis has more to do. Of these, some have
+// nobody who reads, so that subscribers and changes are told apart, and some have one instance that reads alone, from the far tier or from
+// the source.
 func (p Plan) steps() (steps []step) {
 	add := func(series string, change func(*Config)) {
 		cfg := p.Base
@@ -118,6 +130,8 @@ func (p Plan) steps() (steps []step) {
 				cfg.Instances, cfg.Workers, cfg.Rate, cfg.Invalidations = c.instances, 0, 0, c.changes
 			})
 		}
+		add(seriesCalibration, func(c *Config) { c.readAlone(calibrationFar); c.LocalTTL = nothingNear })
+		add(seriesCalibration, func(c *Config) { c.readAlone(calibrationLoads); c.Fresh = true })
 	}
 	if p.Scale == OverInvalidations || p.Scale == OverAll {
 		for _, rate := range p.Invalidations {
@@ -129,6 +143,13 @@ func (p Plan) steps() (steps []step) {
 		}
 	}
 	return steps
+}
+
+// readAlone lets one instance read, so often, and nobody change anything.
+func (c *Config) readAlone(rate float64) {
+	c.Instances, c.Workers, c.Keys, c.Skew = 1, calibrationWorkers, calibrationKeys, 0
+	c.ReadShare, c.Invalidations, c.Rate = 1, 0, rate
+	c.Warmup = max(c.Warmup, calibrationWarmup)
 }
 
 // Run runs all steps. What was measured is returned also beside an error.

@@ -31,6 +31,8 @@ type instanceConfig struct {
 	Engine       string
 	NearEntries  int64
 	TTL          time.Duration
+	LocalTTL     time.Duration
+	Fresh        bool
 	MaxStaleness time.Duration
 
 	Paths instance.Paths

@@ -57,6 +57,7 @@ type worker struct {
 	random  *rand.Rand
 	reads   [instance.Tiers]*instance.Histogram // those of latency, found quickly
 	number  int                                 // among all that write
+	asked   int                                 // fresh names
 	pending [instance.NumCounters]uint64        // not yet in shared memory
 	waiting int
 	flushed time.Time
@@ -117,12 +118,21 @@ func (w *worker) flush() {
 	w.pending, w.waiting = [instance.NumCounters]uint64{}, 0
 }
 
+// name is by which a key is asked for. A fresh one is nobody else's, and of this process, which may have come in another's place.
+func (w *worker) name(k int) string {
+	if !w.cfg.Fresh {
+		return w.keys.names[k]
+	}
+	w.asked++
+	return fmt.Sprintf("%s-%x-%d-%d", w.keys.names[k], w.cfg.Seed, w.number, w.asked)
+}
+
 // read reads a key through the cache and checks what it gets against what was acknowledged before it began. It gives when
 // it ended.
 func (w *worker) read(ctx context.Context, k int, measured bool) time.Time {
 	slot := uint32(k)
 	acked := w.Shared.Acked(slot)
-	item, a, err := w.cache.Get(ctx, w.keys.names[k], func(ctx context.Context) (instance.Item, error) {
+	item, a, err := w.cache.Get(ctx, w.name(k), func(ctx context.Context) (instance.Item, error) {
 		version, err := w.Source.Load(ctx, slot)
 		if err != nil {
 			err = fmt.Errorf("%w: %w", errSource, err)

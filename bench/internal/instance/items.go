@@ -39,13 +39,13 @@ type Items struct {
 }
 
 // OpenItems opens a cache over rdb, which is its own from now on, and has not been used yet.
-func OpenItems(rdb redis.UniversalClient, o tiered.Options, ttl time.Duration) (*Items, error) {
+func OpenItems(rdb redis.UniversalClient, o tiered.Options, lives tiered.CacheOptions) (*Items, error) {
 	c := &Items{rdb: rdb, sent: countSent(rdb)}
 	var err error
 	if c.Client, err = tiered.New(rdb, o); err != nil {
 		return nil, fmt.Errorf("instance: %w", errors.Join(err, rdb.Close()))
 	}
-	c.Cache, err = tiered.NewCache[Item](c.Client, "items", tiered.CacheOptions{TTL: ttl})
+	c.Cache, err = tiered.NewCache[Item](c.Client, "items", lives)
 	if err != nil {
 		return nil, fmt.Errorf("instance: %w", errors.Join(err, c.Close()))
 	}

@@ -59,6 +59,8 @@ type FleetConfig struct {
 	ReadShare      float64 `json:"readShare"`
 	ValueSize      int     `json:"valueSize"` // bytes
 	TTLms          float64 `json:"ttlMs"`
+	LocalTTLms     float64 `json:"localTtlMs,omitempty"` // of near entries; 0: as TTLms
+	Fresh          bool    `json:"fresh,omitempty"`      // each read was of a key that nobody had asked for before
 	NearEntries    int64   `json:"nearEntries"`
 	Rate           float64 `json:"rate"`             // requests a second of all instances; 0: as fast as it goes
 	Invalidations  float64 `json:"invalidations"`    // a second, from outside the workers
