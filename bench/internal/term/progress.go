@@ -22,11 +22,11 @@ const (
 // Progress shows how far something has come, once it has taken 2 s: a bar on a terminal, and a plain line every 2 s
 // elsewhere, so that a log stays readable. The zero value is not for use; a nil Progress shows nothing.
 type Progress struct {
-	to       io.Writer
-	terminal bool
-	began    time.Time
-	over     chan struct{}
-	showing  sync.WaitGroup
+	to      io.Writer
+	width   func() int // of the terminal, 0 where it is not known; nil where there is none
+	began   time.Time
+	over    chan struct{}
+	showing sync.WaitGroup
 
 	mu    sync.Mutex
 	share float64
@@ -36,10 +36,24 @@ type Progress struct {
 
 // Start shows progress on w until [Progress.End].
 func Start(w io.Writer) *Progress {
-	f, isFile := w.(*os.File)
-	p := &Progress{to: w, terminal: isFile && term.IsTerminal(int(f.Fd())), began: time.Now(), over: make(chan struct{})}
+	if f, isFile := w.(*os.File); isFile && term.IsTerminal(int(f.Fd())) {
+		return start(w, func() int { return widthOf(f) })
+	}
+	return start(w, nil)
+}
+
+func start(w io.Writer, width func() int) *Progress {
+	p := &Progress{to: w, width: width, began: time.Now(), over: make(chan struct{})}
 	p.showing.Go(p.run)
 	return p
+}
+
+func widthOf(f *os.File) int {
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return width
 }
 
 // Set says which share is done, 0 … 1, and what is being done.
@@ -69,7 +83,7 @@ func (p *Progress) End() {
 
 func (p *Progress) run() {
 	every := lineEvery
-	if p.terminal {
+	if p.width != nil {
 		every = barEvery
 	}
 	ticker := time.NewTicker(every)
@@ -81,7 +95,7 @@ func (p *Progress) run() {
 				p.show()
 			}
 		case <-p.over:
-			if p.terminal && p.shown {
+			if p.width != nil && p.shown {
 				p.show()
 				p.write("\n")
 			}
@@ -95,7 +109,7 @@ func (p *Progress) show() {
 	share, text := p.share, p.text
 	p.mu.Unlock()
 	p.shown = true
-	if !p.terminal {
+	if p.width == nil {
 		p.write(fmt.Sprintf("%4.0f s  %3.0f %%  %s\n", time.Since(p.began).Seconds(), 100*share, text))
 		return
 	}
@@ -110,18 +124,6 @@ func clip(line string, width int) string {
 		return line
 	}
 	return string([]rune(line)[:width-1])
-}
-
-func (p *Progress) width() int {
-	f, ok := p.to.(*os.File)
-	if !ok {
-		return 0
-	}
-	width, _, err := term.GetSize(int(f.Fd()))
-	if err != nil {
-		return 0
-	}
-	return width
 }
 
 // write writes to the screen. A progress line that cannot be shown is not worth an error.
