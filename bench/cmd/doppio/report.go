@@ -35,6 +35,7 @@ func reportCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "out", Usage: "write the page to `FILE`", Value: "report.html", TakesFile: true},
 			&cli.StringFlag{Name: "images", Usage: "draw each chart into `DIR` as NAME-light.svg and NAME-dark.svg", TakesFile: true},
+			&cli.BoolFlag{Name: "quiet", Usage: "show no progress"},
 		},
 	}
 }
@@ -62,7 +63,9 @@ func runReport(ctx context.Context, cmd *cli.Command) error {
 	}
 	fmt.Fprintf(os.Stderr, "%s: %d documents\n", out, len(docs))
 	if dir := cmd.String("images"); dir != "" {
-		n, err := report.Images(ctx, out, dir)
+		progress := startProgress(cmd)
+		n, err := report.Images(ctx, out, dir, func(share float64, what string) { progress.Set(share, "%s", what) })
+		progress.End()
 		if err != nil {
 			return fmt.Errorf("--images: %w", err)
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -30,6 +31,22 @@ func stderrOf(t *testing.T, f func()) string {
 	f()
 	w.Close()
 	return <-read
+}
+
+// TestPicturesShowProgress: with a browser that takes its time, and then does not start.
+func TestPicturesShowProgress(t *testing.T) {
+	dir := t.TempDir()
+	slow, whole := filepath.Join(dir, "chromium"), filepath.Join(dir, "chaos.json")
+	var text bytes.Buffer
+	d := result.Document{Version: result.Version, Command: "chaos", Chaos: &result.Chaos{}}
+	if err := errors.Join(d.Write(&text), os.WriteFile(whole, text.Bytes(), 0o600), os.WriteFile(slow, []byte("#!/bin/sh\nsleep 3\nexit 1\n"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("CHROMIUM", slow)
+	args := []string{"report", "--out", filepath.Join(dir, "page.html"), "--images", dir, whole}
+	if code, _, errs := captured(t.Context(), t, args...); code != exitFailed || !strings.Contains(errs, "2 s    0 %  start Chromium") {
+		t.Errorf("exit code %d, %q", code, errs)
+	}
 }
 
 func TestReport(t *testing.T) {

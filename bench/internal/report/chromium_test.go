@@ -181,9 +181,18 @@ func TestImages(t *testing.T) {
 	compared := sampleCompare()
 	compared.Compare.Rows = compared.Compare.Rows[:2]
 	docs := []*result.Document{compared, sampleChaos()}
-	n, err := Images(t.Context(), writtenFile(t, docs...), dir)
+	told, last := 0, 0.0
+	n, err := Images(t.Context(), writtenFile(t, docs...), dir, func(share float64, what string) {
+		if share < last || share > 1 || what == "" {
+			t.Errorf("progress from %v to %v, %q", last, share, what)
+		}
+		told, last = told+1, share
+	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if told < n || last != 1 {
+		t.Errorf("progress was told %d times of %d pictures, and came to %v", told, n, last)
 	}
 	p, err := newPage(docs)
 	if err != nil {

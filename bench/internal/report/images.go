@@ -19,8 +19,12 @@ const imageWidth = 820
 var themes = []string{"light", "dark"}
 
 // Images draws every chart of a page that [Write] wrote as SVG files, light and dark, into a directory, which is made where there is
-// none: local-hit-light.svg and so on. It returns how many it wrote. It needs a Chromium, else the error is ErrNoChromium.
-func Images(ctx context.Context, page, dir string) (n int, err error) {
+// none: local-hit-light.svg and so on. It returns how many it wrote. progress, if not nil, hears which share is done and what comes
+// next. It needs a Chromium, else the error is ErrNoChromium.
+func Images(ctx context.Context, page, dir string, progress func(share float64, what string)) (n int, err error) {
+	if progress == nil {
+		progress = func(float64, string) {}
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return 0, fmt.Errorf("report: %w", err)
 	}
@@ -28,6 +32,7 @@ func Images(ctx context.Context, page, dir string) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	progress(0, "start Chromium")
 	b, err := startBrowser(ctx, nil)
 	if err != nil {
 		return 0, err
@@ -36,7 +41,7 @@ func Images(ctx context.Context, page, dir string) (n int, err error) {
 	if err := b.open(address); err != nil {
 		return 0, err
 	}
-	for _, theme := range themes {
+	for i, theme := range themes {
 		if err := b.theme(theme); err != nil {
 			return n, err
 		}
@@ -44,7 +49,8 @@ func Images(ctx context.Context, page, dir string) (n int, err error) {
 		if err != nil {
 			return n, fmt.Errorf("report: images: %w", err)
 		}
-		for _, id := range ids { // ids hold a to z, digits and dashes only
+		for j, id := range ids { // ids hold a to z, digits and dashes only
+			progress((float64(i)+float64(j)/float64(len(ids)))/float64(len(themes)), id+", "+theme)
 			svg, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](fmt.Sprintf(`doppioReport.svg(%q, %d)`, id, imageWidth)))
 			if err != nil {
 				return n, fmt.Errorf("report: image of %s: %w", id, err)
@@ -58,6 +64,7 @@ func Images(ctx context.Context, page, dir string) (n int, err error) {
 			n++
 		}
 	}
+	progress(1, "end Chromium")
 	return n, nil
 }
 

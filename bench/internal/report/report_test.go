@@ -145,7 +145,7 @@ func TestECharts(t *testing.T) {
 
 func TestNoChromium(t *testing.T) {
 	t.Setenv("CHROMIUM", filepath.Join(t.TempDir(), "absent"))
-	if _, err := Images(t.Context(), writtenFile(t, sampleChaos()), t.TempDir()); !errors.Is(err, ErrNoChromium) {
+	if _, err := Images(t.Context(), writtenFile(t, sampleChaos()), t.TempDir(), nil); !errors.Is(err, ErrNoChromium) {
 		t.Errorf("Images without a Chromium: %v, want ErrNoChromium", err)
 	}
 }
