@@ -19,7 +19,12 @@ func demoCommand() *cli.Command {
 		Usage: "replay a request trace against several processes that share a cache",
 		Description: "Starts an embedded Redis (unless it is given one), a slow source of truth, and instances of the cache as\n" +
 			"processes of their own. Deals them the requests of a trace, a share of which are updates. Shows how many reads each\n" +
-			"tier answered, how fast, and whether any read was stale.",
+			"tier answered, how fast, and whether any read was stale.\n\n" +
+			"   doppio demo\n" +
+			"   doppio demo --trace web12.trace.xz --requests 100000\n" +
+			"   doppio demo --redis redis://localhost:6379 --instances 5 --json\n\n" +
+			"Exit codes: 0 all went well; 1 it could not run, or broke off; 2 wrong usage; 3 there were errors, or reads that were stale\n" +
+			"beyond the bound or to their own instance; 130 interrupted, and what was measured so far was printed.",
 		OnUsageError: usageError,
 		Action:       runDemo,
 		Flags: []cli.Flag{

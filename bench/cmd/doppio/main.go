@@ -16,7 +16,7 @@
 //	1    it could not run, or broke off
 //	2    it was called wrongly
 //	3    it ran, and what it found is not as it should be; the command's help says what
-//	130  it was interrupted; what was measured so far was printed
+//	130  it was interrupted; what was measured so far was printed (but 0 of tail, whose normal end that is)
 //
 // doppio completion bash, zsh, fish or pwsh prints a script that completes commands and flags.
 package main
@@ -56,7 +56,7 @@ Commands that measure write their result as JSON with --out FILE; doppio report 
 Ctrl-C stops any command and prints what was measured so far; a second Ctrl-C ends it at once.
 
 Exit codes: 0 all went well; 1 it could not run, or broke off; 2 it was called wrongly; 3 it ran, and what it found is
-not as it should be (each command says what); 130 it was interrupted.
+not as it should be (each command says what); 130 it was interrupted (tail: 0, for that is how it ends).
 
 Completion of commands and flags: source <(doppio completion bash), or zsh, fish, pwsh.`
 
