@@ -50,7 +50,7 @@ func TestAllWhoGoOverGoRedisHaveTheSameClient(t *testing.T) {
 		}
 		cache, err := s.Open(ctx, config(s.Near))
 		check(t, err)
-		defer func() { check(t, cache.Close()) }()
+		t.Cleanup(func() { check(t, cache.Close()) })
 		rdb := clientOf(cache)
 		if rdb == nil {
 			continue
