@@ -34,7 +34,7 @@
 // were all near when it began; "loads/op" tells who lost some. "memory" and "gc" fill a cache of each subject in a process
 // of its own; what it takes for few entries, connections above all, is no part of an entry. The memory of an entry is all that
 // there is of it but the strings that the caller has as keys, and 8 bytes of value. So a copy that a library makes of a key counts
-// (doppio holds up to 23 bytes of it within the entry, rueidis has Redis's key), and the caller's own key, which others refer to and
+// (doppio's entry holds its key, rueidis has Redis's), and the caller's own key, which others refer to and
 // keep alive, does not. "commands" does one thing at a time
 // and counts what clients sent (commands/op), for MONITOR tells what scripts called; "commands run/op" of other rows has both.
 // "idle" watches an instance that nobody uses. Counts of commands take the server to be this run's alone.
