@@ -107,7 +107,8 @@ type Write struct {
 	Announcement *Announcement
 }
 
-// SetMany stores each entry as Set does.
+// SetMany stores each entry as Set does. Entries one after the other that share an Announcement are announced once, and on one
+// server stored by one script.
 func (s *Store) SetMany(ctx context.Context, writes []Write) []error {
 	changes, errs := make([]change, len(writes)), make([]error, len(writes))
 	for i, w := range writes {
@@ -115,22 +116,27 @@ func (s *Store) SetMany(ctx context.Context, writes []Write) []error {
 		errs[i] = err
 		changes[i] = change{key: w.Key, a: w.Announcement, args: []any{raw, w.Record.lifetime()}}
 	}
-	s.changeMany(ctx, "set-many", scriptSet, changes, errs, func(int, []any) {})
+	s.changeMany(ctx, "set-many", setting, changes, errs, func(int, []any) {})
 	return errs
 }
 
-// DeleteMany deletes each key as Delete does. There is one announcement for each key, which may be nil, or none at all.
-func (s *Store) DeleteMany(ctx context.Context, keys []string, floor uint64, announcements []*Announcement) ([]bool, []error) {
-	changes, errs := make([]change, len(keys)), make([]error, len(keys))
-	args := []any{time.Now().UnixMilli(), floorArg(floor)}
-	for i, key := range keys {
-		changes[i] = change{key: key, args: args}
-		if announcements != nil {
-			changes[i].a = announcements[i]
-		}
+// Deletion is one key of DeleteMany. Its announcement may be nil.
+type Deletion struct {
+	Key          string
+	Floor        uint64
+	Announcement *Announcement
+}
+
+// DeleteMany deletes each key as Delete does. Keys one after the other that share an Announcement are announced once, and on one
+// server deleted by one script.
+func (s *Store) DeleteMany(ctx context.Context, deletions []Deletion) ([]bool, []error) {
+	changes, errs := make([]change, len(deletions)), make([]error, len(deletions))
+	now := any(time.Now().UnixMilli())
+	for i, d := range deletions {
+		changes[i] = change{key: d.Key, a: d.Announcement, args: []any{now, floorArg(d.Floor)}}
 	}
-	existed := make([]bool, len(keys))
-	s.changeMany(ctx, "delete-many", scriptDelete, changes, errs, func(i int, rest []any) {
+	existed := make([]bool, len(deletions))
+	s.changeMany(ctx, "delete-many", deleting, changes, errs, func(i int, rest []any) {
 		var n int64
 		n, errs[i] = first[int64]("delete-many", rest)
 		existed[i] = n > 0

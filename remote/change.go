@@ -176,39 +176,51 @@ func (s *Store) change(ctx context.Context, op string, sc script, c change) ([]a
 	return out.rest, nil
 }
 
-// changeMany makes changes by one script, in chunks. Those whose error is set already are left out; done is told the
+// changeMany makes changes of one kind, in chunks. Those whose error is set already are left out; done is told the
 // reply of each that succeeded.
-func (s *Store) changeMany(ctx context.Context, op string, sc script, changes []change, errs []error, done func(i int, rest []any)) {
+func (s *Store) changeMany(ctx context.Context, op string, by together, changes []change, errs []error, done func(i int, rest []any)) {
 	s.pending(errs, func(part []int) {
+		part, groups := s.grouped(changes, part)
+		for _, group := range groups {
+			s.changeTogether(ctx, op, by, changes, group, errs, done)
+		}
+		if len(part) == 0 {
+			return
+		}
 		all := make([]steps, len(part))
 		for j, i := range part {
 			all[j] = s.steps(changes[i])
 		}
-		out, err := call(ctx, s, op, true, func(ctx context.Context) ([]settled, error) {
-			out := s.settleMany(ctx, op, sc, all)
-			for _, o := range out {
-				if !isOutage(o.err) {
-					return out, nil
-				}
-			}
-			// The breaker hears of the first, but each change keeps its own: one may have been sent where another was not.
-			return out, out[0].err
-		})
-		for j, i := range part {
-			switch {
-			case out == nil:
-				errs[i] = err
-			case out[j].err != nil:
-				errs[i] = out[j].err
-			default:
-				if a := changes[i].a; a != nil {
-					a.ID = uint64(out[j].id)
-					s.learnTime(out[j].id)
-				}
-				done(i, out[j].rest)
+		s.conclude(ctx, op, changes, part, errs, done, func(ctx context.Context) []settled { return s.settleMany(ctx, op, by.one, all) })
+	})
+}
+
+// conclude makes those of changes that part names, by settle, and notes what became of each.
+func (s *Store) conclude(ctx context.Context, op string, changes []change, part []int, errs []error, done func(i int, rest []any), settle func(context.Context) []settled) {
+	out, err := call(ctx, s, op, true, func(ctx context.Context) ([]settled, error) {
+		out := settle(ctx)
+		for _, o := range out {
+			if !isOutage(o.err) {
+				return out, nil
 			}
 		}
+		// The breaker hears of the first, but each change keeps its own: one may have been sent where another was not.
+		return out, out[0].err
 	})
+	for j, i := range part {
+		switch {
+		case out == nil:
+			errs[i] = err
+		case out[j].err != nil:
+			errs[i] = out[j].err
+		default:
+			if a := changes[i].a; a != nil {
+				a.ID = uint64(out[j].id)
+				s.learnTime(out[j].id)
+			}
+			done(i, out[j].rest)
+		}
+	}
 }
 
 // settleMany is one round trip of changeMany, or two on a Cluster: the changes, then the announcements of those that

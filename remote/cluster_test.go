@@ -95,7 +95,7 @@ func manySlots(t *testing.T, c *redistest.Cluster) {
 	}
 	exist, errs := s.ExistsMany(t.Context(), asked, 0)
 	noErrors(t, errs)
-	existed, errs := s.DeleteMany(t.Context(), asked, 0, nil)
+	existed, errs := s.DeleteMany(t.Context(), deletions(asked, 0))
 	noErrors(t, errs)
 	for i := range asked {
 		if exist[i] != (i > 0) || existed[i] != (i > 0) {
@@ -355,7 +355,7 @@ func deadShard(t *testing.T, c *redistest.Cluster, dies *redistest.Server, stop,
 			t.Errorf("SetMany without the lane: %v", err)
 		}
 	}
-	existed, errs := s.DeleteMany(t.Context(), keys, 0, nil)
+	existed, errs := s.DeleteMany(t.Context(), deletions(keys, 0))
 	for i, err := range errs {
 		check("DeleteMany", i, err, true)
 		if existed[i] != !dead[i] {

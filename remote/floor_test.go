@@ -72,7 +72,7 @@ var judges = []struct {
 		return s.Delete(ctx, key, floor, nil)
 	}},
 	{"DeleteMany", func(ctx context.Context, s *Store, key string, floor uint64) (bool, error) {
-		existed, errs := s.DeleteMany(ctx, []string{key}, floor, nil)
+		existed, errs := s.DeleteMany(ctx, deletions([]string{key}, floor))
 		return existed[0], errs[0]
 	}},
 	{"Clear", func(ctx context.Context, s *Store, key string, floor uint64) (bool, error) {

@@ -143,7 +143,7 @@ var mutations = []mutation{
 		return err
 	}},
 	{"DeleteMany", true, func(ctx context.Context, s *Store, key string, a *Announcement) error {
-		_, errs := s.DeleteMany(ctx, []string{key}, 0, []*Announcement{a})
+		_, errs := s.DeleteMany(ctx, deletions([]string{key}, 0, a))
 		return errs[0]
 	}},
 	{"Announce", false, func(ctx context.Context, s *Store, _ string, a *Announcement) error { return s.Announce(ctx, a) }},

@@ -234,3 +234,15 @@ func (c *channel) want(t testing.TB, rdb redis.UniversalClient, want ...string) 
 		t.Errorf("announced %q, want %q", got, want)
 	}
 }
+
+// deletions are those of keys, with an announcement each as far as there are any.
+func deletions(keys []string, floor uint64, told ...*Announcement) []Deletion {
+	out := make([]Deletion, len(keys))
+	for i, key := range keys {
+		out[i] = Deletion{Key: key, Floor: floor}
+		if i < len(told) {
+			out[i].Announcement = told[i]
+		}
+	}
+	return out
+}

@@ -69,7 +69,7 @@ func TestLostReplyIsNotAskedForAgain(t *testing.T) {
 			return errs[0]
 		}, 5},
 		{"DeleteMany", "m2-key", func() error {
-			_, errs := s.DeleteMany(ctx, []string{"m0-key", "m1-key", "m2-key"}, 0, nil)
+			_, errs := s.DeleteMany(ctx, deletions([]string{"m0-key", "m1-key", "m2-key"}, 0))
 			return errs[0]
 		}, 3},
 	} {

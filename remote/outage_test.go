@@ -61,7 +61,7 @@ var operations = []operation{
 		return err
 	}},
 	{"DeleteMany", true, func(ctx context.Context, s *Store, key string) error {
-		_, errs := s.DeleteMany(ctx, []string{key}, 0, nil)
+		_, errs := s.DeleteMany(ctx, deletions([]string{key}, 0))
 		return errs[0]
 	}},
 	{"Expire", true, func(ctx context.Context, s *Store, key string) error {

@@ -27,6 +27,8 @@ var (
 
 	// These announce.
 	scriptSet       = loadScript("set", mustRead("deadline"), lane.Script, mustRead("change"), mustRead("put"))
+	scriptSetAll    = loadScript("setall", mustRead("deadline"), lane.Script, mustRead("change"), mustRead("put"))
+	scriptDeleteAll = loadScript("deleteall", lane.Script, mustRead("header"), mustRead("record"))
 	scriptSetNX     = loadScript("setnx", mustRead("deadline"), lane.Script, mustRead("header"), mustRead("record"), mustRead("change"), mustRead("put"))
 	scriptDelete    = loadScript("delete", lane.Script, mustRead("header"), mustRead("record"), mustRead("change"))
 	scriptExpire    = loadScript("expire", mustRead("deadline"), lane.Script, mustRead("header"), mustRead("record"), mustRead("change"))

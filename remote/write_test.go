@@ -65,7 +65,7 @@ func TestDeleteRemovesAnything(t *testing.T) {
 			for name, remove := range map[string]func(key string) (bool, error){
 				"Delete": func(key string) (bool, error) { return s.Delete(t.Context(), key, 0, nil) },
 				"DeleteMany": func(key string) (bool, error) {
-					existed, errs := s.DeleteMany(t.Context(), []string{key}, 0, nil)
+					existed, errs := s.DeleteMany(t.Context(), deletions([]string{key}, 0))
 					return existed[0], errs[0]
 				},
 			} {
@@ -136,7 +136,7 @@ func TestEachChangeAnnouncesItself(t *testing.T) {
 			return errs[0]
 		}, []string{"1", "2"}},
 		{"DeleteMany", func() error {
-			_, errs := s.DeleteMany(ctx, []string{key, key + "none"}, 0, []*Announcement{news("1"), news("2")})
+			_, errs := s.DeleteMany(ctx, deletions([]string{key, key + "none"}, 0, news("1"), news("2")))
 			return errs[0]
 		}, []string{"1", "2"}},
 		{"Acquire, Fill, Release", func() error {

@@ -136,7 +136,7 @@ func (c *Cache[V]) SetMany(ctx context.Context, items []Item[V]) (int, error) {
 	life := time.Duration(-1)
 	for i := range changes {
 		ch := &changes[i]
-		ch.mutation = c.client.co.mutate(c.floors, c.hash(ch.item.Key))
+		ch.mutation = c.client.co.intend(c.floors, c.hash(ch.item.Key))
 		if len(ch.st.tags) > 0 {
 			names = append(names, ch.st.tags...)
 			life = longerLife(life, tagLife(&ch.st))
@@ -144,7 +144,6 @@ func (c *Cache[V]) SetMany(ctx context.Context, items []Item[V]) (int, error) {
 	}
 	laneErr := c.client.lanesAgree(ctx)
 	known, tagErr := c.makeVersions(ctx, names, life)
-	writes := make([]remote.Write, 0, len(changes))
 	sent := changes[:0]
 	for _, ch := range changes {
 		err := tagErr
@@ -161,8 +160,17 @@ func (c *Cache[V]) SetMany(ctx context.Context, items []Item[V]) (int, error) {
 			continue
 		}
 		ch.rec.Stamp = ch.mutation.known()
-		writes = append(writes, remote.Write{Key: c.prefix + ch.item.Key, Record: ch.rec, Announcement: ch.mutation.told})
 		sent = append(sent, ch)
+	}
+	slices.SortStableFunc(sent, func(a, b change) int { return a.mutation.lane - b.mutation.lane })
+	made := make([]*mutation, len(sent))
+	for i := range sent {
+		made[i] = &sent[i].mutation
+	}
+	c.client.co.publishAll(made)
+	writes := make([]remote.Write, len(sent))
+	for i, ch := range sent {
+		writes[i] = remote.Write{Key: c.prefix + ch.item.Key, Record: ch.rec, Announcement: ch.mutation.told}
 	}
 	stored := 0
 	errs := c.client.far.SetMany(ctx, writes)
@@ -194,17 +202,21 @@ func (c *Cache[V]) DeleteMany(ctx context.Context, keys []string) (int, error) {
 	}
 	count, laneErr := 0, c.client.lanesAgree(ctx)
 	for _, keys := range c.byLane(keys) {
-		changes, told := make([]mutation, len(keys)), make([]*remote.Announcement, len(keys))
+		changes, deletions := make([]*mutation, len(keys)), make([]remote.Deletion, len(keys))
 		for i, key := range keys {
-			changes[i] = c.client.co.mutate(c.floors, c.hash(key))
-			told[i] = changes[i].told
+			m := c.client.co.intend(c.floors, c.hash(key))
+			changes[i] = &m
+		}
+		c.client.co.publishAll(changes)
+		for i, key := range c.farKeys(keys) {
+			deletions[i] = remote.Deletion{Key: key, Floor: c.farFloor(changes[i].hash), Announcement: changes[i].told}
 		}
 		existed, errs := make([]bool, len(keys)), slices.Repeat([]error{laneErr}, len(keys))
 		if laneErr == nil {
-			existed, errs = c.client.far.DeleteMany(ctx, c.farKeys(keys), c.farFloor(c.hash(keys[0])), told)
+			existed, errs = c.client.far.DeleteMany(ctx, deletions)
 		}
 		for i, err := range errs {
-			c.changed(ctx, changes[i], keys[i], &c.defaults, err)
+			c.changed(ctx, *changes[i], keys[i], &c.defaults, err)
 			if err != nil {
 				failed.add(keys[i], err)
 				continue

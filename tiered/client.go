@@ -26,6 +26,8 @@ type Client struct {
 	near    *local.Tier
 	far     *remote.Store
 	co      *coherence
+	sets    *combiner
+	deletes *combiner
 	tracker *invalidation.Tracker // nil unless Options.Tracking
 	owned   redis.UniversalClient // made by Open; nil otherwise
 	spans   spans
@@ -77,6 +79,7 @@ func New(rdb redis.UniversalClient, opts Options) (*Client, error) {
 	}
 	c.co = newCoherence(opts, c.far)
 	c.co.pending = newPending(c.co, opts)
+	c.sets, c.deletes = c.combineSets(), c.combineDeletes()
 	if opts.OnStateChange != nil {
 		c.co.notices = newNotices()
 		c.running.Go(func() { c.co.notices.run(c.life.Done(), opts.OnStateChange) })

@@ -10,45 +10,91 @@ import (
 	"github.com/doppio-cache/doppio/remote"
 )
 
-// mutation is a change that this instance is making to some keys of one cache.
+// mutation is a change that this instance is making to a key, or a tag, of one cache.
 type mutation struct {
-	co        *coherence
-	floors    *cacheFloors
-	hashes    []uint64
-	begun     uint64
-	publisher uint64
+	co     *coherence
+	floors *cacheFloors
+	hash   uint64
+	lane   int
+	begun  uint64
+	news   // of the change, as soon as it is to be sent
+}
+
+// news is the message of one change, or of several that are made together.
+type news struct {
+	publisher uint64 // 0: there is none yet
 	told      *remote.Announcement
 }
 
-// mutate begins a change: from now on no near entry of these keys is served, and no load that began before may be
-// joined. Whoever calls it calls done or cancel. All hashes belong to the lane of the first.
-func (c *coherence) mutate(f *cacheFloors, hashes ...uint64) mutation {
-	m := mutation{co: c, floors: f, hashes: hashes, begun: c.table.Raise(hashes...), publisher: c.own.begin()}
-	m.told = &remote.Announcement{
-		Lane:    c.laneOf(hashes[0]),
-		Message: encodeMessage(invalidation.Message{Type: invalidation.Keys, Publisher: m.publisher, Hashes: hashes}),
-	}
+// intend begins a change. What is near stays until the change is acknowledged, or has failed: before its call returns nobody can
+// tell whether it was made. (To hide it from the begin on is spare: see invalidation/model.) Whoever calls it calls done or
+// cancel, and gives the change its news before it is made.
+func (c *coherence) intend(f *cacheFloors, hash uint64) mutation {
+	return mutation{co: c, floors: f, hash: hash, lane: c.laneOf(hash), begun: c.table.Now()}
+}
+
+// mutate begins a change that is made alone.
+func (c *coherence) mutate(f *cacheFloors, hash uint64) mutation {
+	m := c.intend(f, hash)
+	m.news = c.publish(m.lane, hash)
 	return m
+}
+
+// publish makes the news of changes of keys with these hashes, all of which belong to a lane.
+func (c *coherence) publish(lane int, hashes ...uint64) news {
+	n := news{publisher: c.own.begin()}
+	n.told = &remote.Announcement{Lane: lane, Message: encodeMessage(invalidation.Message{Type: invalidation.Keys, Publisher: n.publisher, Hashes: hashes})}
+	return n
+}
+
+// together is how many changes are made with one announcement at most.
+const together = 256
+
+// publishAll gives changes that are made at the same time their news: those of a lane that follow one another share theirs.
+func (c *coherence) publishAll(changes []*mutation) {
+	for len(changes) > 0 {
+		n := 1
+		for n < min(len(changes), together) && changes[n].lane == changes[0].lane {
+			n++
+		}
+		hashes := make([]uint64, n)
+		for i, m := range changes[:n] {
+			hashes[i] = m.hash
+		}
+		shared := c.publish(changes[0].lane, hashes...)
+		for _, m := range changes[:n] {
+			m.news = shared
+		}
+		changes = changes[n:]
+	}
 }
 
 // known is the newest id of the change's lane that this instance knows: the stamp of a record that is written before the
 // change has an id of its own.
-func (m mutation) known() uint64 { return m.co.lanes[m.told.Lane].last.Load() }
+func (m mutation) known() uint64 { return m.co.lanes[m.lane].last.Load() }
 
-// done ends a change. Loads that began while it was under way may have read the old value, so the table is raised once
-// more. clean tells whether nothing else happened meanwhile to the keys, the tags with the watched hashes, or the whole
+// id is the change's own, once it was acknowledged.
+func (m mutation) id() uint64 {
+	if m.told == nil {
+		return 0
+	}
+	return m.told.ID
+}
+
+// done ends a change: from now on no near entry of the key is served, and no load may be joined, that began before. clean tells whether nothing else happened meanwhile to the keys, the tags with the watched hashes, or the whole
 // cache: then, and only then, the changed value may be kept near, with the given stamp.
 func (m mutation) done(ctx context.Context, err error, watched ...uint64) (stamp uint64, clean bool) {
 	m.co.own.end(m.publisher, err == nil)
 	if err == nil {
-		m.co.reached(m.told.Lane, m.told.ID)
-		acknowledgedAt(ctx, m.told.Lane, m.told.ID)
+		m.co.reached(m.lane, m.told.ID)
+		acknowledgedAt(ctx, m.lane, m.told.ID)
 	}
-	m.co.waiters.wake(m.hashes) // it has ended whatever load they wait for
+	hashes := []uint64{m.hash}
+	m.co.waiters.wake(hashes) // it has ended whatever load they wait for
 	// Floors are raised under mu too: a floor is either seen here, or is above the stamp.
 	m.co.mu.Lock()
 	defer m.co.mu.Unlock()
-	stamp, clean = m.co.table.Conclude(m.begun, m.hashes, watched)
+	stamp, clean = m.co.table.Conclude(m.begun, hashes, watched)
 	return stamp, clean && err == nil && m.floors.near.Load() <= m.begun
 }
 
@@ -65,7 +111,7 @@ func (m mutation) failed(err error, key string) {
 
 // pend puts a key on the pending set, unless the change's message comes at this very moment.
 func (m mutation) pend(err error, key string, announce bool) {
-	m.co.pending.add(err, m.publisher, key, m.hashes[0], announce)
+	m.co.pending.add(err, m.publisher, key, m.hash, announce)
 	if m.co.own.heard(m.publisher) {
 		m.co.pending.happened(m.publisher)
 	}

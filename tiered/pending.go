@@ -160,8 +160,7 @@ func (p *pending) happened(publisher uint64) {
 			p.dropLocked(key, it)
 			p.count()
 		}
-		return
-	}
+	} // it may have been one of several that were made together
 }
 
 // superseded notes that the entry under key was changed: what certainly did not happen before needs no repair any more,

@@ -108,8 +108,7 @@ func (p *pending) take(n int) []attempt {
 // deliver deletes what is to be deleted, and announces what is to be announced.
 func (p *pending) deliver(ctx context.Context, attempts []attempt) []error {
 	errs := make([]error, len(attempts))
-	var gone []string
-	var told []*remote.Announcement
+	var gone []remote.Deletion
 	var at []int
 	for i, a := range attempts {
 		t := p.co.announcement(p.co.laneOf(a.hash), invalidation.Message{Type: invalidation.Keys, Hashes: []uint64{a.hash}})
@@ -117,9 +116,9 @@ func (p *pending) deliver(ctx context.Context, attempts []attempt) []error {
 			errs[i] = p.co.far.Announce(ctx, t)
 			continue
 		}
-		gone, told, at = append(gone, a.key), append(told, t), append(at, i)
+		gone, at = append(gone, remote.Deletion{Key: a.key, Announcement: t}), append(at, i)
 	}
-	_, goneErrs := p.co.far.DeleteMany(ctx, gone, 0, told)
+	_, goneErrs := p.co.far.DeleteMany(ctx, gone)
 	for j, err := range goneErrs {
 		errs[at[j]] = err
 	}

@@ -167,16 +167,20 @@ func (c *Cache[V]) InvalidateTags(ctx context.Context, tags ...string) error {
 		return nil
 	}
 	names := slices.Compact(slices.Sorted(slices.Values(tags)))
-	changes := make([]mutation, len(names))
-	told := make([]*remote.Announcement, len(names))
+	changes := make([]*mutation, len(names))
 	for i, h := range c.tagHashes(names) {
-		changes[i] = c.client.co.mutate(c.floors, h)
-		told[i] = changes[i].told
+		m := c.client.co.intend(c.floors, h)
+		changes[i] = &m
 	}
+	c.client.co.publishAll(changes)
 	keys := c.tagKeys(names)
+	deletions := make([]remote.Deletion, len(keys))
+	for i, key := range keys {
+		deletions[i] = remote.Deletion{Key: key, Announcement: changes[i].told}
+	}
 	errs := slices.Repeat([]error{c.client.lanesAgree(ctx)}, len(keys))
 	if errs[0] == nil {
-		_, errs = c.client.far.DeleteMany(ctx, keys, 0, told)
+		_, errs = c.client.far.DeleteMany(ctx, deletions)
 	}
 	var failed failures
 	for i, err := range errs {

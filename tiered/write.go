@@ -28,11 +28,11 @@ func (c *Cache[V]) set(ctx context.Context, key string, value *V, st *settings) 
 		return nil
 	}
 	hash := c.hash(key)
-	m := c.client.co.mutate(c.floors, hash)
+	m := c.client.co.intend(c.floors, hash)
 	rec, value, err := c.prepare(ctx, key, value, st)
 	if err == nil {
 		rec.Stamp = m.known()
-		err = c.client.far.Set(ctx, c.prefix+key, rec, m.told)
+		_, err = c.client.sets.make(ctx, &m, order{key: c.prefix + key, record: rec})
 	}
 	own, clean := c.changed(ctx, m, key, st, err)
 	if err != nil {
@@ -74,7 +74,7 @@ func (c *Cache[V]) changed(ctx context.Context, m mutation, key string, st *sett
 func (c *Cache[V]) ended(ctx context.Context, m mutation, st *settings, err error) (own origin, clean bool) {
 	begun := local.Monotonic()
 	stamp, clean := m.done(ctx, err, c.tagHashes(st.tags)...)
-	return origin{stamp: stamp, begun: begun, id: m.told.ID}, clean
+	return origin{stamp: stamp, begun: begun, id: m.id()}, clean
 }
 
 // prepare gives the record of a value, with the versions of its tags, and the value as reads will give it.
@@ -235,11 +235,11 @@ func (c *Cache[V]) Delete(ctx context.Context, key string) (bool, error) {
 		return false, nil
 	}
 	hash := c.hash(key)
-	m := c.client.co.mutate(c.floors, hash)
+	m := c.client.co.intend(c.floors, hash)
 	err := c.client.lanesAgree(ctx)
 	existed := false
 	if err == nil {
-		existed, err = c.client.far.Delete(ctx, c.prefix+key, c.farFloor(hash), m.told)
+		existed, err = c.client.deletes.make(ctx, &m, order{key: c.prefix + key, floor: c.farFloor(hash)})
 	}
 	c.changed(ctx, m, key, &c.defaults, err)
 	if err != nil {
