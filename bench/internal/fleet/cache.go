@@ -23,6 +23,8 @@ type cache interface {
 	// applied is the id up to which this instance knows all changes.
 	applied() uint64
 	state() state
+	// Reach tells whether every node of Redis can be reached, and calls are let through to them.
+	Reach(ctx context.Context) error
 	Close() error
 }
 

@@ -151,7 +151,8 @@ func writeChaos(w *bytes.Buffer, c *result.Chaos) error {
 stale: reads of a version older than one whose change was acknowledged, anywhere, before they began; age: by how long. None may be
 beyond the bound, and none may have missed a change of its own instance. A change that failed obliges no read.
 recovery: from the end of a fault until a change made after it had reached every instance, and each found itself coherent.
-ok: so many faults were injected, the fleet recovered from each, and no request that began half a second or more after the last recovery failed.
+ok: so many faults were injected, the fleet recovered from each, each instance reached all of Redis within 3 s of the last recovery, and no
+request that began half a second or more after that failed.
 `)
 	return nil
 }

@@ -223,7 +223,16 @@ func (f *fleet) measure(ctx context.Context, progress Progress) (began, ended *m
 
 // settle looks at what a fleet does after the last fault: nothing may fail then, and what is stale beyond the bound would show.
 func (f *fleet) settle(ctx context.Context) {
-	if f.lost.Load() > 0 || !instance.Sleep(ctx, settling) {
+	if f.lost.Load() > 0 {
+		return
+	}
+	if !f.reach(ctx) {
+		if ctx.Err() == nil {
+			f.lost.Add(1)
+		}
+		return
+	}
+	if !instance.Sleep(ctx, settling) {
 		return
 	}
 	reads := f.reads()
@@ -289,7 +298,27 @@ func (f *fleet) inject(ctx context.Context, over chan<- struct{}) {
 	}
 }
 
-// settling is how long after a recovery a request may still fail because of the fault: instances ask again for what they could not
+// reach waits until each instance reaches all of Redis. That it is coherent shows that it reaches the node of the lane, and
+// others of a Cluster may take a little longer. It tells false if an instance does not in time.
+func (f *fleet) reach(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, reachable)
+	defer cancel()
+	f.shared.Raise(instance.Reach)
+	for n := range f.cfg.Instances {
+		for f.shared.Count(n, instance.Reached) == 0 {
+			if !instance.Sleep(ctx, reportEvery) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// reachable is how long after a recovery an instance may take until it reaches all of Redis. A node that could not be dialed
+// is dialed again after a second, by go-redis, and the breaker waits for as long.
+const reachable = 3 * time.Second
+
+// settling is how long after that a request may still fail because of the fault: instances ask again for what they could not
 // reach after half as long.
 const settling = 2 * retryBackoff
 

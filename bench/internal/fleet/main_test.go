@@ -21,6 +21,7 @@ var instanceKinds = map[string]openCache{
 	"refusing":      func(instanceConfig) (cache, error) { return &fake{Cache: instancetest.Cache{Refuse: true}}, nil },
 	"dying":         func(instanceConfig) (cache, error) { return &fake{Cache: instancetest.Cache{DieOn: 50}}, nil },
 	"deaf":          func(instanceConfig) (cache, error) { return &fake{deaf: true}, nil },
+	"lonely":        func(instanceConfig) (cache, error) { return &fake{lonely: true}, nil },
 	"clumsy":        func(instanceConfig) (cache, error) { return &fake{clumsy: true}, nil },
 	"spoiling":      func(instanceConfig) (cache, error) { return &fake{Cache: instancetest.Cache{Spoil: 3}}, nil },
 	"dropping":      func(instanceConfig) (cache, error) { return &fake{dropping: true, opened: time.Now()}, nil },
@@ -50,6 +51,7 @@ type fake struct {
 	instancetest.Cache
 	deaf   bool // it says that it is coherent, and never applies a change
 	clumsy bool // it cannot be closed
+	lonely bool // it is coherent, and does not reach all of Redis
 
 	dropping bool // the near tier is dropped for one reason before it is ready, and again and again for another
 	opened   time.Time
@@ -63,6 +65,13 @@ func (f *fake) state() state {
 		s.drops = map[string]uint64{firstSync: 1, "gap": 3, "trimmed": uint64(time.Since(f.opened) / (10 * time.Millisecond))}
 	}
 	return s
+}
+
+func (f *fake) Reach(context.Context) error {
+	if f.lonely {
+		return fmt.Errorf("lonely by intention")
+	}
+	return nil
 }
 
 func (f *fake) applied() uint64 {

@@ -318,7 +318,9 @@ var nothing = fault.Fault{Name: "nothing", About: "nothing", Inject: func(contex
 func TestChaosConvicts(t *testing.T) {
 	t.Parallel()
 	s := open(t, server.Embedded)
-	for kind, want := range map[string]string{"deaf": "did not become coherent", "refusing": "errors after the last recovery", "none": result.VerdictOK} {
+	for kind, want := range map[string]string{
+		"deaf": "did not become coherent", "lonely": "did not become coherent", "refusing": "errors after the last recovery", "none": result.VerdictOK,
+	} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			cfg := small(t, kind)

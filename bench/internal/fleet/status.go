@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -33,16 +34,23 @@ func dropCounter(reason string) instance.Counter {
 // status is what an instance has told of itself in shared memory, which keeps what a process knew that is killed.
 type status struct {
 	*member
-	last state
-	cpu  uint64
+	last  state
+	cpu   uint64
+	asked bool // whether all of Redis can be reached
 }
 
 // keep keeps the shared memory up to date, until ctx ends, with what the workers do not count themselves.
 func (s *status) keep(ctx context.Context) {
 	ticker := time.NewTicker(reportEvery)
 	defer ticker.Stop()
+	var reaching sync.WaitGroup
+	defer reaching.Wait()
 	for {
 		s.tell()
+		if !s.asked && s.Shared.Raised(instance.Reach) {
+			s.asked = true
+			reaching.Go(func() { s.reach(ctx) })
+		}
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -74,6 +82,22 @@ func (s *status) tell() {
 		s.add(instance.CPU, used-s.cpu)
 		s.cpu = used
 	}
+}
+
+// reach tries to reach all of Redis until it does, and says so.
+func (s *status) reach(ctx context.Context) {
+	const patience = time.Second
+	reached := func() bool {
+		attempt, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		return s.cache.Reach(attempt) == nil
+	}
+	for !reached() {
+		if !instance.Sleep(ctx, reportEvery) {
+			return
+		}
+	}
+	s.Shared.Set(s.cfg.Index, instance.Reached, 1)
 }
 
 func (s *status) add(c instance.Counter, n uint64) { s.Shared.Add(s.cfg.Index, c, n) }

@@ -72,6 +72,29 @@ func (c *Items) Get(ctx context.Context, key string, load func(context.Context) 
 	return item, Answer{Begin: begin, Took: took, Tier: Classify(answered)}, err
 }
 
+// Reach tells whether every node of Redis can be reached, by commands and by pipelines, which have connections of their own, and
+// calls are let through to them.
+func (c *Items) Reach(ctx context.Context) error {
+	if c.Client.Stats().BreakerOpen {
+		return errBreaker
+	}
+	ping := func(ctx context.Context, node *redis.Client) error {
+		_, err := node.Pipelined(ctx, func(p redis.Pipeliner) error { return p.Ping(ctx).Err() })
+		return errors.Join(err, node.Ping(ctx).Err())
+	}
+	switch rdb := c.rdb.(type) {
+	case *redis.ClusterClient:
+		return rdb.ForEachMaster(ctx, ping)
+	case *redis.Client:
+		return ping(ctx, rdb)
+	default:
+		return fmt.Errorf("instance: a client of type %T", rdb)
+	}
+}
+
+// errBreaker reports that calls fail at once.
+var errBreaker = errors.New("instance: the breaker is open")
+
 // Sent is how many commands were sent to Redis. What scripts call there is not sent.
 func (c *Items) Sent() uint64 { return c.sent.Load() }
 

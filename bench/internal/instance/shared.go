@@ -41,6 +41,7 @@ const (
 	Stop    Flag = iota // end
 	Measure             // record latencies
 	Calm                // nothing goes wrong any more, so that nothing may fail
+	Reach               // find out whether all of Redis can be reached; see Reached
 )
 
 // Counter is one of an instance, read by the parent while the instance runs.
@@ -65,6 +66,7 @@ const (
 	Answered   // not a count: the lane's id of the probe that was asked for last; 0: it is not made yet
 	CalmErrors // of Errors, those of requests that began while Calm was raised
 	Sent       // commands, to Redis
+	Reached    // not a count: 1 once the instance has reached all of Redis since Reach was raised
 	KindsAt    // the first of MaxKinds counters: of Errors, those of each kind
 )
 
