@@ -47,14 +47,11 @@ func (c *coherence) publish(lane int, hashes ...uint64) news {
 	return n
 }
 
-// together is how many changes are made with one announcement at most.
-const together = 256
-
 // publishAll gives changes that are made at the same time their news: those of a lane that follow one another share theirs.
 func (c *coherence) publishAll(changes []*mutation) {
 	for len(changes) > 0 {
 		n := 1
-		for n < min(len(changes), together) && changes[n].lane == changes[0].lane {
+		for n < min(len(changes), maxTogether) && changes[n].lane == changes[0].lane {
 			n++
 		}
 		hashes := make([]uint64, n)
@@ -72,14 +69,6 @@ func (c *coherence) publishAll(changes []*mutation) {
 // known is the newest id of the change's lane that this instance knows: the stamp of a record that is written before the
 // change has an id of its own.
 func (m mutation) known() uint64 { return m.co.lanes[m.lane].last.Load() }
-
-// id is the change's own, once it was acknowledged.
-func (m mutation) id() uint64 {
-	if m.told == nil {
-		return 0
-	}
-	return m.told.ID
-}
 
 // done ends a change: from now on no near entry of the key is served, and no load may be joined, that began before. clean tells whether nothing else happened meanwhile to the keys, the tags with the watched hashes, or the whole
 // cache: then, and only then, the changed value may be kept near, with the given stamp.

@@ -32,7 +32,7 @@ func (c *Cache[V]) set(ctx context.Context, key string, value *V, st *settings) 
 	rec, value, err := c.prepare(ctx, key, value, st)
 	if err == nil {
 		rec.Stamp = m.known()
-		_, err = c.client.sets.make(ctx, &m, order{key: c.prefix + key, record: rec})
+		_, err = c.client.sets[m.lane].make(ctx, &m, order{key: c.prefix + key, record: rec})
 	}
 	own, clean := c.changed(ctx, m, key, st, err)
 	if err != nil {
@@ -74,7 +74,11 @@ func (c *Cache[V]) changed(ctx context.Context, m mutation, key string, st *sett
 func (c *Cache[V]) ended(ctx context.Context, m mutation, st *settings, err error) (own origin, clean bool) {
 	begun := local.Monotonic()
 	stamp, clean := m.done(ctx, err, c.tagHashes(st.tags)...)
-	return origin{stamp: stamp, begun: begun, id: m.id()}, clean
+	own = origin{stamp: stamp, begun: begun}
+	if err == nil {
+		own.id = m.told.ID // else it may be made yet, and be given its id at any time
+	}
+	return own, clean
 }
 
 // prepare gives the record of a value, with the versions of its tags, and the value as reads will give it.
@@ -239,7 +243,7 @@ func (c *Cache[V]) Delete(ctx context.Context, key string) (bool, error) {
 	err := c.client.lanesAgree(ctx)
 	existed := false
 	if err == nil {
-		existed, err = c.client.deletes.make(ctx, &m, order{key: c.prefix + key, floor: c.farFloor(hash)})
+		existed, err = c.client.deletes[m.lane].make(ctx, &m, order{key: c.prefix + key, floor: c.farFloor(hash)})
 	}
 	c.changed(ctx, m, key, &c.defaults, err)
 	if err != nil {
