@@ -33,6 +33,13 @@ func (s *Store) GetMany(ctx context.Context, keys []string) []Result {
 	return out
 }
 
+// GetEach reads the records of keys as Get does each, what is of another Redis type included, in one pipeline.
+func (s *Store) GetEach(ctx context.Context, keys []string) []Result {
+	out := make([]Result, len(keys))
+	s.chunks(len(keys), func(from, to int) { s.pipelinedGets(ctx, keys[from:to], out[from:to]) })
+	return out
+}
+
 func (s *Store) chunks(n int, fn func(from, to int)) {
 	for from := 0; from < n; from += s.opts.BatchSize {
 		fn(from, min(n, from+s.opts.BatchSize))

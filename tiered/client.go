@@ -26,8 +26,9 @@ type Client struct {
 	near    *local.Tier
 	far     *remote.Store
 	co      *coherence
-	sets    []*changing           // by lane
-	deletes []*changing           // likewise
+	sets    []*changing // by lane
+	deletes []*changing // likewise
+	reads   *reading
 	tracker *invalidation.Tracker // nil unless Options.Tracking
 	owned   redis.UniversalClient // made by Open; nil otherwise
 	spans   spans
@@ -80,6 +81,7 @@ func New(rdb redis.UniversalClient, opts Options) (*Client, error) {
 	c.co = newCoherence(opts, c.far)
 	c.co.pending = newPending(c.co, opts)
 	c.sets, c.deletes = newSets(c), newDeletes(c)
+	c.reads = newReading(c)
 	if opts.OnStateChange != nil {
 		c.co.notices = newNotices()
 		c.running.Go(func() { c.co.notices.run(c.life.Done(), opts.OnStateChange) })

@@ -15,6 +15,7 @@ import (
 type combining[T any] struct {
 	client *Client
 	// leave is told, under mu, that these calls are about to be made: from now on a caller who leaves does not take its call back.
+	// It may be nil.
 	leave func(group []*combined[T])
 	// fly makes them, or gives them all ErrClosed. Each call's results are its own to note.
 	fly    func(group []*combined[T])
@@ -24,6 +25,8 @@ type combining[T any] struct {
 	flights int            // under way, and not overdue; guarded by mu
 	waiting []*combined[T] // guarded by mu
 	crowded bool           // several waited when the last flight landed; guarded by mu
+
+	passages sync.Pool // for each combining: a timer belongs to the synctest bubble that it was made in
 }
 
 // combined is a call that waits to be made.
@@ -62,6 +65,11 @@ func (c *combining[T]) alone() (p *passage, ok bool) {
 
 func (c *combining[T]) departLocked() *passage {
 	c.flights++
+	if p, _ := c.passages.Get().(*passage); p != nil {
+		p.overdue = false
+		p.timer.Reset(overdueAfter)
+		return p
+	}
 	p := &passage{}
 	p.timer = time.AfterFunc(overdueAfter, func() { c.relieve(p) })
 	return p
@@ -69,11 +77,14 @@ func (c *combining[T]) departLocked() *passage {
 
 // land ends a flight, and begins the next for those who wait.
 func (c *combining[T]) land(p *passage) {
-	p.timer.Stop()
+	stopped := p.timer.Stop()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.crowded = len(c.waiting) > 1 || c.crowded && c.flights > 1
 	c.endLocked(p)
+	if stopped { // else it is relieved yet, which must not be a later flight's concern
+		c.passages.Put(p)
+	}
 }
 
 // relieve lets those go who wait for a flight that takes too long.
@@ -89,6 +100,11 @@ func (c *combining[T]) endLocked(p *passage) {
 	}
 	p.overdue = true
 	c.flights--
+	c.launchLocked()
+}
+
+// launchLocked begins a flight for those who wait.
+func (c *combining[T]) launchLocked() {
 	if len(c.waiting) == 0 {
 		return
 	}
@@ -106,7 +122,9 @@ func (c *combining[T]) endLocked(p *passage) {
 	for _, w := range group {
 		w.sent = true
 	}
-	c.leave(group)
+	if c.leave != nil {
+		c.leave(group)
+	}
 	next := c.departLocked()
 	go func() {
 		defer c.client.running.Done()
@@ -122,13 +140,9 @@ func (c *combining[T]) endLocked(p *passage) {
 func (c *combining[T]) join(ctx context.Context, call T) (w *combined[T], made, sent bool) {
 	w = &combined[T]{call: call, done: make(chan struct{})}
 	c.mu.Lock()
+	c.waiting = append(c.waiting, w)
 	if c.flights == 0 { // the last one has landed since
-		p := c.departLocked()
-		c.waiting = append(c.waiting, w)
-		c.endLocked(p)
-		p.timer.Stop()
-	} else {
-		c.waiting = append(c.waiting, w)
+		c.launchLocked()
 	}
 	c.mu.Unlock()
 	select {

@@ -25,7 +25,7 @@ func (j *job[V]) run(ctx context.Context, f *flight[V]) (landing[V], error) {
 	}
 	f.id = s.origin(j.hash).id // catching up may have told of more
 	// A flight's callers leave the flight; it does not leave the far tier.
-	rec, err := s.client.far.Get(remote.Stay(ctx), s.prefix+j.key)
+	rec, err := s.client.reads.get(remote.Stay(ctx), s.prefix+j.key)
 	s.flights.carries(f, s.tagHashes(tagNames(rec.Tags)))
 	seen, err := s.examine(ctx, time.Now(), j.hash, j.key, rec, err, nil)
 	j.note(err)

@@ -163,7 +163,9 @@ func TestTooManyUndeliveredInvalidationsAreOneOfTheNamespace(t *testing.T) {
 	ctx := t.Context()
 	p.Refuse(true)
 	p.CutAll()
-	eventually(t, "connections that broke are gone", func() bool { return errors.Is(errorOf(a.TTL(ctx, "nothing")), tiered.ErrRemoteUnavailable) })
+	eventually(t, "connections that broke are gone, and the near tier is not trusted", func() bool {
+		return errors.Is(errorOf(a.TTL(ctx, "nothing")), tiered.ErrRemoteUnavailable) && behind.Stats().Lanes[0].State != tiered.Live
+	})
 	_, err := a.DeleteMany(ctx, numbered(4))
 	wantErr(t, err, tiered.ErrRemoteUnavailable)
 	if s := behind.Stats(); s.PendingOverflows != 1 || s.Pending != 1 {

@@ -153,7 +153,7 @@ func (c *Cache[V]) getSlowly(ctx context.Context, hash uint64, key string, n nea
 	if err != nil {
 		return nil, err
 	}
-	rec, err := c.client.far.Get(ctx, c.prefix+key)
+	rec, err := c.client.reads.get(ctx, c.prefix+key)
 	v, err := c.accept(ctx, time.Now(), hash, key, from, rec, err, nil)
 	if err == nil {
 		answered(ctx, AnsweredFar)
