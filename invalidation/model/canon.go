@@ -85,12 +85,13 @@ func (w *world) canonicalCalls(s *state) {
 		switch call.phase {
 		case running:
 			call.begun = bit(w.valid(n, ch.key, call.begun))
+			call.heard = call.heard && (s.left.replies > 0 || w.may.saves > 0)
 		case holding:
 			*call = call0(call.phase, call.ver, bit(w.valid(n, ch.key, call.stamp)))
 		case acknowledged:
 			*call = call0(call.phase, [maxKeys]uint8{}, 0)
 		case failed:
-			call.begun, call.stamp = 0, 0
+			call.begun, call.stamp, call.heard = 0, 0, false
 		}
 	}
 }

@@ -44,14 +44,14 @@ func (w *world) commit(s *state, a int) bool {
 	return true
 }
 
-// begin raises the table, so that nothing from before is served while the change is under way.
+// begin raises nothing: what is near from before stays until the call returns. Nobody can tell before whether the change was made.
 func (w *world) begin(s *state, a int) bool {
 	c, ch := &s.calls[a], w.changes[a]
 	if c.phase != committed {
 		return false
 	}
 	n := &s.inst[ch.instance]
-	if !w.noRaiseAtBegin {
+	if w.raiseAtBegin {
 		w.learn(n, ch)
 	}
 	c.phase, c.begun, c.known = running, n.pos, n.known
@@ -65,6 +65,9 @@ func (w *world) begin(s *state, a int) bool {
 // execute is the server's part: one script, or on a Cluster the data's and then the lane's. A call that was given up may still
 // be executed, however late; what is sent after a reply is not sent when there was none.
 func (w *world) execute(s *state, a int) bool {
+	if w.shared && a < 2 {
+		return w.executeTogether(s, a)
+	}
 	c, ch := &s.calls[a], w.changes[a]
 	if (c.phase != running && c.phase != failed) || c.body == done || (c.alone && c.body == half) {
 		return false
@@ -166,7 +169,7 @@ func (w *world) keepOwn(s *state, a int) bool {
 // was committed is seen here nonetheless.
 func (w *world) loseReply(s *state, a int) bool {
 	c, ch := &s.calls[a], w.changes[a]
-	if c.phase != running || s.left.replies == 0 {
+	if c.phase != running || s.left.replies == 0 || (w.shared && a < 2 && s.calls[1-a].phase <= committed) {
 		return false
 	}
 	s.left.replies--
@@ -183,6 +186,18 @@ func (w *world) giveUp(s *state, ch change, c *call) {
 	c.phase, c.alone = failed, w.cluster && c.body == unsent && ch.kind != clearing
 	for k := range n.seen {
 		n.seen[k] = max(n.seen[k], c.ver[k])
+	}
+	if c.heard {
+		w.happened(s, n, ch, c)
+	}
+}
+
+// happened ends the wait for a retry: what was given up was made, for its message has come. On a Cluster that tells nothing, as
+// what may have been executed is announced, too.
+func (w *world) happened(s *state, n *instance, ch change, c *call) {
+	if !w.cluster || w.hearsay {
+		w.promise(s, n, ch, c, 0)
+		c.over = true
 	}
 }
 

@@ -18,8 +18,8 @@
 // # Steps
 //
 // A step is one thing that happens at once in reality, too: a command or script at the server, a message handed over, a store to
-// the near tier. explore.go lists them; reader.go has loads and reads, change.go the calls, receiver.go the subscription,
-// server.go what Redis does by itself. What may go wrong is a step as well: a message or a subscription is lost, a reply is
+// the near tier. explore.go lists them; reader.go has loads and reads, change.go the calls, together.go those that are made
+// together, receiver.go the subscription, server.go what Redis does by itself. What may go wrong is a step as well: a message or a subscription is lost, a reply is
 // lost with the change executed, yet to be executed or never, a record is evicted, the lane trimmed, all is flushed, or the
 // server restarts from an old snapshot.
 //
@@ -57,12 +57,16 @@
 //   - A replay joins what was heard live only if the first live message follows on something that the replay covers.
 //   - A far read without a coherence lease that runs asks for the remote floors, and only flights that did may be joined then.
 //   - On a Cluster the data step of a Set must not be executed any more once its retry has begun.
+//   - A message of changes made together counts, for all of them, in the instance that made them if one of the callers was
+//     given an error. On one server it also says that all were made; on a Cluster it does not.
 //
 // # What is left out
 //
 // Several lanes and several caches, which share nothing but positions; hash collisions and the table's own floor, which only
 // invalidate more; the life of entries, refreshes of live values, negative entries, and the policies for when there is no lease;
-// batches, SetIfAbsent, Increment and Expire, which are a Set or a Delete to this protocol; the reclaiming part of Clear; the
+// SetIfAbsent, Increment and Expire, which are a Set or a Delete to this protocol; more than two changes made together, of which
+// each is to the others what the second is to the first; a caller who leaves before its change was sent, which is never
+// executed, as in "reply lost"; that a later change of a key ends the wait of an earlier one; the reclaiming part of Clear; the
 // queue's overflow; resubscription after a gap, where the model keeps the subscription; split brain and clocks that go back. A reply from
 // before a restart is taken to be lost with its connection. Liveness is not checked: that quiet comes is up to the
 // retries, which never end.

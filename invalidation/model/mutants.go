@@ -9,7 +9,8 @@ type rules struct {
 	historyIgnored, absentIsTrimmed, ownUncounted, noFlush                             bool // lost history
 	floorIgnored, floorUnasked, floorNotFetched, ownFloorUnknown                       bool // the remote floor
 	tagUnchecked, tagAfterLoad                                                         bool // tags
-	laneFirst, noRaiseAtBegin, noRaiseAtAck, ownApplied, ownSkippedAlways, copyAlways  bool // changes
+	laneFirst, raiseAtBegin, noRaiseAtAck, ownApplied, ownSkippedAlways, copyAlways    bool // changes
+	leftSkipped, firstNamed, toldTooSoon, hearsay                                      bool // changes made together
 	noPending, noRaiseAtLoss, retryUnannounced, noDeadline, pendingFilled, pendingKept bool // changes whose outcome is unknown
 }
 
@@ -93,6 +94,14 @@ var mutants = []mutant{
 	{"table not raised when the reply is lost", rules{noRaiseAtLoss: true}, "reply lost"},
 	// The first attempt may never have been executed: others have heard nothing.
 	{"a retry is not announced", rules{retryUnannounced: true}, "reply lost"},
+	// It is executed after the retry of the one that was given up, and this instance hears nothing of it.
+	{"together: own message passed over though one of the callers has given up", rules{leftSkipped: true}, "together, replies lost"},
+	// Nobody else hears of the second.
+	{"together: the message names the first key only", rules{firstNamed: true}, "together"},
+	// Whoever hears the message reads the second key's far record too early.
+	{"Cluster, together: announced when the first change is made", rules{toldTooSoon: true}, "together, on a Cluster"},
+	// The other one was made, and so announced; this one's node was never reached.
+	{"Cluster, together: what was announced counts as made", rules{hearsay: true}, "together, on a Cluster"},
 	// The data step is executed after the retry, and its lane step was never sent: nobody hears of the value.
 	{"Cluster: a Set may be executed after its retry", rules{noDeadline: true}, "cluster reply lost"},
 }
@@ -100,8 +109,8 @@ var mutants = []mutant{
 // spare are rules without which every property holds all the same, in all configurations. They are no mistakes: they spare
 // work, or hold what the properties do not ask for.
 var spare = []mutant{
-	// Raising at begin hides a value that is about to be changed. Acknowledging, and giving up, raise again.
-	{"table not raised at begin", rules{noRaiseAtBegin: true}, "sets beside each other"},
+	// That hides what is about to be changed. Acknowledging, and giving up, raise again.
+	{"table raised at begin, too", rules{raiseAtBegin: true}, "sets beside each other"},
 	// The first live message then comes after a gap, or the next echo shows a missing tail: a drop that need not be.
 	{"XRANGE before SUBSCRIBE", rules{askedTooSoon: true}, "cut and replay"},
 	// The source has the commit, and the fill's token is gone when the change is executed after all.

@@ -13,20 +13,35 @@ func (w *world) apply(s *state, i, id uint8) {
 	if by == opened {
 		return
 	}
-	ch := w.changes[by&^retried]
-	if by&retried == 0 && ch.instance == i && w.recognized(s.calls[by].phase) {
-		return
-	}
-	w.learn(n, ch)
-	if ch.kind == clearing {
-		n.floor = max(n.floor, id)
+	first, last := made(by)
+	own := by&retried == 0 && w.changes[first].instance == i
+	skipped := own && w.recognized(s.calls[first:last])
+	for c := first; c < last; c++ {
+		if ch := w.changes[c]; !skipped && (c == first || !w.firstNamed) {
+			w.learn(n, ch)
+			if ch.kind == clearing {
+				n.floor = max(n.floor, id)
+			}
+		}
+		switch call := &s.calls[c]; {
+		case !own:
+		case call.phase == running:
+			call.heard = true
+		case call.phase == failed && !call.over && !w.ownSkippedAlways:
+			w.happened(s, n, w.changes[c], call)
+		}
 	}
 }
 
 // recognized tells whether an instance leaves out its own message: while the change is in flight or was acknowledged, for it
-// raises the table itself. One that failed may be executed at any time.
-func (w *world) recognized(phase uint8) bool {
-	return !w.ownApplied && (phase != failed || w.ownSkippedAlways)
+// raises the table itself. One that failed may be executed at any time. Where one of several that were made together has
+// failed, the message counts for all.
+func (w *world) recognized(calls []call) bool {
+	failures := 0
+	for c := range calls {
+		failures += int(bit(calls[c].phase == failed))
+	}
+	return !w.ownApplied && (failures == 0 || w.ownSkippedAlways || w.leftSkipped && failures < len(calls))
 }
 
 // receive hands over what waits first on the subscription.

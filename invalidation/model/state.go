@@ -173,9 +173,10 @@ type call struct {
 	stamp uint8          // position of the own copy, while holding
 	id    uint8          // its place in the lane
 	body  uint8
+	heard bool  // its message has come back while it was running
 	alone bool  // Cluster: given up before the second step was sent
 	retry uint8 // unsent, half, done; only when failed
-	over  bool  // the retry was acknowledged
+	over  bool  // the retry was acknowledged, or the message has come back
 }
 
 // budget is what may still go wrong.
