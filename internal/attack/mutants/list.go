@@ -232,7 +232,7 @@ var mutants = []mutant{
 	},
 }
 
-// ackRaisesNothing: the table is not raised when an own change was acknowledged. It is when the change begins.
+// ackRaisesNothing: the table is not raised when an own change ends, which is when it is raised for one.
 var ackRaisesNothing = edit{
 	"invalidation/table.go",
 	`	return t.raiseAll(hashes), unchanged
@@ -270,7 +270,7 @@ var removal = []edit{
 		"tiered/cache.go",
 		`	s.scope.Set(hash, e)
 `,
-		`	co.copies.Store(hash, func() { s.scope.Delete(hash, e.Key) })
+		`	co.copies.Store(hash, func() { s.scope.Delete(hash, e.Key()) })
 	s.scope.Set(hash, e)
 `,
 	},
@@ -284,14 +284,8 @@ var removal = []edit{
 	},
 	{
 		"tiered/mutation.go",
-		`	m := mutation{co: c, floors: f, hashes: hashes,`,
-		`	c.remove(hashes)
-	m := mutation{co: c, floors: f, hashes: hashes,`,
-	},
-	{
-		"tiered/mutation.go",
 		`	// Floors are raised under mu too:`,
-		`	m.co.remove(m.hashes)
+		`	m.co.remove(hashes)
 	// Floors are raised under mu too:`,
 	},
 	{
