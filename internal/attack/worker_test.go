@@ -51,6 +51,8 @@ const (
 	flushEvery = 100 * time.Millisecond
 	// Writers work and rest together, by the machine's clock. The rest is longer than the bound.
 	workFor, restFor = 1800 * time.Millisecond, 1400 * time.Millisecond
+	// burstOf is how many keys a writer changes at the same time at most, and of how many times it does so once.
+	burstOf = 8
 )
 
 // runWorker is an instance's main. It works until its standard input ends.
@@ -142,33 +144,59 @@ func (w *worker) write(ctx context.Context) {
 		if time.Duration(history.Now())%(workFor+restFor) > workFor {
 			continue
 		}
-		k := min(rand.IntN(w.cfg.Keys), rand.IntN(w.cfg.Keys)) // the last is changed once in a while only
-		inTurn := k%2 == 0
-		verb := "commit"
-		if inTurn {
-			verb = "take"
+		keys := []int{min(rand.IntN(w.cfg.Keys), rand.IntN(w.cfg.Keys))} // the last is changed once in a while only
+		if rand.IntN(burstOf) == 0 {
+			keys = rand.Perm(w.cfg.Keys)[:min(burstOf, w.cfg.Keys)] // at the same time, so that they are made together
 		}
-		version, err := conn.ask(verb, k)
-		if errors.Is(err, errBusy) {
-			continue
-		}
-		if err != nil {
+		if w.change(ctx, conn, keys) != nil {
 			return // the run has ended
-		}
-		method := history.Delete
-		if inTurn && rand.IntN(3) > 0 {
-			method = history.Set
-		}
-		if !w.tell(ctx, method, k, version) && rand.IntN(2) == 0 {
-			w.tell(ctx, history.Delete, k, version) // as an application may
-		}
-		if inTurn {
-			if _, err := conn.ask("give", k); err != nil {
-				return // the run has ended
-			}
 		}
 	}
 }
+
+// change commits new versions of keys, and tells the cache of all of them at once.
+func (w *worker) change(ctx context.Context, conn *registerConn, keys []int) error {
+	committed := make(map[int]uint64, len(keys))
+	mayBeSet := len(keys) == 1 || rand.IntN(2) == 0 // for only deletions are made together with deletions
+	for _, k := range keys {
+		verb := "commit"
+		if inTurn(k) {
+			verb = "take"
+		}
+		version, err := conn.ask(verb, k)
+		switch {
+		case errors.Is(err, errBusy):
+		case err != nil:
+			return err
+		default:
+			committed[k] = version
+		}
+	}
+	var telling sync.WaitGroup
+	for k, version := range committed {
+		telling.Go(func() {
+			method := history.Delete
+			if mayBeSet && inTurn(k) && rand.IntN(3) > 0 {
+				method = history.Set
+			}
+			if !w.tell(ctx, method, k, version) && rand.IntN(2) == 0 {
+				w.tell(ctx, history.Delete, k, version) // as an application may
+			}
+		})
+	}
+	telling.Wait()
+	for k := range committed {
+		if inTurn(k) {
+			if _, err := conn.ask("give", k); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// inTurn tells whether writers of a key wait for each other, so that it may be set.
+func inTurn(k int) bool { return k%2 == 0 }
 
 // tell tells the cache of a commit, and tells whether that was acknowledged.
 func (w *worker) tell(ctx context.Context, method history.Method, k int, version uint64) bool {

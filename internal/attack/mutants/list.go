@@ -186,6 +186,15 @@ var mutants = []mutant{
 		},
 	},
 	{
+		name: "a message of several changes names the first key only", attack: slow, rules: []string{g2},
+		why: "changes that are made together have one message, which has to say what all of them are about",
+		edits: []edit{{
+			"tiered/mutation.go",
+			`Publisher: n.publisher, Hashes: hashes})}`,
+			`Publisher: n.publisher, Hashes: hashes[:1]})}`,
+		}},
+	},
+	{
 		name: "nothing is replayed after a cut", attack: deaf, rules: []string{g2},
 		why: "what was published while there was no subscription must be heard of",
 		edits: []edit{{
