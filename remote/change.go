@@ -177,16 +177,14 @@ func (s *Store) change(ctx context.Context, op string, sc script, c change) ([]a
 }
 
 // changeMany makes changes of one kind, in chunks. Those whose error is set already are left out; done is told the
-// reply of each that succeeded.
+// reply of each that succeeded. What shares an announcement is in one chunk if it fits: who hears the announcement takes all for made.
 func (s *Store) changeMany(ctx context.Context, op string, by together, changes []change, errs []error, done func(i int, rest []any)) {
-	s.pending(errs, func(part []int) {
-		part, groups := s.grouped(changes, part)
-		for _, group := range groups {
-			s.changeTogether(ctx, op, by, changes, group, errs, done)
-		}
-		if len(part) == 0 {
-			return
-		}
+	single, groups := s.grouped(changes, errs)
+	for _, group := range groups {
+		s.chunks(len(group), func(from, to int) { s.changeTogether(ctx, op, by, changes, group[from:to], errs, done) })
+	}
+	s.chunks(len(single), func(from, to int) {
+		part := single[from:to]
 		all := make([]steps, len(part))
 		for j, i := range part {
 			all[j] = s.steps(changes[i])

@@ -18,8 +18,14 @@ var (
 	deleting = together{scriptDelete, scriptDeleteAll}
 )
 
-// grouped divides the indexes in part into single changes and groups of those that share their announcement.
-func (s *Store) grouped(changes []change, part []int) (single []int, groups [][]int) {
+// grouped gives the indexes of changes without an error: of single ones, and of groups of those that share their announcement.
+func (s *Store) grouped(changes []change, errs []error) (single []int, groups [][]int) {
+	part := make([]int, 0, len(changes))
+	for i, err := range errs {
+		if err == nil {
+			part = append(part, i)
+		}
+	}
 	for len(part) > 0 {
 		n := 1
 		if a := changes[part[0]].a; a != nil && s.lanes != nil {
