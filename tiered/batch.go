@@ -159,7 +159,7 @@ func (c *Cache[V]) SetMany(ctx context.Context, items []Item[V]) (int, error) {
 			failed.add(ch.item.Key, err)
 			continue
 		}
-		ch.rec.Stamp = ch.mutation.known()
+		ch.rec.Stamp, ch.mutation.large = ch.mutation.known(), large(ch.rec)
 		sent = append(sent, ch)
 	}
 	slices.SortStableFunc(sent, func(a, b change) int { return a.mutation.lane - b.mutation.lane })

@@ -31,9 +31,15 @@ type order struct {
 	err   error
 }
 
+// largeRecord is from when on a record is sent alone. It gains nothing by company, and the smaller ones would wait for it; of those,
+// maxTogether are 4 MiB at most, which Redis takes in one script.
+const largeRecord = 16 << 10
+
+func large(r *remote.Record) bool { return r != nil && len(r.Payload) >= largeRecord }
+
 func newChanging(c *Client, op string) *changing {
 	b := &changing{op: op}
-	b.client = c
+	b.client, b.most = c, maxTogether
 	b.leave = func(group []*combined[order]) {
 		hashes := make([]uint64, len(group))
 		for i, w := range group {
@@ -95,7 +101,7 @@ func newDeletes(c *Client) []*changing {
 
 // make makes a change, and gives m its news. The caller may leave with ctx: what was not sent by then is not made.
 func (b *changing) make(ctx context.Context, m *mutation, o order) (bool, error) {
-	if !b.client.far.OneStep() { // keys lie on several servers, of which one may be down
+	if !b.client.far.OneStep() || large(o.record) { // keys lie on several servers, of which one may be down
 		m.news = b.client.co.publish(m.lane, m.hash)
 		return b.one(ctx, &o, m.told)
 	}
@@ -103,6 +109,9 @@ func (b *changing) make(ctx context.Context, m *mutation, o order) (bool, error)
 		defer b.land(p)
 		m.news = b.client.co.publish(m.lane, m.hash)
 		return b.one(ctx, &o, m.told)
+	}
+	if ctx.Err() != nil {
+		return false, remote.Left(ctx, b.op, false)
 	}
 	o.ctx, o.lane, o.hash = ctx, m.lane, m.hash
 	ended := b.client.far.Joined(ctx, b.op)

@@ -17,7 +17,8 @@ type mutation struct {
 	hash   uint64
 	lane   int
 	begun  uint64
-	news   // of the change, as soon as it is to be sent
+	large  bool // it is made alone
+	news        // of the change, as soon as it is to be sent
 }
 
 // news is the message of one change, or of several that are made together.
@@ -42,7 +43,7 @@ func (c *coherence) mutate(f *cacheFloors, hash uint64) mutation {
 
 // publish makes the news of changes of keys with these hashes, all of which belong to a lane.
 func (c *coherence) publish(lane int, hashes ...uint64) news {
-	n := news{publisher: c.own.begin()}
+	n := news{publisher: c.own.begin(len(hashes))}
 	n.told = &remote.Announcement{Lane: lane, Message: encodeMessage(invalidation.Message{Type: invalidation.Keys, Publisher: n.publisher, Hashes: hashes})}
 	return n
 }
@@ -51,7 +52,7 @@ func (c *coherence) publish(lane int, hashes ...uint64) news {
 func (c *coherence) publishAll(changes []*mutation) {
 	for len(changes) > 0 {
 		n := 1
-		for n < min(len(changes), maxTogether) && changes[n].lane == changes[0].lane {
+		for n < min(len(changes), maxTogether) && changes[n].lane == changes[0].lane && !changes[n-1].large && !changes[n].large {
 			n++
 		}
 		hashes := make([]uint64, n)
@@ -92,7 +93,13 @@ func (m mutation) cancel() { m.co.own.end(m.publisher, false) }
 
 // failed notes what a change that failed has left to be invalidated under a far key. A change whose message has come back was made and announced, whatever became of the reply. It is called before done: a
 // load that lands in between is turned away by the one or the other.
+//
+// Not so on a Cluster: there a message says that some of the changes that share it were made, or that one may have been.
 func (m mutation) failed(err error, key string) {
+	if !m.co.far.OneStep() {
+		m.co.pending.add(err, 0, key, m.hash, false)
+		return
+	}
 	if !m.co.own.heard(m.publisher) {
 		m.pend(err, key, false)
 	}
@@ -134,22 +141,27 @@ type ownMutations struct {
 	known map[uint32]progress
 }
 
-// progress is how far an own change has come: it is forgotten when it was both acknowledged and heard, or failed.
-type progress struct{ acknowledged, heard bool }
+// progress is how far an own message has come: it is forgotten when all of its changes have ended, and it was heard or one of them
+// has failed.
+type progress struct {
+	under         int // how many of its changes are under way
+	failed, heard bool
+}
 
 // maxOwn bounds the changes whose message is awaited. Past it they are forgotten: their messages then drop a near entry too many.
 const maxOwn = 1 << 16
 
 func (o *ownMutations) id(n uint32) uint64 { return uint64(o.instance)<<32 | uint64(n) }
 
-func (o *ownMutations) begin() uint64 {
+// begin notes as many changes that share a message, and gives its publisher.
+func (o *ownMutations) begin(changes int) uint64 {
 	n := o.next.Add(1)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.known) >= maxOwn {
 		clear(o.known)
 	}
-	o.known[n] = progress{}
+	o.known[n] = progress{under: changes}
 	return o.id(n)
 }
 
@@ -160,14 +172,23 @@ func (o *ownMutations) end(publisher uint64, acknowledged bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	p, ok := o.known[n]
-	if !acknowledged || !ok || p.heard {
+	if !ok {
+		return
+	}
+	p.under--
+	p.failed = p.failed || !acknowledged
+	o.noteLocked(n, p)
+}
+
+func (o *ownMutations) noteLocked(n uint32, p progress) {
+	if p.under == 0 && (p.failed || p.heard) {
 		delete(o.known, n)
 		return
 	}
-	o.known[n] = progress{acknowledged: true}
+	o.known[n] = p
 }
 
-// heard tells whether the message of a change that is under way has come back.
+// heard tells whether the message of a change that is under way has come back: for any of those that share it, as long as it has not ended.
 func (o *ownMutations) heard(publisher uint64) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -183,13 +204,10 @@ func (o *ownMutations) hear(publisher uint64) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	p, ok := o.known[n]
-	switch {
-	case !ok:
+	if !ok {
 		return false
-	case p.acknowledged:
-		delete(o.known, n)
-	default:
-		o.known[n] = progress{heard: true}
 	}
-	return true
+	p.heard = true
+	o.noteLocked(n, p)
+	return !p.failed
 }
