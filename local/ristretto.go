@@ -95,8 +95,13 @@ func (r *ristrettoEngine) gone(e *Entry, why cause) {
 }
 
 func (r *ristrettoEngine) get(hash uint64) *Entry {
-	if e, ok := r.cache.Get(hash); ok && e.alive() {
+	settled := r.pending.stripe(hash).n.Load() == 0
+	e, stored := r.cache.Get(hash)
+	if stored && e.alive() {
 		return e
+	}
+	if settled && !stored {
+		return nil // what had been pending before was stored by then
 	}
 	return r.current(hash)
 }

@@ -36,6 +36,7 @@ type shared[V any] struct {
 	numeric   bool
 	normalize bool // see dynamic: what is kept near is what the far tier would give
 	flights   flights[V]
+	recent    recency
 	counts    counters
 }
 
@@ -91,7 +92,7 @@ func newShared[V any](c *Client, name string, values *codec.Typed[V]) *shared[V]
 		codec: values, normalize: dynamic(reflect.TypeFor[V]()),
 	}
 	s.seed, s.tagSeed = seedOf(ns, name), keyhash.Seed(s.tagPrefix)
-	s.flights.byKey = make(map[string]*flight[V])
+	s.flights.byKey, s.flights.looking = make(map[string]*flight[V]), make(map[string]struct{})
 	numeric, lowest, highest, bounded := values.Numeric()
 	s.numeric = numeric
 	if bounded {

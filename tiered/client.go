@@ -29,6 +29,8 @@ type Client struct {
 	sets    []*changing // by lane
 	deletes []*changing // likewise
 	reads   *reading
+	claims  *claiming
+	fills   *filling
 	tracker *invalidation.Tracker // nil unless Options.Tracking
 	owned   redis.UniversalClient // made by Open; nil otherwise
 	spans   spans
@@ -81,7 +83,7 @@ func New(rdb redis.UniversalClient, opts Options) (*Client, error) {
 	c.co = newCoherence(opts, c.far)
 	c.co.pending = newPending(c.co, opts)
 	c.sets, c.deletes = newSets(c), newDeletes(c)
-	c.reads = newReading(c)
+	c.reads, c.claims, c.fills = newReading(c), newClaiming(c), newFilling(c)
 	if opts.OnStateChange != nil {
 		c.co.notices = newNotices()
 		c.running.Go(func() { c.co.notices.run(c.life.Done(), opts.OnStateChange) })

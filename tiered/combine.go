@@ -20,6 +20,7 @@ type combining[T any] struct {
 	// fly makes them, or gives them all ErrClosed. Each call's results are its own to note.
 	fly    func(group []*combined[T])
 	refuse func(call *T)
+	most   int // how many are made together at most
 
 	mu      sync.Mutex
 	flights int            // under way, and not overdue; guarded by mu
@@ -116,7 +117,7 @@ func (c *combining[T]) launchLocked() {
 		c.waiting = nil
 		return
 	}
-	n := min(len(c.waiting), maxTogether)
+	n := min(len(c.waiting), c.most)
 	group := slices.Clone(c.waiting[:n])
 	c.waiting = slices.Delete(c.waiting, 0, n)
 	for _, w := range group {

@@ -50,8 +50,9 @@ type landing[V any] struct {
 type flights[V any] struct {
 	group singleflight.Group
 
-	mu    sync.Mutex
-	byKey map[string]*flight[V]
+	mu      sync.Mutex
+	byKey   map[string]*flight[V]
+	looking map[string]struct{} // keys that a caller looks for in the far tier by itself
 }
 
 // join gives the flight of key that began late enough, or a new one, in which case begin is called, with the lock held,
@@ -106,6 +107,24 @@ func (fs *flights[V]) carries(f *flight[V], tags []uint64) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	f.tags = append(f.tags, tags...)
+}
+
+// look tells whether a caller of key may look into the far tier by itself: not while there is a flight, which it may be able to join,
+// or while another looks, since of many callers one is enough. Whoever may ends it with looked.
+func (fs *flights[V]) look(key string) bool {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if _, busy := fs.looking[key]; busy || fs.byKey[key] != nil {
+		return false
+	}
+	fs.looking[key] = struct{}{}
+	return true
+}
+
+func (fs *flights[V]) looked(key string) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	delete(fs.looking, key)
 }
 
 func (fs *flights[V]) land(key string, f *flight[V]) {

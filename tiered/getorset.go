@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/doppio-cache/doppio/local"
+	"github.com/doppio-cache/doppio/remote"
 )
 
 // GetOrSet gives the value under key, or loads it: near tier, then a flight that asks the far tier and runs load.
@@ -50,8 +51,60 @@ func (c *Cache[V]) getOrLoad(ctx context.Context, hash uint64, key string, n nea
 		return n.value, nil
 	case expired:
 		j.fallback = n.value
+	default:
+		if j.looksFirst() {
+			if v, err, served := j.look(ctx); served {
+				return v, err
+			}
+		}
 	}
 	return j.await(ctx)
+}
+
+// looksFirst tells whether the caller reads the far tier itself before it has a flight do more: a hit costs half of what a flight
+// does. With SoftTimeout a slow read must not hold the caller up, and where most keys are missing the flight is needed anyhow. It is
+// ended by flights.looked.
+func (j *job[V]) looksFirst() bool {
+	c := j.cache
+	return !c.client.opts.Disabled && j.st.softTimeout <= 0 && !c.recent.mostlyMisses() && c.flights.look(j.key)
+}
+
+// look reads the far tier for this caller, and leaves what it cannot serve to a flight.
+func (j *job[V]) look(ctx context.Context) (v *V, err error, served bool) {
+	c := j.cache
+	defer c.flights.looked(j.key)
+	from, err := c.askFar(ctx, j.hash)
+	if err != nil {
+		return nil, nil, false // the flight says what that means
+	}
+	l := &looked[V]{origin: from}
+	l.rec, err = c.client.reads.get(ctx, c.prefix+j.key)
+	if ctx.Err() != nil {
+		return nil, ctx.Err(), true
+	}
+	l.seen, l.err = c.examine(ctx, time.Now(), j.hash, j.key, l.rec, err, nil)
+	switch l.seen.state {
+	case live:
+		c.metFar(true)
+		c.keep(l.seen.at, j.hash, j.key, l.seen.value, from, &l.rec, &j.st)
+		answered(ctx, AnsweredFar)
+		return l.seen.value, nil, true
+	case negative:
+		c.metFar(true)
+		c.keep(l.seen.at, j.hash, j.key, nil, from, &l.rec, &j.st)
+		answered(ctx, AnsweredFar)
+		return nil, ErrNotFound, true
+	}
+	j.looked = l
+	return nil, nil, false
+}
+
+// looked is a far read that a caller made before its flight, which began with it.
+type looked[V any] struct {
+	origin
+	rec  remote.Record
+	seen farCopy[V]
+	err  error
 }
 
 // job is what a caller wants loaded. The first caller's job is the one that its flight runs.
@@ -61,8 +114,9 @@ type job[V any] struct {
 	hash     uint64
 	load     func(context.Context) (V, error)
 	st       settings
-	refresh  bool // the value is live: load it anew unless somebody else just did
-	fallback *V   // a near value past its life, to serve if the load fails
+	refresh  bool       // the value is live: load it anew unless somebody else just did
+	fallback *V         // a near value past its life, to serve if the load fails
+	looked   *looked[V] // what the caller found in the far tier; nil if it did not look
 }
 
 // begin makes the job's flight.
@@ -87,6 +141,9 @@ func (j *job[V]) begin(ctx context.Context) (*flight[V], func() (landing[V], err
 
 func (j *job[V]) newFlight() *flight[V] {
 	f := &flight[V]{origin: j.cache.origin(j.hash), after: j.cache.after, tags: j.cache.tagHashes(j.st.tags), busy: make(chan struct{})}
+	if j.looked != nil {
+		f.origin = j.looked.origin
+	}
 	f.stale.there = make(chan struct{})
 	f.stale.set(j.fallback)
 	if co := j.cache.client.co; co != nil {

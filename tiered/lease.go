@@ -2,7 +2,9 @@ package tiered
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/doppio-cache/doppio/invalidation"
@@ -13,32 +15,37 @@ import (
 // load that is slower renews it; see hold.
 const leaseLife = 3 * time.Second
 
-// hold keeps a lease alive until release is called, which does not wait.
+// hold keeps a lease alive until release is called, which does not wait. Most loads end before anything has to be done for it.
 func (j *job[V]) hold(ctx context.Context, st seat) (release func()) {
-	if !st.leased || !j.cache.client.start() {
+	if !st.leased {
 		return func() {}
 	}
-	done := make(chan struct{})
-	go func() {
-		defer j.cache.client.running.Done()
-		tick := time.NewTicker(leaseLife / 3)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				held, err := j.cache.client.far.Renew(ctx, j.cache.prefix+j.key, st.witness, leaseLife)
-				j.note(err)
-				if err == nil && !held {
-					return // the fill will be refused
-				}
-			case <-done:
-				return
-			case <-ctx.Done():
-				return
-			}
+	const pause = leaseLife / 3
+	var mu sync.Mutex
+	var timer *time.Timer
+	over := false
+	renew := func() {
+		if ctx.Err() != nil || !j.cache.client.start() {
+			return
 		}
-	}()
-	return func() { close(done) }
+		defer j.cache.client.running.Done()
+		held, err := j.cache.client.far.Renew(ctx, j.cache.prefix+j.key, st.witness, leaseLife)
+		j.note(err)
+		mu.Lock()
+		defer mu.Unlock()
+		if !over && (held || err != nil) { // else the fill will be refused
+			timer.Reset(pause)
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	timer = time.AfterFunc(pause, renew)
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		over = true
+		timer.Stop()
+	}
 }
 
 // verdict is how asking for a lease ended.
@@ -74,8 +81,8 @@ func (j *job[V]) claim(ctx context.Context, f *flight[V], st *seat) (landing[V],
 	look, waits, taken := firstLook, false, 0
 	for {
 		token := remote.NewToken()
-		won, found, err := s.client.far.Acquire(remote.Stay(ctx), s.prefix+j.key, token, f.id, leaseLife, st.replaces, st.tags...)
-		how, end, err := j.claimed(ctx, f, st, token, won, found, err)
+		claim := s.client.claims.acquire(ctx, remote.Claim{Key: s.prefix + j.key, Token: token, Stamp: f.id, Replaces: st.replaces, Tags: st.tags})
+		how, end, err := j.claimed(ctx, f, st, token, claim.Won, claim.Found, claim.Err)
 		switch {
 		case how == loaded:
 			return end, err, true
@@ -116,15 +123,28 @@ func (j *job[V]) wakeOthers(ctx context.Context) {
 // claimed completes a seat with a lease that was asked for, or with what was found in its place; or it gives the value
 // that somebody else has stored meanwhile.
 func (j *job[V]) claimed(ctx context.Context, f *flight[V], st *seat, token remote.Token, won bool, found remote.Record, err error) (verdict, landing[V], error) {
+	s := j.cache.shared
+	first := st.unread
+	st.unread = false
 	if won {
+		if first {
+			s.metFar(false)
+		}
 		st.witness, st.leased = token[:], true
 		return seated, landing[V]{}, nil
 	}
-	s := j.cache.shared
 	s.flights.carries(f, s.tagHashes(tagNames(found.Tags)))
 	seen, err := s.examine(ctx, time.Now(), j.hash, j.key, found, err, nil)
 	j.note(err)
+	if first && seen.state != nothing {
+		s.metFar(seen.state == live || seen.state == negative)
+	}
+	seen, err = j.sweep(ctx, seen, err)
 	switch seen.state {
+	case nothing:
+		if errors.Is(err, ErrNotFound) {
+			return free, landing[V]{}, nil // what was there has been swept away
+		}
 	case live:
 		s.keep(seen.at, j.hash, j.key, seen.value, f.origin, &found, &j.st)
 		return loaded, landing[V]{seen.value, AnsweredFar}, nil
@@ -140,6 +160,7 @@ func (j *job[V]) claimed(ctx context.Context, f *flight[V], st *seat, token remo
 		}
 		return free, landing[V]{}, nil
 	case stale, unreadable:
+		f.stale.set(seen.value)
 		again, _ := seatOf(found.Token, seen, err)
 		if st.witness, st.replaces = again.witness, again.replaces; len(st.replaces) > 0 {
 			return free, landing[V]{}, nil

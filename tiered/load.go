@@ -3,6 +3,8 @@ package tiered
 import (
 	"context"
 	"errors"
+	"math/bits"
+	"sync/atomic"
 	"time"
 
 	"github.com/doppio-cache/doppio/local"
@@ -19,21 +21,35 @@ func (j *job[V]) run(ctx context.Context, f *flight[V]) (landing[V], error) {
 		j.note(err)
 		return j.runLoad(ctx, f, seat{}) // both tiers may hold what this instance invalidated
 	}
-	if err := j.cache.catchUp(ctx, s.client.co.laneOf(j.hash)); err != nil {
-		j.note(err)
-		return j.runLoad(ctx, f, seat{})
+	l := j.looked
+	if l == nil {
+		if err := j.cache.catchUp(ctx, s.client.co.laneOf(j.hash)); err != nil {
+			j.note(err)
+			return j.runLoad(ctx, f, seat{})
+		}
+		f.id = s.origin(j.hash).id // catching up may have told of more
+		if j.claimsFirst() {
+			st := seat{unread: true}
+			if end, err, served := j.claim(ctx, f, &st); served {
+				return end, err
+			}
+			return j.runLoad(ctx, f, st)
+		}
+		// A flight's callers leave the flight; it does not leave the far tier.
+		l = &looked[V]{}
+		rec, err := s.client.reads.get(remote.Stay(ctx), s.prefix+j.key)
+		s.flights.carries(f, s.tagHashes(tagNames(rec.Tags)))
+		l.rec = rec
+		l.seen, l.err = s.examine(ctx, time.Now(), j.hash, j.key, rec, err, nil)
+	} else {
+		s.flights.carries(f, s.tagHashes(tagNames(l.rec.Tags)))
 	}
-	f.id = s.origin(j.hash).id // catching up may have told of more
-	// A flight's callers leave the flight; it does not leave the far tier.
-	rec, err := s.client.reads.get(remote.Stay(ctx), s.prefix+j.key)
-	s.flights.carries(f, s.tagHashes(tagNames(rec.Tags)))
-	seen, err := s.examine(ctx, time.Now(), j.hash, j.key, rec, err, nil)
-	j.note(err)
-	if end, err, served := j.served(f, &rec, seen, err); served {
+	j.note(l.err)
+	if end, err, served := j.served(f, &l.rec, l.seen, l.err); served {
 		return end, err
 	}
-	seen, err = j.sweep(ctx, seen, err)
-	st, need := seatOf(rec.Token, seen, err)
+	seen, err := j.sweep(ctx, l.seen, l.err)
+	st, need := seatOf(l.rec.Token, seen, err)
 	if need || st.witness != nil {
 		if st.tags, err = s.tagsToCarry(ctx, &j.st); err != nil {
 			j.note(err)
@@ -70,21 +86,51 @@ func (j *job[V]) served(f *flight[V], rec *remote.Record, seen farCopy[V], err e
 		if j.refresh && j.dueAgain(rec) {
 			return landing[V]{}, nil, false
 		}
-		s.counts.farHits.Add(1)
+		s.metFar(true)
 		s.keep(seen.at, j.hash, j.key, seen.value, f.origin, rec, &j.st)
 		return landing[V]{seen.value, AnsweredFar}, nil, true
 	case negative:
-		s.counts.farHits.Add(1)
+		s.metFar(true)
 		s.keep(seen.at, j.hash, j.key, nil, f.origin, rec, &j.st)
 		return landing[V]{}, ErrNotFound, true
 	case stale:
 		f.stale.set(seen.value)
 	}
 	if seen.state != nothing || errors.Is(err, ErrNotFound) { // an outage is not a miss
-		s.counts.farMisses.Add(1)
+		s.metFar(false)
 	}
 	return landing[V]{}, nil, false
 }
+
+// metFar counts a far hit or miss of a flight.
+func (s *shared[V]) metFar(hit bool) {
+	if hit {
+		s.counts.farHits.Add(1)
+	} else {
+		s.counts.farMisses.Add(1)
+	}
+	s.recent.note(hit)
+}
+
+// claimsFirst tells whether a flight begins with asking for the lease, which is refused with whatever is there: a round trip less
+// than a read before it where most keys are missing, as when a cache is cold. A lease shows the tags of what is being loaded, and
+// their versions take a round trip that a far hit can do without; and a refresh wants what is there replaced.
+func (j *job[V]) claimsFirst() bool {
+	return !j.refresh && len(j.st.tags) == 0 && j.cache.recent.mostlyMisses()
+}
+
+// recency remembers the last eight far hits and misses. Two notes at the same time may be one: it is a guess anyhow.
+type recency struct{ misses atomic.Uint32 }
+
+func (r *recency) note(hit bool) {
+	last := r.misses.Load() << 1
+	if !hit {
+		last |= 1
+	}
+	r.misses.Store(last)
+}
+
+func (r *recency) mostlyMisses() bool { return bits.OnesCount8(uint8(r.misses.Load())) > 5 }
 
 // dueAgain tells a refresh whether the far value is the old one still, or one that another instance has just refreshed.
 func (j *job[V]) dueAgain(rec *remote.Record) bool {
@@ -100,6 +146,7 @@ type seat struct {
 	// replaces is the token of a record that was invalidated, in whose place a lease may be taken.
 	replaces []byte
 	tags     []remote.Tag
+	unread   bool // nobody has looked yet what is there
 }
 
 // seatOf gives the right to replace what was seen, or says that a lease is needed because nothing was there, or somebody
@@ -159,7 +206,7 @@ func (j *job[V]) runLoad(ctx context.Context, f *flight[V], st seat) (landing[V]
 		j.release(ctx, st)
 		return end, err
 	}
-	filled, fillErr := s.client.far.Fill(context.WithoutCancel(ctx), s.prefix+j.key, st.witness, rec)
+	filled, fillErr := s.client.fills.fill(ctx, remote.Filling{Key: s.prefix + j.key, Seen: st.witness, Record: rec})
 	j.filled(len(st.witness) > 0, filled.Stored, fillErr)
 	if filled.Awaited {
 		j.wakeOthers(ctx)
