@@ -51,8 +51,9 @@ const (
 	flushEvery = 100 * time.Millisecond
 	// Writers work and rest together, by the machine's clock. The rest is longer than the bound.
 	workFor, restFor = 1800 * time.Millisecond, 1400 * time.Millisecond
-	// burstOf is how many keys a writer changes at the same time at most, and of how many times it does so once.
-	burstOf = 8
+	// A writer changes the first keys at the same time now and then, so that they are made together. The others are left alone: what
+	// an instance changes itself is not stale there, however little it hears.
+	burst, burstEvery = 6, 16
 )
 
 // runWorker is an instance's main. It works until its standard input ends.
@@ -145,8 +146,8 @@ func (w *worker) write(ctx context.Context) {
 			continue
 		}
 		keys := []int{min(rand.IntN(w.cfg.Keys), rand.IntN(w.cfg.Keys))} // the last is changed once in a while only
-		if rand.IntN(burstOf) == 0 {
-			keys = rand.Perm(w.cfg.Keys)[:min(burstOf, w.cfg.Keys)] // at the same time, so that they are made together
+		if rand.IntN(burstEvery) == 0 {
+			keys = rand.Perm(min(burst, w.cfg.Keys))
 		}
 		if w.change(ctx, conn, keys) != nil {
 			return // the run has ended
