@@ -42,61 +42,67 @@ func (c *Cache[V]) getOrLoad(ctx context.Context, hash uint64, key string, n nea
 	if load == nil {
 		return nil, &OptionError{Field: "load", Reason: "must not be nil"}
 	}
-	j := &job[V]{cache: c, key: key, hash: hash, load: load, st: st}
 	switch n.state {
 	case absent:
 		return nil, ErrNotFound
 	case refreshable:
+		j := &job[V]{cache: c, key: key, hash: hash, load: load, st: st}
 		j.refreshAhead(ctx, n.meta)
 		return n.value, nil
-	case expired:
-		j.fallback = n.value
-	default:
-		if j.looksFirst() {
-			if v, err, served := j.look(ctx); served {
-				return v, err
-			}
+	}
+	var seen *looked[V]
+	if n.state == unusable && c.looksFirst(key, &st) {
+		v, err, served := (*V)(nil), error(nil), false
+		if v, seen, err, served = c.look(ctx, hash, key, &st); served {
+			return v, err
 		}
+	}
+	j := &job[V]{cache: c, key: key, hash: hash, load: load, st: st, looked: seen}
+	if n.state == expired {
+		j.fallback = n.value
 	}
 	return j.await(ctx)
 }
 
 // looksFirst tells whether the caller reads the far tier itself before it has a flight do more: a hit costs half of what a flight
 // does. With SoftTimeout a slow read must not hold the caller up, and where most keys are missing the flight is needed anyhow. It is
-// ended by flights.looked.
-func (j *job[V]) looksFirst() bool {
-	c := j.cache
-	return !c.client.opts.Disabled && j.st.softTimeout <= 0 && !c.recent.mostlyMisses() && c.flights.look(j.key)
+// ended by look.
+func (c *Cache[V]) looksFirst(key string, st *settings) bool {
+	return !c.client.opts.Disabled && st.softTimeout <= 0 && !c.recent.mostlyMisses() && c.flights.look(key)
 }
 
-// look reads the far tier for this caller, and leaves what it cannot serve to a flight.
-func (j *job[V]) look(ctx context.Context) (v *V, err error, served bool) {
-	c := j.cache
-	defer c.flights.looked(j.key)
-	from, err := c.askFar(ctx, j.hash)
-	if err != nil {
-		return nil, nil, false // the flight says what that means
+// look reads the far tier for a caller, and gives what it cannot serve, for a flight to go on with.
+func (c *Cache[V]) look(ctx context.Context, hash uint64, key string, st *settings) (v *V, left *looked[V], err error, served bool) {
+	defer c.flights.looked(key)
+	co := c.client.co
+	if err = co.pending.blocks(c.name, hash); err == nil {
+		err = c.catchUp(ctx, co.laneOf(hash))
 	}
-	l := &looked[V]{origin: from}
-	l.rec, err = c.client.reads.get(ctx, c.prefix+j.key)
+	from := c.origin(hash)
 	if ctx.Err() != nil {
-		return nil, ctx.Err(), true
+		return nil, nil, ctx.Err(), true
 	}
-	l.seen, l.err = c.examine(ctx, time.Now(), j.hash, j.key, l.rec, err, nil)
-	switch l.seen.state {
+	if err != nil {
+		return nil, &looked[V]{origin: from, err: err}, nil, false
+	}
+	rec, err := c.client.reads.get(ctx, c.prefix+key)
+	if ctx.Err() != nil {
+		return nil, nil, ctx.Err(), true
+	}
+	seen, err := c.examine(ctx, time.Now(), hash, key, rec, err, nil)
+	switch seen.state {
 	case live:
 		c.metFar(true)
-		c.keep(l.seen.at, j.hash, j.key, l.seen.value, from, &l.rec, &j.st)
+		c.keep(seen.at, hash, key, seen.value, from, &rec, st)
 		answered(ctx, AnsweredFar)
-		return l.seen.value, nil, true
+		return seen.value, nil, nil, true
 	case negative:
 		c.metFar(true)
-		c.keep(l.seen.at, j.hash, j.key, nil, from, &l.rec, &j.st)
+		c.keep(seen.at, hash, key, nil, from, &rec, st)
 		answered(ctx, AnsweredFar)
-		return nil, ErrNotFound, true
+		return nil, nil, ErrNotFound, true
 	}
-	j.looked = l
-	return nil, nil, false
+	return nil, &looked[V]{from, rec, seen, err}, nil, false
 }
 
 // looked is a far read that a caller made before its flight, which began with it.
