@@ -223,6 +223,7 @@ func TestCallersOfAFarKeyShareReads(t *testing.T) {
 		count, client, c, filler := countedReads(t)
 		ctx := t.Context()
 		check(t, filler.Set(ctx, "k", 7))
+		synctest.Wait() // this instance has heard of it: no load from before may be joined afterwards
 		before := count.gets.Load()
 		release := count.hold()
 		var wg sync.WaitGroup
