@@ -79,7 +79,7 @@ func NewEntry[V any](key string, v *V) *Entry {
 // entry to find it.
 func ValueOf[V any](e *Entry) *V {
 	if small[V]() {
-		return &(*placed[V])(unsafe.Pointer(e)).value //nolint:gosec // an Entry with a small V is the first field of a placed
+		return &(*placed[V])(unsafe.Pointer(e)).value // an Entry with a small V is the first field of a placed
 	}
 	v, _ := e.Value.(*V)
 	return v

@@ -113,10 +113,12 @@ func TestCombinedEndedContextIsNotSent(t *testing.T) {
 
 // Who leaves while its change is being made does not know what becomes of it. It is made, as the others' are.
 func TestCombinedFlightGoesOnWithoutWhoLeft(t *testing.T) {
-	for name, first := range map[string]bool{"the first of them": true, "another": false} {
+	for name, c := range map[string]struct{ first, stays bool }{
+		"the first of them": {true, true}, "another": {false, true}, "the first of them, in a goroutine": {true, false}, "another, in a goroutine": {false, false},
+	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				g := newRig(t, tiered.Options{})
+				g := newRig(t, tiered.Options{}, func(o *redis.Options) { o.ContextTimeoutEnabled = c.stays }) // its calls stay with their caller, or may be left
 				g.both(t, "left", "old")
 				flying := g.fill(t)
 				ctx, leave := context.WithCancel(t.Context())
@@ -127,11 +129,11 @@ func TestCombinedFlightGoesOnWithoutWhoLeft(t *testing.T) {
 					return call
 				}
 				var leaves <-chan result[bool]
-				if first {
+				if c.first {
 					leaves = begin(ctx, "left") // the round trip is made with its values, and without its end
 				}
 				calls = append(calls, begin(t.Context(), "stays"))
-				if !first {
+				if !c.first {
 					leaves = begin(ctx, "left")
 				}
 				trips := g.at(t, 1, 1)
@@ -337,7 +339,6 @@ type failingPart struct {
 	gate
 	key string
 	err error
-	on  bool
 }
 
 func (h *failingPart) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {

@@ -50,14 +50,15 @@ func (c *Cache[V]) getOrLoad(ctx context.Context, hash uint64, key string, n nea
 		j.refreshAhead(ctx, n.meta)
 		return n.value, nil
 	}
-	var seen *looked[V]
+	var left *looked[V]
 	if n.state == unusable && c.looksFirst(key, &st) {
-		v, err, served := (*V)(nil), error(nil), false
-		if v, seen, err, served = c.look(ctx, hash, key, &st); served {
+		v, rest, err, served := c.look(ctx, hash, key, &st)
+		if served {
 			return v, err
 		}
+		left = rest
 	}
-	j := &job[V]{cache: c, key: key, hash: hash, load: load, st: st, looked: seen}
+	j := &job[V]{cache: c, key: key, hash: hash, load: load, st: st, looked: left}
 	if n.state == expired {
 		j.fallback = n.value
 	}

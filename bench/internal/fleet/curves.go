@@ -53,10 +53,10 @@ func curve(w *bytes.Buffer, runs []result.FleetRun, series, title, column string
 		}
 		found = true
 		first := term.Thousands(int64(r.Config.Instances))
-		switch {
-		case series == seriesInvalidations:
+		switch series {
+		case seriesInvalidations:
 			first = term.Number(r.Config.Invalidations)
-		case series == seriesCalibration:
+		case seriesCalibration:
 			first += ", " + calibrates(r.Config)
 		}
 		near, far := r.Latency["near"], r.Latency["far"]

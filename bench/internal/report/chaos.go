@@ -12,7 +12,7 @@ import (
 func (b *builder) chaos(s *section, c *result.Chaos) {
 	s.Intro = append(s.Intro, "One fault at a time, under load. Reads may be stale while messages cannot arrive, and never by more than the bound.")
 	var stale, recovery []*result.ChaosRun
-	ok := 0
+	ok, violated := 0, false
 	for i := range c.Runs {
 		r := &c.Runs[i]
 		if r.Run.Staleness.Age.Count > 0 {
@@ -21,11 +21,12 @@ func (b *builder) chaos(s *section, c *result.Chaos) {
 		if r.Recovery.Count > 0 {
 			recovery = append(recovery, r)
 		}
-		if r.Verdict == "ok" {
+		if r.Verdict == result.VerdictOK {
 			ok++
 		}
+		violated = violated || r.Violated()
 	}
-	s.Facts = []fact{{Value: fmt.Sprintf("%d of %d", ok, len(c.Runs)), Label: "kinds of fault survived with no promise broken", Bad: ok < len(c.Runs)}}
+	s.Facts = []fact{{Value: fmt.Sprintf("%d of %d", ok, len(c.Runs)), Label: "kinds of fault survived with no promise broken", Bad: violated}}
 	b.page.Facts = append(b.page.Facts, s.Facts...)
 
 	g := group{ID: b.ids.of(s.ID, "faults")}
@@ -71,14 +72,16 @@ func verdicts(runs []result.ChaosRun) *table {
 	t := &table{Caption: "Verdicts", Head: []string{"fault", "verdict", "times", "reads", "stale", "beyond bound", "own", "recovery p50", "recovery max", "errors"}}
 	for i := range runs {
 		r := &runs[i]
-		good := r.Verdict == "ok"
-		mark := "✓ ok"
-		if !good {
+		good, mark := r.Verdict == result.VerdictOK, "✓ ok"
+		switch {
+		case r.Violated():
 			mark = "✗ " + orNot(strings.TrimSpace(r.Verdict))
+		case !good:
+			mark = orNot(strings.TrimSpace(r.Verdict)) // it was not violated, nor seen through
 		}
 		s := r.Run.Staleness
 		t.Rows = append(t.Rows, []cell{
-			{Text: r.Fault, Sub: r.About}, {Text: mark, Ok: good, Bad: !good, Left: true}, {Text: number(float64(r.Times))}, {Text: count(s.Reads)}, {Text: count(s.Stale)},
+			{Text: r.Fault, Sub: r.About}, {Text: mark, Ok: good, Bad: r.Violated(), Left: true}, {Text: number(float64(r.Times))}, {Text: count(s.Reads)}, {Text: count(s.Stale)},
 			{Text: count(s.Beyond), Bad: s.Beyond > 0}, {Text: count(s.Own), Bad: s.Own > 0}, {Text: known(r.Recovery, r.Recovery.P50)}, {Text: known(r.Recovery, r.Recovery.Max)},
 			{Text: count(r.Run.Errors), Sub: kinds(r.Run.ErrorKinds)},
 		})
