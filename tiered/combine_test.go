@@ -96,6 +96,12 @@ func TestCombinedCrowdIsForgotten(t *testing.T) {
 func TestCombinedDeletesTellEachItsOwn(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		g := newRig(t, tiered.Options{})
+		// One lies below the floor of its cache: it counts as gone.
+		check(t, g.c.Set(t.Context(), "not0", "cleared"))
+		record := g.raw.Get(t.Context(), g.ns+":c:not0").Val()
+		_, err := g.c.Clear(t.Context(), "")
+		check(t, err)
+		check(t, g.raw.Set(t.Context(), g.ns+":c:not0", record, 0).Err())
 		for i := range 4 {
 			g.both(t, fmt.Sprint("there", i), "v")
 		}

@@ -151,16 +151,22 @@ type rig struct {
 	raw           *redis.Client
 }
 
-func newRig(t *testing.T, o tiered.Options) *rig {
+func newRig(t *testing.T, o tiered.Options, mutate ...func(*redis.Options)) *rig {
 	t.Helper()
 	g := &rig{gate: &gate{}, r: tieredtest.NewRedis(t), ns: "ns"}
 	o.Namespace, o.RemoteTimeout = g.ns, time.Minute
-	plain := func() *redis.Client {
-		rdb := g.r.Client()
+	plain := func(mutate ...func(*redis.Options)) *redis.Client {
+		template := g.r.Client()
+		options := *template.Options()
+		check(t, template.Close())
+		for _, m := range mutate {
+			m(&options)
+		}
+		rdb := redis.NewClient(&options)
 		t.Cleanup(func() { _ = rdb.Close() })
 		return rdb
 	}
-	behind := plain()
+	behind := plain(mutate...)
 	behind.AddHook(g.gate)
 	g.raw = plain()
 	g.client = coherent(t, behind, o)
