@@ -32,7 +32,7 @@ type order struct {
 }
 
 // largeRecord is from when on a record is sent alone. It gains nothing by company, and the smaller ones would wait for it; of those,
-// maxTogether are 4 MiB at most, which Redis takes in one script.
+// maxTogether are 1 MiB at most, which Redis takes in one script.
 const largeRecord = 16 << 10
 
 func large(r *remote.Record) bool { return r != nil && len(r.Payload) >= largeRecord }

@@ -47,8 +47,9 @@ const (
 	// maxFlights is how many calls are made at the same time before others wait. It is for few callers, who would take turns
 	// otherwise; when there are many, one flight at a time carries most of them.
 	maxFlights = 2
-	// maxTogether is how many calls are made together at most.
-	maxTogether = 256
+	// maxTogether is how many calls are made together at most. More would save little, and a message of all their hashes stays in
+	// the lane: 65,536 of these are 34 MB.
+	maxTogether = 64
 	// overdueAfter is how long others wait for a flight. It is many times a round trip: what takes longer has met a connection that
 	// hangs, or a server that does, and a connection should be no concern of others.
 	overdueAfter = 20 * time.Millisecond

@@ -177,17 +177,17 @@ func TestCombinedChangesOfACrowd(t *testing.T) {
 		g := newRig(t, tiered.Options{})
 		before := g.told(t)
 		calls := g.fill(t)
-		keys := numbered(600)
+		keys := numbered(2*64 + 24)
 		for _, key := range keys {
 			calls = append(calls, g.set(t.Context(), key, key))
 		}
 		trips := g.at(t, 1, 1)
 		g.let(trips[0], passes)
-		trips = g.at(t, 1, 256)
+		trips = g.at(t, 1, 64)
 		g.let(trips[1], passes)
-		trips = g.at(t, 1, 256)
+		trips = g.at(t, 1, 64)
 		g.let(trips[0], passes)
-		g.at(t, 256, 88)
+		g.at(t, 64, 24)
 		g.leave()
 		wantAll(t, calls...)
 		if told := g.told(t) - before; told != 5 {

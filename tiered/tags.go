@@ -167,6 +167,8 @@ func (c *Cache[V]) InvalidateTags(ctx context.Context, tags ...string) error {
 		return nil
 	}
 	names := slices.Compact(slices.Sorted(slices.Values(tags)))
+	lane := func(name string) int { return c.client.co.laneOf(c.tagHashes([]string{name})[0]) }
+	slices.SortStableFunc(names, func(a, b string) int { return lane(a) - lane(b) }) // those of a lane share their message
 	changes := make([]*mutation, len(names))
 	for i, h := range c.tagHashes(names) {
 		m := c.client.co.intend(c.floors, h)
