@@ -180,8 +180,8 @@ func (s *Store) change(ctx context.Context, op string, sc script, c change) ([]a
 // reply of each that succeeded. What shares an announcement is in one chunk if it fits: who hears the announcement takes all for made.
 func (s *Store) changeMany(ctx context.Context, op string, by together, changes []change, errs []error, done func(i int, rest []any)) {
 	single, groups := s.grouped(changes, errs)
-	for _, group := range groups {
-		s.chunks(len(group), func(from, to int) { s.changeTogether(ctx, op, by, changes, group[from:to], errs, done) })
+	for _, portion := range s.portions(groups) {
+		s.changeTogether(ctx, op, by, changes, portion, errs, done)
 	}
 	s.chunks(len(single), func(from, to int) {
 		part := single[from:to]
@@ -228,22 +228,7 @@ func (s *Store) settleMany(ctx context.Context, op string, sc script, all []step
 	for i, st := range all {
 		calls[i] = s.by(ctx, op, st.data)
 	}
-	cmds := sc.pipeline(ctx, s.rdb, calls)
-	var again []int
-	for i, c := range cmds {
-		if s.clock.late(c.Err()) {
-			again = append(again, i)
-		}
-	}
-	if len(again) > 0 && ctx.Err() == nil {
-		retried := make([]scriptCall, len(again))
-		for j, i := range again {
-			retried[j] = s.by(ctx, op, all[i].data)
-		}
-		for j, c := range sc.pipeline(ctx, s.rdb, retried) {
-			cmds[again[j]] = c
-		}
-	}
+	cmds := s.inTime(ctx, op, calls, sc.pipeline)
 	out := make([]settled, len(all))
 	var which []int
 	var lanes []scriptCall
@@ -258,6 +243,29 @@ func (s *Store) settleMany(ctx context.Context, op string, sc script, all []step
 		out[which[j]].announced(op, v, err)
 	}
 	return out
+}
+
+// inTime runs a script for each call, and once more for those that were refused because the servers' time was not what it was
+// thought to be.
+func (s *Store) inTime(ctx context.Context, op string, calls []scriptCall, run func(context.Context, redis.UniversalClient, []scriptCall) []onceCmd) []onceCmd {
+	cmds := run(ctx, s.rdb, calls)
+	var again []int
+	for i, c := range cmds {
+		if s.clock.late(c.Err()) {
+			again = append(again, i)
+		}
+	}
+	if len(again) == 0 || ctx.Err() != nil {
+		return cmds
+	}
+	retried := make([]scriptCall, len(again))
+	for j, i := range again {
+		retried[j] = s.by(ctx, op, calls[i])
+	}
+	for j, c := range run(ctx, s.rdb, retried) {
+		cmds[again[j]] = c
+	}
+	return cmds
 }
 
 // Seen tells a store of an id of a lane, in which there is the servers' time, or one of before: enough to give its first

@@ -102,13 +102,25 @@ func (s script) cmd(ctx context.Context, byHash bool, keys []string, args []any)
 
 // run executes the script. A server that does not know it yet has executed nothing, so sending it whole is no repetition.
 func (s script) run(ctx context.Context, rdb redis.UniversalClient, keys []string, args ...any) (any, error) {
-	c := s.cmd(ctx, true, keys, args)
+	return s.process(ctx, rdb, scriptCall{keys, args}).Result()
+}
+
+func (s script) process(ctx context.Context, rdb redis.UniversalClient, call scriptCall) onceCmd {
+	c := s.cmd(ctx, true, call.keys, call.args)
 	_ = rdb.Process(ctx, c) // the command keeps its error
 	if unknownScript(c.Err()) {
-		c = s.cmd(ctx, false, keys, args)
+		c = s.cmd(ctx, false, call.keys, call.args)
 		_ = rdb.Process(ctx, c)
 	}
-	return c.Result()
+	return c
+}
+
+// all executes the script for each call: a pipeline, where there are several.
+func (s script) all(ctx context.Context, rdb redis.UniversalClient, calls []scriptCall) []onceCmd {
+	if len(calls) == 1 {
+		return []onceCmd{s.process(ctx, rdb, calls[0])}
+	}
+	return s.pipeline(ctx, rdb, calls)
 }
 
 // unknownScript tells whether a server does not know the script. Most commands have no error, and are not asked which.

@@ -43,64 +43,91 @@ func (s *Store) grouped(changes []change, errs []error) (single []int, groups []
 	return single, groups
 }
 
-// changeTogether makes changes that share an announcement.
-func (s *Store) changeTogether(ctx context.Context, op string, by together, changes []change, group []int, errs []error, done func(i int, rest []any)) {
-	a := changes[group[0]].a
-	s.conclude(ctx, op, changes, group, errs, done, func(ctx context.Context) []settled {
+// portions divides groups among round trips. A group is divided only if it is larger than one.
+func (s *Store) portions(groups [][]int) (out [][][]int) {
+	room := 0
+	for _, group := range groups {
+		s.chunks(len(group), func(from, to int) {
+			if part := group[from:to]; len(part) <= room {
+				out[len(out)-1] = append(out[len(out)-1], part)
+				room -= len(part)
+			} else {
+				out = append(out, [][]int{part})
+				room = s.opts.BatchSize - len(part)
+			}
+		})
+	}
+	return out
+}
+
+// changeTogether makes groups of changes that share an announcement, in one round trip; on a Cluster in two.
+func (s *Store) changeTogether(ctx context.Context, op string, by together, changes []change, groups [][]int, errs []error, done func(i int, rest []any)) {
+	s.conclude(ctx, op, changes, slices.Concat(groups...), errs, done, func(ctx context.Context) []settled {
 		if s.masters != nil {
-			return s.settleApart(ctx, op, by.one, changes, group, a)
+			return s.settleApart(ctx, op, by.one, changes, groups)
 		}
-		return s.settleTogether(ctx, op, by.many, changes, group, a)
+		return s.settleTogether(ctx, op, by.many, changes, groups)
 	})
 }
 
-// settleTogether is one script for all. What becomes of it becomes of each.
-func (s *Store) settleTogether(ctx context.Context, op string, many script, changes []change, group []int, a *Announcement) []settled {
-	l := s.lanes[a.Lane]
-	c := scriptCall{keys: make([]string, 1, 1+len(group)), args: make([]any, 2, 3+2*len(group))}
-	c.keys[0], c.args[0], c.args[1] = l.Stream, l.Channel, a.Message
-	for _, i := range group {
-		c.keys = append(c.keys, changes[i].key)
-		c.args = append(c.args, changes[i].args...)
+// settleTogether is one script for each group. What becomes of it becomes of each of its changes.
+func (s *Store) settleTogether(ctx context.Context, op string, many script, changes []change, groups [][]int) []settled {
+	calls := make([]scriptCall, len(groups))
+	for g, group := range groups {
+		a := changes[group[0]].a
+		l := s.lanes[a.Lane]
+		c := scriptCall{keys: make([]string, 1, 1+len(group)), args: make([]any, 2, 3+2*len(group))}
+		c.keys[0], c.args[0], c.args[1] = l.Stream, l.Channel, a.Message
+		for _, i := range group {
+			c.keys = append(c.keys, changes[i].key)
+			c.args = append(c.args, changes[i].args...)
+		}
+		c.args = append(c.args, noDeadline)
+		calls[g] = s.by(ctx, op, c)
 	}
-	c.args = append(c.args, noDeadline)
-	c = s.by(ctx, op, c)
-	v, err := many.run(ctx, s.rdb, c.keys, c.args...)
-	if s.clock.late(err) && ctx.Err() == nil {
-		c = s.by(ctx, op, c)
-		v, err = many.run(ctx, s.rdb, c.keys, c.args...)
-	}
-	all := settle(op, v, err)
-	out := make([]settled, len(group))
-	for j := range out {
-		out[j] = all
-		switch {
-		case all.err != nil, len(all.rest) == 0:
-		case len(all.rest) == len(group):
-			out[j].rest = all.rest[j : j+1]
-		default:
-			out[j].err = &Error{Op: op, Err: errors.New("reply of another length than the request"), kinds: []error{ErrUnknownOutcome}}
+	var out []settled
+	for g, c := range s.inTime(ctx, op, calls, many.all) {
+		v, err := c.Result()
+		all := settle(op, v, err)
+		for j := range groups[g] {
+			o := all
+			switch {
+			case all.err != nil, len(all.rest) == 0:
+			case len(all.rest) == len(groups[g]):
+				o.rest = all.rest[j : j+1]
+			default:
+				o.err = &Error{Op: op, Err: errors.New("reply of another length than the request"), kinds: []error{ErrUnknownOutcome}}
+			}
+			out = append(out, o)
 		}
 	}
 	return out
 }
 
-// settleApart is a round trip with a script for each, and one more with the announcement of all that have changed something, or
-// may have.
-func (s *Store) settleApart(ctx context.Context, op string, one script, changes []change, group []int, a *Announcement) []settled {
-	all := make([]steps, len(group))
-	for j, i := range group {
-		all[j] = s.steps(change{key: changes[i].key, args: changes[i].args})
+// settleApart is a round trip with a script for each change, and one more with an announcement for each group of which any has changed
+// something, or may have.
+func (s *Store) settleApart(ctx context.Context, op string, one script, changes []change, groups [][]int) []settled {
+	var all []steps
+	for _, i := range slices.Concat(groups...) {
+		all = append(all, s.steps(change{key: changes[i].key, args: changes[i].args}))
 	}
 	out := s.settleMany(ctx, op, one, all)
-	if !slices.ContainsFunc(out, func(o settled) bool { return o.changed }) {
-		return out
+	var told [][]settled // of each announcement, the changes that it is about
+	var calls []scriptCall
+	rest := out
+	for _, group := range groups {
+		part := rest[:len(group)]
+		rest = rest[len(group):]
+		if slices.ContainsFunc(part, func(o settled) bool { return o.changed }) {
+			told, calls = append(told, part), append(calls, s.announcing(changes[group[0]].a))
+		}
 	}
-	step := s.announcing(a)
-	v, err := scriptAnnounce.run(ctx, s.rdb, step.keys, step.args...)
-	for j := range out {
-		if out[j].changed {
-			out[j].announced(op, v, err)
+	for i, c := range scriptAnnounce.all(ctx, s.rdb, calls) {
+		v, err := c.Result()
+		for j := range told[i] {
+			if told[i][j].changed {
+				told[i][j].announced(op, v, err)
+			}
 		}
 	}
 	return out

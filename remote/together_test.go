@@ -155,6 +155,52 @@ func TestTogetherIsOneRoundTripAndTwoOnACluster(t *testing.T) {
 	})
 }
 
+// A batch of several groups takes no more round trips than one.
+func TestTogetherGroupsShareRoundTrips(t *testing.T) {
+	t.Parallel()
+	onEachServer(t, func(t *testing.T, s *Store, rdb redis.UniversalClient) {
+		hook := &trips{}
+		stream := lane.Of(t.Name(), 0).Stream
+		var writes []Write
+		var keys []string
+		change := func() []error {
+			writes, keys = nil, nil
+			for i := range 3 {
+				some := someKeys(fmt.Sprint(t.Name(), i), 5)
+				writes, keys = append(writes, group(some, news(fmt.Sprint(i)))...), append(keys, some...)
+			}
+			return s.SetMany(t.Context(), writes)
+		}
+		noErrors(t, change()) // the servers know the scripts
+		rdb.AddHook(hook)
+		noErrors(t, change())
+		var sent []string
+		all := hook.take()
+		for _, trip := range all {
+			sent = append(sent, trip...)
+		}
+		want := []string{stream, stream, stream}
+		if !oneServer(rdb) {
+			want = append(keys, want...) // each key by itself, and then their announcements
+		} else if len(all) != 1 {
+			t.Errorf("%d round trips, want 1", len(all))
+		}
+		if !slices.Equal(sent, want) {
+			t.Errorf("sent %q", all)
+		}
+		for i := range 3 {
+			if part := writes[5*i : 5*i+5]; part[0].Announcement.ID == 0 || i > 0 && part[0].Announcement.ID <= writes[5*i-1].Announcement.ID {
+				t.Errorf("group %d has the id %d", i, part[0].Announcement.ID)
+			}
+		}
+		if oneServer(rdb) {
+			for i := range 3 {
+				wantStored(t, s, rdb, writes[5*i:5*i+5], writes[5*i].Announcement.ID)
+			}
+		}
+	})
+}
+
 // What shares an announcement is made in as few scripts as there is room for; none is divided that fits, whatever precedes it.
 func TestTogetherWithMoreThanABatchHolds(t *testing.T) {
 	t.Parallel()

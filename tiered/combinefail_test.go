@@ -164,6 +164,39 @@ func TestCombinedFlightGoesOnWithoutWhoLeft(t *testing.T) {
 	}
 }
 
+// Its message speaks for all who left.
+func TestCombinedFlightGoesOnWithoutManyWhoLeft(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		g := newRig(t, tiered.Options{})
+		calls := g.fill(t)
+		ctx, leave := context.WithCancel(t.Context())
+		var gone []<-chan result[bool]
+		for i := range 4 {
+			gone = append(gone, g.set(ctx, fmt.Sprint("left", i), "new"))
+		}
+		calls = append(calls, g.set(t.Context(), "stays", "new"))
+		trips := g.at(t, 1, 1)
+		g.let(trips[0], passes)
+		g.at(t, 1, 5)
+		leave()
+		for _, call := range gone {
+			wantErr(t, receive(t, "who leaves", call).err, tiered.ErrUnknownOutcome)
+		}
+		if n := g.client.Stats().Pending; n != 4 {
+			t.Errorf("%d pending", n)
+		}
+		g.leave()
+		wantAll(t, calls...)
+		synctest.Wait()
+		if n := g.client.Stats().Pending; n != 0 {
+			t.Errorf("%d pending still", n)
+		}
+		for i := range gone {
+			wantGet(t, g.c, fmt.Sprint("left", i), "new")
+		}
+	})
+}
+
 // A flight whose reply is lost: nobody knows, until its message comes back; then all do.
 func TestCombinedFlightWhoseReplyIsLost(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
@@ -362,6 +395,29 @@ func (h *failingPart) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.
 func TestCombinedChangesOfAClusterAreMadeUpForEach(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t, 3)
+	t.Run("none waits for another's server", func(t *testing.T) {
+		g := &gate{}
+		rdb := cluster.Client(t)
+		rdb.AddHook(g)
+		c := newCache[string](t, coherent(t, rdb, tiered.Options{Namespace: namespace(t)}), "c", tiered.CacheOptions{})
+		t.Cleanup(g.leave)
+		var calls []<-chan result[bool]
+		for i := range 5 {
+			calls = append(calls, async(func() (bool, error) { return false, c.Set(mark(t.Context()), fmt.Sprint(i), "v") }))
+		}
+		eventually(t, "all are on their way", func() bool {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			for _, trip := range g.held {
+				if len(trip.keys) != 1 {
+					t.Fatalf("one trip is for %q", trip.keys)
+				}
+			}
+			return len(g.held) == len(calls)
+		})
+		g.leave()
+		wantAll(t, calls...)
+	})
 	for name, change := range map[string]func(ctx context.Context, c *tiered.Cache[string]) error{
 		"SetMany": changesOf["SetMany"], "DeleteMany": changesOf["DeleteMany"], "InvalidateTags": changesOf["InvalidateTags"],
 	} {
