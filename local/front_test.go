@@ -130,24 +130,6 @@ func TestFullBucketOfTheFront(t *testing.T) {
 	}
 }
 
-// The engine decides what to keep by what it hears of reads.
-func TestEngineHearsOfReadsInFront(t *testing.T) {
-	tier := newTier(t, Options{MaxEntries: 64})
-	s, hot := tier.NewScope(), itemOf(0)
-	s.Set(hot.hash, hot.entry(nil))
-	for i := 1; i < 20_000; i++ {
-		for range 4 {
-			if _, ok := read(s, hot); !ok {
-				t.Fatalf("a key that is read four times as often as all others together was evicted after %d of them", i)
-			}
-		}
-		it := itemOf(i)
-		if _, ok := read(s, it); !ok {
-			s.Set(it.hash, it.entry(nil))
-		}
-	}
-}
-
 func TestEntryKeepsItsKeyAndValue(t *testing.T) {
 	long := make([]byte, 300)
 	for i := range long {

@@ -106,7 +106,7 @@ func (c *Cache[V]) look(ctx context.Context, hash uint64, key string, st *settin
 	return nil, &looked[V]{from, rec, seen, err}, nil, false
 }
 
-// looked is a far read that a caller made before its flight, which began with it.
+// looked is a far read that a caller made before its flight, which began with it if it gave anything.
 type looked[V any] struct {
 	origin
 	rec  remote.Record
@@ -148,8 +148,8 @@ func (j *job[V]) begin(ctx context.Context) (*flight[V], func() (landing[V], err
 
 func (j *job[V]) newFlight() *flight[V] {
 	f := &flight[V]{origin: j.cache.origin(j.hash), after: j.cache.after, tags: j.cache.tagHashes(j.st.tags), busy: make(chan struct{})}
-	if j.looked != nil {
-		f.origin = j.looked.origin
+	if j.looked != nil && j.looked.seen.state != nothing {
+		f.origin = j.looked.origin // what was read then may be served yet
 	}
 	f.stale.there = make(chan struct{})
 	f.stale.set(j.fallback)

@@ -22,12 +22,14 @@ func (j *job[V]) run(ctx context.Context, f *flight[V]) (landing[V], error) {
 		return j.runLoad(ctx, f, seat{}) // both tiers may hold what this instance invalidated
 	}
 	l := j.looked
-	if l == nil {
+	if l == nil || errors.Is(l.err, ErrNotFound) {
 		if err := j.cache.catchUp(ctx, s.client.co.laneOf(j.hash)); err != nil {
 			j.note(err)
 			return j.runLoad(ctx, f, seat{})
 		}
 		f.id = s.origin(j.hash).id // catching up may have told of more
+	}
+	if l == nil {
 		if j.claimsFirst() {
 			st := seat{unread: true}
 			if end, err, served := j.claim(ctx, f, &st); served {
