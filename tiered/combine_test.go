@@ -138,6 +138,7 @@ func TestCombinedDeletesTellEachItsOwn(t *testing.T) {
 		if told := g.told(t) - before; told != 3 {
 			t.Errorf("%d messages, want 3", told)
 		}
+		synctest.Wait() // the messages have come
 		for i := range 4 {
 			wantMissing(t, g.c, fmt.Sprint("there", i))
 			wantMissing(t, g.b, fmt.Sprint("there", i))

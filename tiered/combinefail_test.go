@@ -265,6 +265,7 @@ func TestCombinedChangesDuringAnOutage(t *testing.T) {
 		g.r.Up()
 		eventually(t, "all is made up for", func() bool { return g.client.Stats().Pending == 0 })
 		ready(t, g.other)
+		synctest.Wait() // the messages have come
 		for _, key := range append(keys, "flying0", "flying1") {
 			wantMissing(t, g.c, key)
 			wantMissing(t, g.b, key)
