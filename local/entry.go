@@ -22,8 +22,8 @@ const (
 // Entry is what a tier holds for one key; [NewEntry] makes one. It is given to [Scope.Set] once and not changed
 // afterwards, but for its Stamp: readers share it.
 //
-// A hit on an entry that is in no processor cache waits for memory and for little else. So what a hit reads is one cache
-// line, the key included, and a small value stands behind the entry (see [ValueOf]): all addresses are known as soon as
+// A hit on an entry that is in no processor cache waits for memory and for little else. So what a hit reads are the first 64
+// bytes, the key included, and a small value behind the entry (see [ValueOf]): all addresses are known as soon as
 // the entry's is, and are waited for together instead of one after the other.
 type Entry struct {
 	// scope is whose the entry is; nil once the entry is dead.
@@ -33,7 +33,7 @@ type Entry struct {
 	Meta   any           // opaque to the tier
 	length uint8         // of the key in short, or longKey
 	short  [shortKey]byte
-	// Here ends the cache line that a hit reads.
+	// Here ends what a hit reads.
 
 	Expires int64   // clock reading from which it must not be served; Never for no expiry. 0 has expired long ago
 	Value   any     // opaque to the tier. NewEntry sets it to a *V, which may be nil
@@ -55,8 +55,8 @@ type placed[V any] struct {
 // small tells where the value of an entry that [NewEntry] made is.
 func small[V any]() bool { return unsafe.Sizeof(*new(V)) <= smallValue }
 
-// NewEntry returns the entry of a key with a copy of *v, or with a nil *V if v is nil. It never expires, and what is set
-// otherwise is the caller's to set before [Scope.Set].
+// NewEntry returns the entry of a key with a copy of *v if that has at most 512 bytes, else with v itself, which must not be changed
+// any more, or with a nil *V. It never expires, and what is set otherwise is the caller's to set before [Scope.Set].
 func NewEntry[V any](key string, v *V) *Entry {
 	var e *Entry
 	if v != nil && small[V]() {
@@ -75,8 +75,8 @@ func NewEntry[V any](key string, v *V) *Entry {
 	return e
 }
 
-// ValueOf is the value of an entry that NewEntry made with this very V and a v that was not nil. It does not read the
-// entry to find it.
+// ValueOf is the value of an entry that NewEntry made with this very V and a v that was not nil; of any other the result is undefined, for
+// the entry is not read to find it. Entry.Value tells what an entry holds.
 func ValueOf[V any](e *Entry) *V {
 	if small[V]() {
 		return &(*placed[V])(unsafe.Pointer(e)).value // an Entry with a small V is the first field of a placed

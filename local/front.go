@@ -35,7 +35,7 @@ type frontBucket struct {
 
 // frontBuckets is the size of a front for so many entries.
 func frontBuckets(entries int64) int64 {
-	n := max(1, (entries+frontLoad-1)/frontLoad)
+	n := max(1, (min(entries, frontLimit*frontLoad)+frontLoad-1)/frontLoad)
 	return min(frontLimit, int64(1)<<bits.Len64(uint64(n-1)))
 }
 
@@ -81,6 +81,9 @@ func (f *front) put(e *Entry) {
 	for i := range b.ways {
 		switch there := b.ways[i].Load(); {
 		case there == e:
+			if b.tags.Load()>>(8*i)&0xff == frontTag(e.hash) {
+				return // a hot entry's line is not written to
+			}
 			way = i // with another's tag
 		case there == nil && way < 0:
 			way = i

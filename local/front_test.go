@@ -1,6 +1,7 @@
 package local
 
 import (
+	"math"
 	"math/bits"
 	"math/rand/v2"
 	"testing"
@@ -43,7 +44,7 @@ func TestFrontMatchesTags(t *testing.T) {
 
 func TestFrontIsSizedByEntries(t *testing.T) {
 	for _, c := range []struct{ entries, want int64 }{
-		{1, 1}, {4, 1}, {5, 2}, {1000, 256}, {100_000, 32_768}, {1_000_000, 262_144}, {1 << 40, frontLimit},
+		{1, 1}, {4, 1}, {5, 2}, {1000, 256}, {100_000, 32_768}, {1_000_000, 262_144}, {1 << 40, frontLimit}, {math.MaxInt64, frontLimit},
 	} {
 		if got := frontBuckets(c.entries); got != c.want || bits.OnesCount64(uint64(got)) != 1 {
 			t.Errorf("a front for %d entries has %d buckets, want %d", c.entries, got, c.want)

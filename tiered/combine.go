@@ -154,6 +154,11 @@ func (c *combining[T]) join(ctx context.Context, call T) (w *combined[T], made, 
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	select {
+	case <-w.done:
+		return w, true, true // both at once: what was made is not said to be in doubt
+	default:
+	}
 	if !w.sent {
 		c.waiting = slices.DeleteFunc(c.waiting, func(other *combined[T]) bool { return other == w })
 	}

@@ -2,6 +2,7 @@ package tiered
 
 import (
 	"context"
+	"errors"
 
 	"github.com/doppio-cache/doppio/remote"
 )
@@ -82,15 +83,18 @@ func (b *filling) fill(ctx context.Context, f remote.Filling) (remote.Filled, er
 		return remote.Filled{}, nil // there is no right to fill
 	}
 	ctx = context.WithoutCancel(ctx)
-	if b.client.far.OneStep() {
-		p, ok := b.alone()
-		if !ok {
+	if b.client.far.OneStep() && !large(f.Record) {
+		if p, ok := b.alone(); ok {
+			defer b.land(p)
+		} else {
 			ended := b.client.far.Joined(ctx, "fill")
 			w, _, _ := b.join(ctx, filled{Filling: f, ctx: ctx})
 			ended(w.call.err)
-			return w.call.found, w.call.err
+			if !errors.Is(w.call.err, ErrClosed) {
+				return w.call.found, w.call.err
+			}
+			// The client is closing, and waits for this: others may be waiting for the lease.
 		}
-		defer b.land(p)
 	}
 	return b.client.far.Fill(ctx, f.Key, f.Seen, f.Record)
 }

@@ -150,6 +150,7 @@ func (j *job[V]) newFlight() *flight[V] {
 	f := &flight[V]{origin: j.cache.origin(j.hash), after: j.cache.after, tags: j.cache.tagHashes(j.st.tags), busy: make(chan struct{})}
 	if j.looked != nil && j.looked.seen.state != nothing {
 		f.origin = j.looked.origin // what was read then may be served yet
+		f.tags = append(f.tags, j.cache.tagHashes(tagNames(j.looked.rec.Tags))...)
 	}
 	f.stale.there = make(chan struct{})
 	f.stale.set(j.fallback)

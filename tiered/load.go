@@ -43,8 +43,6 @@ func (j *job[V]) run(ctx context.Context, f *flight[V]) (landing[V], error) {
 		s.flights.carries(f, s.tagHashes(tagNames(rec.Tags)))
 		l.rec = rec
 		l.seen, l.err = s.examine(ctx, time.Now(), j.hash, j.key, rec, err, nil)
-	} else {
-		s.flights.carries(f, s.tagHashes(tagNames(l.rec.Tags)))
 	}
 	j.note(l.err)
 	if end, err, served := j.served(f, &l.rec, l.seen, l.err); served {
@@ -174,7 +172,7 @@ func (j *job[V]) runLoad(ctx context.Context, f *flight[V], st seat) (landing[V]
 		// Nobody waits any more, or the client is closing.
 		return landing[V]{}, j.failed(ctx, st, ctx.Err())
 	}
-	if len(st.witness) == 0 && !j.refresh {
+	if (len(st.witness) == 0 || j.looked != nil && !st.leased) && !j.refresh {
 		// A caller that looked near just before another's load ended comes here after it. Nobody else's fill stands
 		// between it and the source, so it looks again.
 		switch n := j.cache.near(ctx, j.hash, j.key); n.state {

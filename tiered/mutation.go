@@ -2,6 +2,7 @@ package tiered
 
 import (
 	"context"
+	"maps"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -85,11 +86,15 @@ func (m mutation) done(ctx context.Context, err error, watched ...uint64) (stamp
 	m.co.mu.Lock()
 	defer m.co.mu.Unlock()
 	stamp, clean = m.co.table.Conclude(m.begun, hashes, watched)
+	m.co.own.conclude(m.publisher)
 	return stamp, clean && err == nil && m.floors.near.Load() <= m.begun
 }
 
 // cancel ends a change that turned out not to be made.
-func (m mutation) cancel() { m.co.own.end(m.publisher, false) }
+func (m mutation) cancel() {
+	m.co.own.end(m.publisher, false)
+	m.co.own.conclude(m.publisher)
+}
 
 // failed notes what a change that failed has left to be invalidated under a far key. A change whose message has come back was made and announced, whatever became of the reply. It is called before done: a
 // load that lands in between is turned away by the one or the other.
@@ -137,6 +142,10 @@ type ownMutations struct {
 	instance uint32 // the upper half of the publisher's id; the lower half counts changes
 	next     atomic.Uint32
 
+	// early counts the messages that were heard and passed over, and some of whose changes are not concluded: the table does not know of
+	// those yet, though the lane has been followed past them.
+	early atomic.Int64
+
 	mu    sync.Mutex
 	known map[uint32]progress
 }
@@ -144,8 +153,9 @@ type ownMutations struct {
 // progress is how far an own message has come: it is forgotten when all of its changes have ended, and it was heard or one of them
 // has failed.
 type progress struct {
-	under         int // how many of its changes are under way
+	under         int // how many of its changes are not concluded
 	failed, heard bool
+	early         bool // it was heard and passed over before that
 }
 
 // maxOwn bounds the changes whose message is awaited. Past it they are forgotten: their messages then drop a near entry too many.
@@ -159,7 +169,7 @@ func (o *ownMutations) begin(changes int) uint64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.known) >= maxOwn {
-		clear(o.known)
+		maps.DeleteFunc(o.known, func(_ uint32, p progress) bool { return !p.early })
 	}
 	o.known[n] = progress{under: changes}
 	return o.id(n)
@@ -175,14 +185,27 @@ func (o *ownMutations) end(publisher uint64, acknowledged bool) {
 	if !ok {
 		return
 	}
-	p.under--
 	p.failed = p.failed || !acknowledged
-	o.noteLocked(n, p)
+	o.known[n] = p
+}
+
+// conclude notes that the table was raised for a change that has ended.
+func (o *ownMutations) conclude(publisher uint64) {
+	n := uint32(publisher & math.MaxUint32)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if p, ok := o.known[n]; ok {
+		p.under--
+		o.noteLocked(n, p)
+	}
 }
 
 func (o *ownMutations) noteLocked(n uint32, p progress) {
 	if p.under == 0 && (p.failed || p.heard) {
 		delete(o.known, n)
+		if p.early {
+			o.early.Add(-1)
+		}
 		return
 	}
 	o.known[n] = p
@@ -208,6 +231,10 @@ func (o *ownMutations) hear(publisher uint64) bool {
 		return false
 	}
 	p.heard = true
+	if p.under > 0 && !p.failed && !p.early {
+		p.early = true
+		o.early.Add(1)
+	}
 	o.noteLocked(n, p)
 	return !p.failed
 }

@@ -43,6 +43,7 @@ func TestOwnMessageOfSeveralChanges(t *testing.T) {
 				switch s {
 				case acknowledged, failed:
 					o.end(p, s == acknowledged)
+					o.conclude(p)
 				case passedOver, heeded:
 					if got := o.hear(p); got != (s == passedOver) {
 						t.Errorf("step %d: passed over %v", i, got)
@@ -56,6 +57,32 @@ func TestOwnMessageOfSeveralChanges(t *testing.T) {
 			if len(o.known) != c.left+1 || o.heard(other) {
 				t.Errorf("%d are remembered, want %d", len(o.known), c.left+1)
 			}
+			if n := o.early.Load(); n != 0 {
+				t.Errorf("%d messages count as passed over early", n)
+			}
 		})
+	}
+}
+
+// What was passed over while a change is not concluded is not in the table yet: whoever follows the lane for a token has to know.
+func TestOwnMessageThatIsEarly(t *testing.T) {
+	t.Parallel()
+	o := ownMutations{instance: 7, known: make(map[uint32]progress)}
+	p := o.begin(2)
+	o.end(p, true)
+	o.conclude(p)
+	if o.early.Load() != 0 {
+		t.Error("nothing was heard")
+	}
+	if !o.hear(p) || o.early.Load() != 1 {
+		t.Error("it is not early, and one of its changes is under way")
+	}
+	o.end(p, true)
+	if o.early.Load() != 1 {
+		t.Error("it is not early, and the table was not raised for one of its changes")
+	}
+	o.conclude(p)
+	if n := o.early.Load(); n != 0 || len(o.known) != 0 {
+		t.Errorf("%d are early, %d known, and all is concluded", n, len(o.known))
 	}
 }

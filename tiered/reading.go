@@ -10,9 +10,6 @@ import (
 // it has not begun when the last of them comes.
 type reading struct{ combining[look] }
 
-// maxShared is how many callers may wait for the same round trip: those of one key cost nothing.
-const maxShared = 4096
-
 // look is one far read, and what it found.
 type look struct {
 	key string
@@ -23,7 +20,7 @@ type look struct {
 
 func newReading(c *Client) *reading {
 	r := &reading{}
-	r.client, r.most = c, maxShared
+	r.client, r.most = c, maxTogether
 	r.fly = func(group []*combined[look]) {
 		keys := make([]string, 0, len(group))
 		at := make(map[string]int, len(group))

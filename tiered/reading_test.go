@@ -101,7 +101,7 @@ func TestFarReadsAreMadeTogether(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		count, _, c, filler := countedReads(t)
 		ctx := t.Context()
-		const keys, callers = 20, 5
+		const keys, callers = 20, 3
 		for i := range keys {
 			check(t, filler.Set(ctx, fmt.Sprint(i), int64(i)))
 		}

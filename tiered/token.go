@@ -118,6 +118,9 @@ func (c *Cache[V]) behind() bool {
 	if co == nil {
 		return false
 	}
+	if co.own.early.Load() > 0 {
+		return true // what was passed over may be one of the token's
+	}
 	for _, p := range c.after {
 		if p.lane < len(co.lanes) && co.lanes[p.lane].receiver.Applied() < uint64(p.id) {
 			return true

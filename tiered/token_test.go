@@ -9,11 +9,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/doppio-cache/doppio/tiered"
+	"github.com/doppio-cache/doppio/tiered/tieredtest"
 )
 
 // tap delays what comes over subscriptions, and nothing else.
@@ -323,5 +325,59 @@ func FuzzParseToken(f *testing.F) {
 		if again, err := tiered.ParseToken(tok.String()); err != nil || again.String() != tok.String() {
 			t.Errorf("%q is %q, then %q, %v", s, tok, again, err)
 		}
+	})
+}
+
+// lateReplies holds the replies of calls whose context it has marked: what they ask for is done by then.
+type lateReplies struct {
+	done chan struct{} // told when one is held
+	gate chan struct{}
+}
+
+type lateKey struct{}
+
+func (h *lateReplies) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h *lateReplies) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if ctx.Value(lateKey{}) != nil {
+			h.done <- struct{}{}
+			<-h.gate
+		}
+		return err
+	}
+}
+
+func (h *lateReplies) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// A change of this instance that was made, and whose reply is late, is covered by a token that another has got since.
+func TestATokenCoversWhatThisInstanceIsAboutToBeAcknowledged(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := tieredtest.NewRedis(t)
+		behind, plain := r.Client(), r.Client()
+		t.Cleanup(func() { _, _ = behind.Close(), plain.Close() })
+		late := &lateReplies{done: make(chan struct{}, 1), gate: make(chan struct{})}
+		behind.AddHook(late)
+		o := tiered.Options{Namespace: "ns", RemoteTimeout: time.Minute}
+		a, b := newCache[string](t, coherent(t, behind, o), "c", tiered.CacheOptions{}), newCache[string](t, coherent(t, plain, o), "c", tiered.CacheOptions{})
+		ctx := t.Context()
+		check(t, a.Set(ctx, "k", "old"))
+		synctest.Wait()
+		wantGet(t, a, "k", "old")
+		set := async(func() (bool, error) { return false, a.Set(context.WithValue(ctx, lateKey{}, true), "k", "new") })
+		<-late.done
+		synctest.Wait() // its message has come back
+		wantGet(t, b, "k", "new")
+		var token tiered.Token
+		check(t, b.Set(tiered.WithToken(ctx, &token), "other", "v"))
+		synctest.Wait()
+		wantGet(t, a.After(token), "k", "new")
+		close(late.gate)
+		wantAll(t, set)
+		wantGet(t, a, "k", "new")
+		wantGet(t, a.After(token), "k", "new")
 	})
 }
