@@ -89,18 +89,18 @@ func facts(t *testing.T, got *result.Compare) {
 	t.Helper()
 	for _, c := range []struct {
 		row, subject string
-		want         float64
+		least, most  float64
 	}{
-		{"commands: get that hits far", "doppio", 1},
-		{"commands: get that hits far", raw, 1},
-		{"commands: get of 100 keys that are far", "doppio", 1},
-		{"commands: get-or-load that loads", "doppio", 3},
-		{"commands: get-or-load that loads", raw, 2},
-		{"commands: set", "doppio", 1},
-		{"commands: set", raw, 1},
-		{"commands: delete", "doppio", 1},
-		{"commands: delete", raw, 1},
-		{"idle: commands a second of an instance", raw, 0},
+		{"commands: get that hits far", "doppio", 1, 1},
+		{"commands: get that hits far", raw, 1, 1},
+		{"commands: get of 100 keys that are far", "doppio", 1, 1},
+		{"commands: get-or-load that loads", "doppio", 2, 3}, // a cold cache asks for the lease at once
+		{"commands: get-or-load that loads", raw, 2, 2},
+		{"commands: set", "doppio", 1, 1},
+		{"commands: set", raw, 1, 1},
+		{"commands: delete", "doppio", 1, 1},
+		{"commands: delete", raw, 1, 1},
+		{"idle: commands a second of an instance", raw, 0, 0},
 	} {
 		i := slices.IndexFunc(got.Rows, func(r result.Row) bool { return FullName(r.Group, r.Name) == c.row })
 		if i < 0 {
@@ -108,8 +108,8 @@ func facts(t *testing.T, got *result.Compare) {
 			continue
 		}
 		// A heartbeat of the instance itself may fall among ten operations.
-		if cell := got.Rows[i].Cell(c.subject); cell.Value.Median < c.want || cell.Value.Median > c.want+0.5 {
-			t.Errorf("%s: %s is %v, want %v", c.row, c.subject, cell.Value.Median, c.want)
+		if cell := got.Rows[i].Cell(c.subject); cell.Value.Median < c.least || cell.Value.Median > c.most+0.5 {
+			t.Errorf("%s: %s is %v, want %v to %v", c.row, c.subject, cell.Value.Median, c.least, c.most)
 		}
 	}
 }
