@@ -2,6 +2,7 @@ package invalidation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -195,6 +196,18 @@ return id`)
 func announce(t *testing.T, rdb redis.UniversalClient, m Message) lane.ID {
 	t.Helper()
 	return appendTo(t, rdb, lane.Of(t.Name(), 0).Channel, string(mustAppend(t, m)), 1)
+}
+
+// nextMillisecond returns when the server's clock has left the millisecond that an id was made in.
+func nextMillisecond(t *testing.T, rdb *redis.Client, id lane.ID) {
+	t.Helper()
+	redistest.Eventually(t, patience, func() error {
+		now, err := rdb.Time(t.Context()).Result()
+		if err == nil && now.UnixMilli() <= id.UnixMilli() {
+			err = errors.New("the clock stands still")
+		}
+		return err
+	})
 }
 
 // lose appends a message that is published where nobody listens.
