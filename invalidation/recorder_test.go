@@ -17,7 +17,7 @@ import (
 )
 
 // patience is for what must happen; nothing here waits for it to pass.
-const patience = 15 * time.Second
+const patience = time.Minute
 
 // event is one call of the Handler.
 type event struct {

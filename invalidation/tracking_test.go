@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	trackingPatience = 20 * time.Second // for what must happen
-	trackingSlack    = 2 * time.Second  // what a loaded machine may add to a time that is otherwise bounded
+	trackingPatience = time.Minute      // for what must happen
+	trackingSlack    = 10 * time.Second // what a loaded machine may add to a time that is otherwise bounded
 	trackingPrefix   = "ns:"
 	trackingBackoff  = 200 * time.Millisecond
 )

@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience is for what must happen; nothing here waits for it to pass.
-const patience = 15 * time.Second
+const patience = time.Minute
 
 func newStore(t testing.TB, rdb redis.UniversalClient, mutate ...func(*Options)) *Store {
 	t.Helper()

@@ -131,7 +131,7 @@ func TestTogetherWhatComesTooLateIsNotMade(t *testing.T) {
 	server := redistest.Start(t)
 	p, rdb := proxied(t, server)
 	direct := newStore(t, server.Client(t))
-	s := newStore(t, rdb, func(o *Options) { o.Timeout = 200 * time.Millisecond })
+	s := newStore(t, rdb, func(o *Options) { o.Timeout = 2 * time.Second }) // the command is sent within it
 	keys := someKeys("held", 3)
 	noErrors(t, s.SetMany(t.Context(), group(keys, news("old")))) // from which it knows the server's time
 	trap := p.HoldNextCommand("held2")

@@ -2,17 +2,19 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/embedded"
 	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/doppio-cache/doppio/internal/redistest"
 )
 
 // spans is a TracerProvider that keeps what it is told. The SDK would be a dependency of every user.
@@ -135,9 +137,17 @@ func TestSpanOfAFailureSaysWhichKind(t *testing.T) {
 	p.Refuse(false)
 	must(t, rdb.Ping(t.Context()).Err())
 	p.HoldReplies()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-	defer cancel()
-	err = s.Set(ctx, "hunter2", value("hunter2"), nil)
+	ctx, leave := context.WithCancel(t.Context())
+	left := make(chan error, 1)
+	go func() { left <- s.Set(ctx, "hunter2", value("hunter2"), nil) }()
+	redistest.Eventually(t, patience, func() error {
+		if p.Held() == 0 {
+			return errors.New("the server has not been asked yet")
+		}
+		return nil
+	})
+	leave()
+	err = <-left
 	got = recorder.take()
 	if len(got) != 1 || got[0].status != codes.Error || got[0].reason != ErrUnknownOutcome.Error() {
 		t.Fatalf("%v left %+v", err, got)

@@ -23,25 +23,33 @@ func TestSilenceOpensTheBreakerAfterCallersHaveLeft(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p, rdb := proxied(t, shared, func(o *redis.Options) { o.ReadTimeout = time.Hour })
 			s := newStore(t, rdb, func(o *Options) {
-				o.BreakerFailures, o.BreakerPause, o.Timeout = 1, 500*time.Millisecond, 300*time.Millisecond
+				o.BreakerFailures, o.BreakerPause, o.Timeout = 1, 3*time.Second, 2*time.Second
 			})
 			must(t, greeted(rdb))
 			p.HoldReplies()
 			defer p.ReleaseReplies()
-			for range 2 { // the second time it is the probe
+			for calls := 1; calls <= 2; calls++ { // the second is the probe
 				redistest.Eventually(t, patience, func() error {
 					if s.BreakerOpen() {
 						return errors.New("open still")
 					}
 					return nil
 				})
-				ctx, leave := context.WithTimeout(t.Context(), 50*time.Millisecond)
-				err := do(ctx, s)
+				ctx, leave := context.WithCancel(t.Context())
+				left := make(chan error, 1)
+				go func() { left <- do(ctx, s) }()
+				redistest.Eventually(t, patience, func() error {
+					if p.Held() < calls {
+						return errors.New("the server has not been asked yet")
+					}
+					return nil
+				})
 				leave()
-				if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrUnavailable) {
+				err := <-left
+				if !errors.Is(err, context.Canceled) || errors.Is(err, ErrUnavailable) {
 					t.Fatalf("error %v", err)
 				}
-				redistest.Eventually(t, 5*time.Second, func() error {
+				redistest.Eventually(t, patience, func() error {
 					if !s.BreakerOpen() {
 						return errors.New("the breaker has not opened")
 					}
@@ -104,7 +112,7 @@ func TestAbandonedWriteThatWasNotSentNeverIs(t *testing.T) {
 				rdb, remove := meet(t)
 				s, err := New(rdb, Options{Timeout: time.Minute, BreakerFailures: 1, BreakerPause: time.Hour})
 				must(t, err)
-				ctx, leave := context.WithTimeout(t.Context(), 100*time.Millisecond)
+				ctx, leave := context.WithTimeout(t.Context(), 500*time.Millisecond)
 				wantErr(t, do(ctx, s, key), context.DeadlineExceeded, ErrUnknownOutcome)
 				leave()
 				want := put(t, direct, key, value("new"))
