@@ -81,7 +81,7 @@ func TestDatabasesOfOneServerAreApart(t *testing.T) {
 func TestCallersDoNotQueueForFloors(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
-	const timeout = 500 * time.Millisecond
+	const timeout = 3 * time.Second
 	client := coherent(t, server.Client(t), tiered.Options{MaxStaleness: 100 * time.Millisecond, RemoteTimeout: timeout, BreakerFailures: 1000})
 	c := newCache[int64](t, client, "c", tiered.CacheOptions{})
 	server.Pause()

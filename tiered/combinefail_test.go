@@ -432,7 +432,7 @@ func TestCombinedChangesOfAClusterAreMadeUpForEach(t *testing.T) {
 				h.leave()
 				rdb := cluster.Client(t)
 				rdb.AddHook(h)
-				o := tiered.Options{Namespace: namespace(t), RetryBackoff: 20 * time.Millisecond, RemoteTimeout: time.Second}
+				o := tiered.Options{Namespace: namespace(t), RetryBackoff: 20 * time.Millisecond, RemoteTimeout: 2 * time.Second}
 				client := coherent(t, rdb, o)
 				c := newCache[string](t, client, "c", tiered.CacheOptions{})
 				_, err := c.SetMany(ctx, []tiered.Item[string]{{Key: "k", Value: "old", Tags: []string{"t"}}, {Key: "k2", Value: "old", Tags: []string{"t2"}}})

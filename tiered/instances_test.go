@@ -66,7 +66,7 @@ func TestEveryChangeReachesOtherNearTiers(t *testing.T) {
 func TestCopiesSurviveACutInWhichNothingWasMissed(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
-	client := coherent(t, server.Client(t), tiered.Options{RetryBackoff: 20 * time.Millisecond})
+	client := coherent(t, server.Client(t), tiered.Options{MaxStaleness: 20 * time.Second, RetryBackoff: 20 * time.Millisecond})
 	c := newCache[string](t, client, "c", tiered.CacheOptions{})
 	check(t, c.Set(t.Context(), "k", "v"))
 	wantGet(t, c, "k", "v")
@@ -117,7 +117,7 @@ func neverOldAfter(t *testing.T, c *tiered.Cache[string], since time.Time, bound
 func TestHalfOpenSubscriptionIsNotTrustedPastMaxStaleness(t *testing.T) {
 	t.Parallel()
 	const bound = 400 * time.Millisecond
-	o := tiered.Options{MaxStaleness: bound, RemoteTimeout: 100 * time.Millisecond, RetryBackoff: 20 * time.Millisecond}
+	o := tiered.Options{MaxStaleness: bound, RetryBackoff: 20 * time.Millisecond}
 	t.Run("black hole", func(t *testing.T) {
 		t.Parallel()
 		p, client, c, outside := behindProxy(t, o)
@@ -157,10 +157,21 @@ func incoherent(t *testing.T, policy tiered.Incoherence) (*tiered.Client, *tiere
 	})
 	c := newCache[string](t, client, "c", tiered.CacheOptions{})
 	check(t, c.Set(t.Context(), "k", "old"))
-	wantGet(t, c, "k", "old")
+	kept(t, client, c, "old")
 	server.Kill()
 	eventually(t, "the loss is noticed", func() bool { s := client.Stats(); return s.Losses > 0 && !s.Coherent })
 	return client, c
+}
+
+// kept waits until the local tier serves want under k: on a busy machine it may not be trusted for a moment, and keeps
+// nothing then.
+func kept(t *testing.T, client *tiered.Client, c *tiered.Cache[string], want string) {
+	t.Helper()
+	eventually(t, "the local tier serves "+want, func() bool {
+		hits := client.Stats().NearHits
+		wantGet(t, c, "k", want)
+		return client.Stats().NearHits > hits
+	})
 }
 
 func TestGutterKeepsLoadsForAMomentAndNothingFromBefore(t *testing.T) {
@@ -219,7 +230,7 @@ func TestBypassKeepsNothing(t *testing.T) {
 
 func TestServeStaleServesForItsSpanOnly(t *testing.T) {
 	t.Parallel()
-	const span = 700 * time.Millisecond
+	const span = 2 * time.Second
 	_, c := incoherent(t, tiered.ServeStale(span))
 	noticed := time.Now()
 	wantGet(t, c, "k", "old")

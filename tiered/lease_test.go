@@ -96,7 +96,7 @@ func TestAColdKeyIsLoadedOnceInTheFleet(t *testing.T) {
 	if n := commands.n.Load(); n > mostCommands {
 		t.Errorf("%d commands, want at most %d", n, mostCommands)
 	}
-	if late > time.Second {
+	if late > patience/2 {
 		t.Errorf("the last caller was done %v after the load", late)
 	}
 	wantNobodyWaiting(t, clients...)
@@ -179,6 +179,7 @@ func TestLeaseOfALostHolderIsTakenOver(t *testing.T) {
 	first := async(func() (string, error) { return holder.GetOrSet(t.Context(), "k", b.load) })
 	await(t, "the first load runs", b.running)
 	began := time.Now()
+	left := shared.Client(t).PTTL(t.Context(), ns+":c:k").Val()
 	p.Refuse(true)
 	p.CutAll()
 	second := async(func() (string, error) { return c.GetOrSet(t.Context(), "k", constant("second")) })
@@ -186,9 +187,9 @@ func TestLeaseOfALostHolderIsTakenOver(t *testing.T) {
 		t.Fatalf("it got %q, %v", r.v, r.err)
 	}
 	took := time.Since(began)
-	t.Logf("the lease was taken over after %v", took)
-	if took < leaseLife/2 || took > leaseLife+3*time.Second {
-		t.Errorf("the lease was taken over after %v; its life is %v", took, leaseLife)
+	t.Logf("the lease was taken over after %v, it had %v left", took, left)
+	if left <= 0 || took < left-time.Millisecond || took > leaseLife+20*time.Second {
+		t.Errorf("the lease was taken over after %v; it had %v left, and its life is %v", took, left, leaseLife)
 	}
 	b.letGo()
 	receive(t, "the first caller", first)

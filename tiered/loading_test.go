@@ -179,7 +179,7 @@ func isPanic(err error) bool {
 
 func TestHardTimeoutLeavesADeafLoader(t *testing.T) {
 	t.Parallel()
-	_, c := one[string](t, tiered.CacheOptions{HardTimeout: 20 * time.Millisecond})
+	_, c := one[string](t, tiered.CacheOptions{HardTimeout: time.Second})
 	b := newBlocked(t, "late")
 	b.deaf = true
 	call := async(func() (string, error) { return c.GetOrSet(t.Context(), "k", b.load) })

@@ -191,7 +191,7 @@ func TestAChangeThatHappensTooLateDoesNotStay(t *testing.T) {
 	for _, how := range []string{"held", "reply lost"} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
-			p, client, c, raw := behindProxy(t, tiered.Options{RemoteTimeout: 400 * time.Millisecond, RetryBackoff: 20 * time.Millisecond})
+			p, client, c, raw := behindProxy(t, tiered.Options{RemoteTimeout: 2 * time.Second, RetryBackoff: 20 * time.Millisecond})
 			ctx := t.Context()
 			check(t, c.Set(ctx, "k", "old"))
 			var trap *redistest.Trap

@@ -167,7 +167,7 @@ func TestLoadBesideAnotherInstancesLease(t *testing.T) {
 	b := newBlocked(t, "holder")
 	holder := async(func() (string, error) { return caches[0].GetOrSet(t.Context(), "k", b.load) })
 	await(t, "the holder's load runs", b.running)
-	if got, err := caches[1].GetOrSet(t.Context(), "k", constant("guest"), tiered.HardTimeout(50*time.Millisecond)); err != nil || got != "guest" {
+	if got, err := caches[1].GetOrSet(t.Context(), "k", constant("guest"), tiered.HardTimeout(time.Second)); err != nil || got != "guest" {
 		t.Fatalf("guest: %q, %v", got, err)
 	}
 	wantMissing(t, far[string](t, ns, "c"), "k")

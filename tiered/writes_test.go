@@ -142,7 +142,7 @@ func behindProxy(t *testing.T, o tiered.Options) (*redistest.Proxy, *tiered.Clie
 func TestLostReplyIsAnUnknownOutcomeAndEndsCoherent(t *testing.T) {
 	t.Parallel()
 	// A change in doubt may happen for as long as the timeout.
-	p, _, c, raw := behindProxy(t, tiered.Options{RemoteTimeout: 500 * time.Millisecond, RetryBackoff: 50 * time.Millisecond})
+	p, _, c, raw := behindProxy(t, tiered.Options{RemoteTimeout: 2 * time.Second, RetryBackoff: 50 * time.Millisecond})
 	ctx := t.Context()
 	check(t, c.Set(ctx, "key-of-trap", "old"))
 	wantGet(t, c, "key-of-trap", "old")
@@ -177,7 +177,7 @@ func TestLostReplyIsAnUnknownOutcomeAndEndsCoherent(t *testing.T) {
 // The command is sent, given up, and carried out later: what was read in between must not stay.
 func TestChangeThatHappensAfterItWasGivenUpIsSeen(t *testing.T) {
 	t.Parallel()
-	p, client, c, raw := behindProxy(t, tiered.Options{RemoteTimeout: 200 * time.Millisecond})
+	p, client, c, raw := behindProxy(t, tiered.Options{RemoteTimeout: 2 * time.Second})
 	check(t, c.Set(t.Context(), "key-of-trap", "old"))
 	trap := p.HoldNextCommand("key-of-trap")
 	err := c.Set(t.Context(), "key-of-trap", "new")

@@ -17,7 +17,7 @@ import (
 	"github.com/doppio-cache/doppio/internal/redistest"
 )
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // behind returns a proxy in front of the shared server, a client through it, and one that goes around it.
 func behind(t *testing.T) (p *redistest.Proxy, through, around *redis.Client) {

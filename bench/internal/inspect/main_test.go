@@ -13,7 +13,7 @@ import (
 	"github.com/doppio-cache/doppio/tiered"
 )
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 var (
 	shared  *redistest.Server

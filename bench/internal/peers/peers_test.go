@@ -17,7 +17,7 @@ import (
 	"github.com/doppio-cache/doppio/internal/redistest"
 )
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 var namespaces atomic.Int64
 
