@@ -19,7 +19,7 @@ report() {
 # find and not git, which refuses to look at a clone that belongs to another user.
 mapfile -d '' -t sources < <(find . -name '*.go' -not -path './.git/*' -print0 | sort -z)
 mapfile -d '' -t tests < <(find . -name '*_test.go' -not -path './.git/*' -print0 | sort -z)
-mapfile -d '' -t files < <(find . -type f -not -path './.git/*' -not -path './bin/*' -not -path './out/*' -print0 | sort -z)
+mapfile -d '' -t files < <(find . -type f -not -path './.git' -not -path './.git/*' -not -path './bin/*' -not -path './out/*' -print0 | sort -z)
 
 # matches is grep for which finding nothing is no error.
 matches() { grep "$@" || test $? -eq 1; }
