@@ -3,7 +3,6 @@ package tiered
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 
 	"golang.org/x/sync/singleflight"
 )
@@ -15,26 +14,11 @@ type flight[V any] struct {
 	live   bool    // it began while the near tier was coherent
 	cancel context.CancelFunc
 	busy   chan struct{} // closed when it waits for another instance's load
-	stale  staleValue[V]
+	stale  keptCopies[V]
 
 	tags    []uint64 // guarded by flights.mu: hashes of the tags of what is being loaded, and of what the far tier holds
 	waiters int      // guarded by flights.mu
 	landed  bool     // guarded by flights.mu
-}
-
-// staleValue is a value past its life that a load came across, for those of its callers who want one.
-type staleValue[V any] struct {
-	value atomic.Pointer[V]
-	there chan struct{} // closed when there is a value
-	once  sync.Once
-}
-
-func (s *staleValue[V]) set(v *V) {
-	if v == nil {
-		return
-	}
-	s.value.Store(v)
-	s.once.Do(func() { close(s.there) })
 }
 
 // landing is what a flight gives all who wait for it.

@@ -47,7 +47,7 @@ func (c *Cache[V]) getOrLoad(ctx context.Context, hash uint64, key string, n nea
 		return nil, ErrNotFound
 	case refreshable:
 		j := &job[V]{cache: c, key: key, hash: hash, load: load, st: st}
-		j.refreshAhead(ctx, n.meta)
+		j.refreshAhead(ctx, n.entry.Meta.(*meta))
 		return n.value, nil
 	}
 	var left *looked[V]
@@ -59,9 +59,7 @@ func (c *Cache[V]) getOrLoad(ctx context.Context, hash uint64, key string, n nea
 		left = rest
 	}
 	j := &job[V]{cache: c, key: key, hash: hash, load: load, st: st, looked: left}
-	if n.state == expired {
-		j.fallback = n.value
-	}
+	j.fallback = n.kept()
 	return j.await(ctx)
 }
 
@@ -122,7 +120,7 @@ type job[V any] struct {
 	load     func(context.Context) (V, error)
 	st       settings
 	refresh  bool       // the value is live: load it anew unless somebody else just did
-	fallback *V         // a near value past its life, to serve if the load fails
+	fallback *kept[V]   // a local copy past its life, to serve if the load fails
 	looked   *looked[V] // what the caller found in the far tier; nil if it did not look
 }
 
@@ -153,7 +151,7 @@ func (j *job[V]) newFlight() *flight[V] {
 		f.tags = append(f.tags, j.cache.tagHashes(tagNames(j.looked.rec.Tags))...)
 	}
 	f.stale.there = make(chan struct{})
-	f.stale.set(j.fallback)
+	f.stale.add(j.fallback)
 	if co := j.cache.client.co; co != nil {
 		f.live = f.begun < co.liveUntil.Load()
 	}
@@ -273,15 +271,14 @@ func (j *job[V]) wait(ctx context.Context, f *flight[V], ch <-chan singleflight.
 	}
 }
 
-// stale gives the value past its life that may serve this caller, if it asked for such values and the value was not
-// invalidated meanwhile.
+// stale gives the value past its life that may serve this caller now, if it asked for such values.
 func (j *job[V]) stale(f *flight[V]) *V {
 	if j.st.failSafe <= 0 || j.cache.client.co == nil || !j.unchanged(f.stamp) {
 		return nil
 	}
-	v := f.stale.value.Load()
-	if v == nil {
-		v = j.fallback
+	v := f.stale.fresh(j.cache.shared, j.hash)
+	if v == nil && j.fallback != nil && j.fallback.fresh(j.cache.shared, j.hash) {
+		v = j.fallback.value
 	}
 	if v != nil {
 		j.cache.counts.staleServed.Add(1)

@@ -44,12 +44,12 @@ func (c *Cache[V]) GetOrSetMany(ctx context.Context, keys []string, load func(ct
 		case refreshable:
 			out[key] = *n.value
 			j.load = b.single(key)
-			j.refreshAhead(ctx, n.meta)
+			j.refreshAhead(ctx, n.entry.Meta.(*meta))
 			continue
 		case absent:
 			continue
 		case expired:
-			j.fallback = n.value
+			j.fallback = n.kept()
 		}
 		f, ch := b.join(j)
 		if f == nil {

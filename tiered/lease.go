@@ -160,7 +160,7 @@ func (j *job[V]) claimed(ctx context.Context, f *flight[V], st *seat, token remo
 		}
 		return free, landing[V]{}, nil
 	case stale, unreadable:
-		f.stale.set(seen.value)
+		f.stale.add(&kept[V]{value: seen.value, from: f.origin, tags: s.tagHashes(tagNames(found.Tags))})
 		again, _ := seatOf(found.Token, seen, err)
 		if st.witness, st.replaces = again.witness, again.replaces; len(st.replaces) > 0 {
 			return free, landing[V]{}, nil

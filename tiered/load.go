@@ -94,7 +94,7 @@ func (j *job[V]) served(f *flight[V], rec *remote.Record, seen farCopy[V], err e
 		s.keep(seen.at, j.hash, j.key, nil, f.origin, rec, &j.st)
 		return landing[V]{}, ErrNotFound, true
 	case stale:
-		f.stale.set(seen.value)
+		f.stale.add(&kept[V]{value: seen.value, from: f.origin, tags: s.tagHashes(tagNames(rec.Tags))})
 	}
 	if seen.state != nothing || errors.Is(err, ErrNotFound) { // an outage is not a miss
 		s.metFar(false)

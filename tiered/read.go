@@ -41,7 +41,15 @@ const (
 type nearCopy[V any] struct {
 	state copyState
 	value *V
-	meta  *meta // of a refreshable copy
+	entry *local.Entry // of a refreshable or expired copy
+}
+
+// kept gives an expired copy to be held until a load has failed; nil for any other.
+func (n nearCopy[V]) kept() *kept[V] {
+	if n.state != expired {
+		return nil
+	}
+	return &kept[V]{value: n.value, entry: n.entry}
 }
 
 // near is nearest, for a handle whose reads may have to see more than this instance has heard of.
@@ -128,9 +136,9 @@ func (s *shared[V]) judge(hash uint64, e *local.Entry, live, now int64) nearCopy
 	}
 	switch {
 	case now >= until:
-		return nearCopy[V]{state: expired, value: value}
+		return nearCopy[V]{state: expired, value: value, entry: e}
 	case now >= e.Fresh && m != nil && now >= m.refreshAt.Load():
-		return nearCopy[V]{state: refreshable, value: value, meta: m}
+		return nearCopy[V]{state: refreshable, value: value, entry: e}
 	}
 	return nearCopy[V]{state: usable, value: value}
 }
