@@ -17,6 +17,12 @@ import (
 // GetOrSetMany gives the values under keys, and loads those that neither tier has, with one call of load for all of
 // them that nobody else is loading. Keys that load leaves out are not found, and absent from the map. What failed is in
 // a *BatchError, beside what was found. Cancellation, panics and outages are as for GetOrSet.
+//
+// load may fail for some of the keys, and what it returns beside its error is kept and returned as if there was none.
+// A *BatchError names the keys that failed, each with an error of its own, of which ErrNotFound says that there is no
+// such thing; a key in it has failed even if there is a value for it, and what it does not name is found, or not found
+// when it was left out. Any other error is that of every key without a value. So a loader that returns values which are
+// not to be used must return none of them. Keys that nobody asked for are ignored.
 func (c *Cache[V]) GetOrSetMany(ctx context.Context, keys []string, load func(ctx context.Context, missing []string) (map[string]V, error), opts ...EntryOption) (map[string]V, error) {
 	st, err := c.defaults.with(opts)
 	if err != nil {
@@ -70,7 +76,7 @@ func (c *Cache[V]) GetOrSetMany(ctx context.Context, keys []string, load func(ct
 				c.flights.leave(rest.job.key, rest.flight)
 			}
 			return out, ctx.Err()
-		case !errors.Is(err, ErrNotFound):
+		case !isAbsence(err):
 			failed.add(w.job.key, err)
 		}
 	}
@@ -112,6 +118,7 @@ type batch[V any] struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	open   atomic.Int64 // flights that were not cancelled
+	keeper *keeper      // of all leases
 
 	legs []*leg[V]
 }
@@ -121,13 +128,12 @@ type leg[V any] struct {
 	job    *job[V]
 	flight *flight[V]
 	seat   seat
-	busy   bool // another instance is loading it
-	// release ends the renewal of its lease.
-	release func()
-	ended   bool
-	end     landing[V]
-	err     error
-	done    chan struct{} // closed when the leg has its end, which need not be the batch's
+	busy   bool  // another instance is loading it
+	lease  *kept // its lease, while that is renewed
+	ended  bool
+	end    landing[V]
+	err    error
+	done   chan struct{} // closed when the leg has its end, which need not be the batch's
 }
 
 func (l *leg[V]) finish(end landing[V], err error) {
@@ -188,6 +194,8 @@ func (b *batch[V]) begin() {
 
 // run is the flight of all legs: far tier, leases, load, fill.
 func (b *batch[V]) run(ctx context.Context) error {
+	b.keeper = newKeeper(ctx, b.cache.client, b.legs[0].job)
+	defer b.keeper.release()
 	if !b.cache.client.opts.Disabled {
 		b.readFar(ctx)
 	}
@@ -199,7 +207,7 @@ func (b *batch[V]) run(ctx context.Context) error {
 				l.finish(end, err)
 				return
 			}
-			l.release = l.job.hold(ctx, l.seat) // others may wait longer
+			b.hold(l) // others may wait longer
 		})
 	}
 	var errs []error
@@ -282,30 +290,80 @@ func (b *batch[V]) readFar(ctx context.Context) {
 	if len(claims) == 0 {
 		return
 	}
-	s.client.far.AcquireMany(ctx, claims, leaseLife)
-	for i, claim := range claims {
-		l := claiming[i]
-		how, end, err := l.job.claimed(ctx, l.flight, &l.seat, claim.Token, claim.Won, claim.Found, claim.Err)
-		switch how {
-		case loaded:
-			l.finish(end, err)
-		case busy, free:
-			l.busy = true
+	// Leases of the first keys are renewed while those of the last are taken.
+	for len(claims) > 0 && ctx.Err() == nil {
+		n := min(len(claims), leasesTogether)
+		since := local.Monotonic()
+		s.client.far.AcquireMany(context.WithoutCancel(ctx), claims[:n], leaseLife)
+		for i, claim := range claims[:n] {
+			l := claiming[i]
+			l.seat.since = since
+			how, end, err := l.job.claimed(ctx, l.flight, &l.seat, claim.Token, claim.Won, claim.Found, claim.Err)
+			switch how {
+			case loaded:
+				l.finish(end, err)
+			case busy, free:
+				l.busy = true
+			case seated:
+				b.hold(l)
+			}
 		}
+		claims, claiming = claims[n:], claiming[n:]
 	}
 }
 
-// hold keeps the leases of all legs alive until release is called.
-func (b *batch[V]) hold(ctx context.Context, legs []*leg[V]) (release func()) {
+// hold renews a leg's lease, if it has one, until it is let go or the batch ends.
+func (b *batch[V]) hold(l *leg[V]) {
+	if l.seat.leased && l.lease == nil {
+		l.lease = b.keeper.keep(b.cache.prefix+l.job.key, l.seat.witness, l.seat.since)
+	}
+}
+
+// letGo ends the renewal of a leg's lease.
+func (b *batch[V]) letGo(l *leg[V]) {
+	if l.lease != nil {
+		b.keeper.drop(l.lease)
+		l.lease = nil
+	}
+}
+
+// giveBack gives the leases of legs back, so that the next callers need not load without one.
+func (b *batch[V]) giveBack(ctx context.Context, legs []*leg[V]) {
+	s := b.cache.shared
+	var leases []remote.Renewal
+	var hashes []uint64
 	for _, l := range legs {
-		if l.release == nil {
-			l.release = l.job.hold(ctx, l.seat)
+		b.letGo(l)
+		if l.seat.leased {
+			leases = append(leases, remote.Renewal{Key: s.prefix + l.job.key, Token: l.seat.witness})
+			hashes = append(hashes, l.job.hash)
 		}
 	}
-	return func() {
-		for _, l := range legs {
-			l.release()
+	if len(leases) == 0 {
+		return
+	}
+	awaited, errs := s.client.far.ReleaseMany(context.WithoutCancel(ctx), leases)
+	b.note(errs)
+	b.wake(ctx, hashes, func(i int) bool { return awaited[i] })
+}
+
+// wake tells other instances that loads that they wait for are over.
+func (b *batch[V]) wake(ctx context.Context, hashes []uint64, awaited func(i int) bool) {
+	woken := hashes[:0]
+	for i, h := range hashes {
+		if awaited(i) {
+			woken = append(woken, h)
 		}
+	}
+	if len(woken) > 0 {
+		b.legs[0].job.note(b.cache.wakeOthers(ctx, woken))
+	}
+}
+
+// note counts and logs what failed behind a batch.
+func (b *batch[V]) note(errs []error) {
+	for _, err := range errs {
+		b.legs[0].job.note(err)
 	}
 }
 
@@ -318,63 +376,71 @@ func (b *batch[V]) runLoad(ctx context.Context, missing []*leg[V]) error {
 	}
 	if err := ctx.Err(); err != nil {
 		// Nobody waits any more, or the client is closing.
+		b.giveBack(ctx, missing)
 		for _, l := range missing {
-			l.finish(landing[V]{}, l.job.failed(ctx, l.seat, err))
+			l.finish(landing[V]{}, l.job.failure(err))
 		}
 		return err
 	}
 	s.counts.loads.Add(1)
 	lctx, cancel := context.WithTimeout(ctx, b.st.hardTimeout)
-	release := b.hold(ctx, missing)
+	for _, l := range missing {
+		b.hold(l)
+	}
 	began := local.Monotonic()
 	values, err := runLoader(lctx, s.client, func(ctx context.Context) (map[string]V, error) { return b.load(ctx, keys) })
-	release()
 	cancel()
 	took := time.Duration(local.Monotonic() - began)
-	if errors.Is(err, ErrNotFound) {
-		values, err = nil, nil // none of them exists
-	}
-	if err != nil {
+	given := partial(err)
+	if given.failed(keys, func(key string) bool { _, found := values[key]; return found }) {
 		s.counts.loadErrors.Add(1)
 	}
-	// What was loaded is stored before anybody is told: who was told may look for it.
-	var fillings []remote.Filling
-	var filling []*leg[V]
-	ends := make([]func(), 0, len(missing))
+	// What was loaded is stored before anybody is told: who was told may look for it. Leases are renewed until then.
+	for part := range slices.Chunk(missing, leasesTogether) {
+		b.store(ctx, part, values, given, took)
+	}
 	for _, l := range missing {
-		v, found := values[l.job.key]
-		var end landing[V]
-		var rec *remote.Record
-		legErr := err
-		switch {
-		case err != nil:
-			legErr = l.job.failed(ctx, l.seat, err)
-		case !found:
-			legErr = ErrNotFound
-			rec = l.job.negative(l.flight, l.seat, took)
-		default:
-			end.answer = AnsweredLoad
-			end.value, rec = l.job.encode(l.flight, l.seat, &v, took)
-		}
-		if rec != nil {
-			fillings = append(fillings, remote.Filling{Key: s.prefix + l.job.key, Seen: l.seat.witness, Record: rec})
-			filling = append(filling, l)
-		} else if err == nil {
-			l.job.release(ctx, l.seat)
-		}
-		ends = append(ends, func() { l.finish(end, legErr) })
-	}
-	if len(fillings) > 0 {
-		filled, errs := s.client.far.FillMany(context.WithoutCancel(ctx), fillings)
-		for i := range fillings {
-			missing[0].job.filled(len(fillings[i].Seen) > 0, filled[i].Stored, errs[i])
-			if filled[i].Awaited {
-				filling[i].job.wakeOthers(ctx)
-			}
-		}
-	}
-	for _, end := range ends {
-		end()
+		l.finish(l.end, l.err)
 	}
 	return err
+}
+
+// store stores what a load gave for some of its legs, and notes how these end.
+func (b *batch[V]) store(ctx context.Context, legs []*leg[V], values map[string]V, given outcomes, took time.Duration) {
+	s := b.cache.shared
+	var fillings []remote.Filling
+	var filling, idle []*leg[V]
+	for _, l := range legs {
+		v, found := values[l.job.key]
+		var rec *remote.Record
+		var absent bool
+		switch absent, l.err = given.of(l.job.key, found); {
+		case absent:
+			l.err = ErrNotFound
+			rec = l.job.negative(l.flight, l.seat, took)
+		case l.err != nil:
+			l.err = l.job.failure(l.err)
+		default:
+			l.end.answer = AnsweredLoad
+			l.end.value, rec = l.job.encode(l.flight, l.seat, &v, took)
+		}
+		if rec == nil {
+			idle = append(idle, l)
+			continue
+		}
+		fillings = append(fillings, remote.Filling{Key: s.prefix + l.job.key, Seen: l.seat.witness, Record: rec})
+		filling = append(filling, l)
+	}
+	b.giveBack(ctx, idle)
+	if len(fillings) == 0 {
+		return
+	}
+	filled, errs := s.client.far.FillMany(context.WithoutCancel(ctx), fillings)
+	hashes := make([]uint64, len(filling))
+	for i, l := range filling {
+		b.letGo(l)
+		hashes[i] = l.job.hash
+		l.job.filled(len(fillings[i].Seen) > 0, filled[i].Stored, errs[i])
+	}
+	b.wake(ctx, hashes, func(i int) bool { return filled[i].Awaited })
 }

@@ -4,48 +4,23 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"sync"
+	"slices"
 	"time"
 
 	"github.com/doppio-cache/doppio/invalidation"
+	"github.com/doppio-cache/doppio/local"
 	"github.com/doppio-cache/doppio/remote"
 )
 
-// leaseLife is how long a lease is held without a sign of life: where its holder dies, others wait no longer than that. A
-// load that is slower renews it; see hold.
-const leaseLife = 3 * time.Second
-
-// hold keeps a lease alive until release is called, which does not wait. Most loads end before anything has to be done for it.
+// hold keeps the lease of a single load alive until release is called, which does not wait. Most loads end before
+// anything has to be done for it.
 func (j *job[V]) hold(ctx context.Context, st seat) (release func()) {
 	if !st.leased {
 		return func() {}
 	}
-	const pause = leaseLife / 3
-	var mu sync.Mutex
-	var timer *time.Timer
-	over := false
-	renew := func() {
-		if ctx.Err() != nil || !j.cache.client.start() {
-			return
-		}
-		defer j.cache.client.running.Done()
-		held, err := j.cache.client.far.Renew(ctx, j.cache.prefix+j.key, st.witness, leaseLife)
-		j.note(err)
-		mu.Lock()
-		defer mu.Unlock()
-		if !over && (held || err != nil) { // else the fill will be refused
-			timer.Reset(pause)
-		}
-	}
-	mu.Lock()
-	defer mu.Unlock()
-	timer = time.AfterFunc(pause, renew)
-	return func() {
-		mu.Lock()
-		defer mu.Unlock()
-		over = true
-		timer.Stop()
-	}
+	k := newKeeper(ctx, j.cache.client, j)
+	k.keep(j.cache.prefix+j.key, st.witness, st.since)
+	return k.release
 }
 
 // verdict is how asking for a lease ended.
@@ -81,6 +56,7 @@ func (j *job[V]) claim(ctx context.Context, f *flight[V], st *seat) (landing[V],
 	look, waits, taken := firstLook, false, 0
 	for {
 		token := remote.NewToken()
+		st.since = local.Monotonic()
 		claim := s.client.claims.acquire(ctx, remote.Claim{Key: s.prefix + j.key, Token: token, Stamp: f.id, Replaces: st.replaces, Tags: st.tags})
 		how, end, err := j.claimed(ctx, f, st, token, claim.Won, claim.Found, claim.Err)
 		switch {
@@ -115,9 +91,31 @@ func (j *job[V]) claim(ctx context.Context, f *flight[V], st *seat) (landing[V],
 
 // wakeOthers tells the instances that wait for this load that it is over.
 func (j *job[V]) wakeOthers(ctx context.Context) {
-	c := j.cache.client
-	m := invalidation.Message{Type: invalidation.Filled, Publisher: c.co.own.id(0), Hashes: []uint64{j.hash}}
-	j.note(c.far.Publish(context.WithoutCancel(ctx), c.co.laneOf(j.hash), encodeMessage(m)))
+	j.note(j.cache.wakeOthers(ctx, []uint64{j.hash}))
+}
+
+// wokenTogether is how many loads one message tells the end of at most.
+const wokenTogether = 4096
+
+// wakeOthers tells the instances that wait for loads of keys with these hashes that they are over: with one message for
+// each lane.
+func (s *shared[V]) wakeOthers(ctx context.Context, hashes []uint64) error {
+	co := s.client.co
+	byLane := make([][]uint64, len(co.lanes))
+	for _, h := range hashes {
+		i := co.laneOf(h)
+		byLane[i] = append(byLane[i], h)
+	}
+	var failed error
+	for i, hashes := range byLane {
+		for part := range slices.Chunk(hashes, wokenTogether) {
+			m := invalidation.Message{Type: invalidation.Filled, Publisher: co.own.id(0), Hashes: part}
+			if err := s.client.far.Publish(context.WithoutCancel(ctx), i, encodeMessage(m)); err != nil {
+				failed = err
+			}
+		}
+	}
+	return failed
 }
 
 // claimed completes a seat with a lease that was asked for, or with what was found in its place; or it gives the value

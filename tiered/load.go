@@ -147,6 +147,8 @@ type seat struct {
 	replaces []byte
 	tags     []remote.Tag
 	unread   bool // nobody has looked yet what is there
+	// since is when the lease was asked for, a reading of local.Monotonic: its life is counted from then at the earliest.
+	since int64
 }
 
 // seatOf gives the right to replace what was seen, or says that a lease is needed because nothing was there, or somebody
@@ -216,9 +218,13 @@ func (j *job[V]) runLoad(ctx context.Context, f *flight[V], st seat) (landing[V]
 
 // failed ends a flight whose loader failed.
 func (j *job[V]) failed(ctx context.Context, st seat, err error) error {
-	s := j.cache.shared
 	j.release(ctx, st)
-	if s.client.isClosed() {
+	return j.failure(err)
+}
+
+// failure is the error of a load that failed, as its callers get it.
+func (j *job[V]) failure(err error) error {
+	if j.cache.client.isClosed() {
 		return ErrClosed
 	}
 	return &LoadError{Key: j.key, Err: err}

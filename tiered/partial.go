@@ -1,0 +1,89 @@
+package tiered
+
+import "errors"
+
+// outcomes says what a batch loader's error means for each key.
+type outcomes struct {
+	keys map[string]error // what *BatchErrors in it say of keys; nil where there are none
+	rest error            // what became of every other key without a value; nil: there is no such thing
+}
+
+// partial takes a batch loader's error apart.
+func partial(err error) outcomes {
+	var o outcomes
+	if !o.name(err) && !isAbsence(err) {
+		o.rest = err
+	}
+	return o
+}
+
+// name notes what *BatchErrors in an error say of keys, and tells whether the error says nothing else.
+func (o *outcomes) name(err error) (all bool) {
+	switch e := err.(type) { //nolint:errorlint // wrapped ones are looked for below, all of them
+	case nil:
+		return true
+	case *BatchError:
+		if o.keys == nil {
+			o.keys = make(map[string]error)
+		}
+		if e != nil {
+			for key, err := range e.Failed {
+				if first := o.keys[key]; first != nil {
+					err = errors.Join(first, err)
+				}
+				o.keys[key] = err
+			}
+		}
+		return true
+	case interface{ Unwrap() error }:
+		inner := e.Unwrap()
+		return inner != nil && o.name(inner)
+	case interface{ Unwrap() []error }:
+		all = true
+		for _, inner := range e.Unwrap() {
+			all = o.name(inner) && all
+		}
+		return all
+	}
+	return false
+}
+
+// of tells what became of a key: there is no such thing, or err says why it failed, or it was found.
+func (o outcomes) of(key string, found bool) (absent bool, err error) {
+	switch err := o.keys[key]; {
+	case isAbsence(err):
+		return true, nil
+	case err != nil:
+		return false, err
+	case found:
+		return false, nil
+	}
+	return o.rest == nil, o.rest
+}
+
+// failed tells whether any of the keys has.
+func (o outcomes) failed(keys []string, found func(key string) bool) bool {
+	if o.keys == nil && o.rest == nil {
+		return false
+	}
+	for _, key := range keys {
+		if _, err := o.of(key, found(key)); err != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// isAbsence tells whether a loader's error says that there is no such thing, and nothing else: ErrNotFound that was
+// joined with other errors, a timeout's for example, says that the load failed.
+func isAbsence(err error) bool {
+	for ; err != nil; err = errors.Unwrap(err) {
+		if err == ErrNotFound { //nolint:errorlint // this is the loop that looks for it
+			return true
+		}
+		if e, ok := err.(interface{ Is(target error) bool }); ok && e.Is(ErrNotFound) { //nolint:errorlint // likewise
+			return true
+		}
+	}
+	return false
+}
