@@ -128,8 +128,8 @@ type leg[V any] struct {
 	job    *job[V]
 	flight *flight[V]
 	seat   seat
-	busy   bool  // another instance is loading it
-	lease  *kept // its lease, while that is renewed
+	busy   bool       // another instance is loading it
+	lease  *heldLease // its lease, while that is renewed
 	ended  bool
 	end    landing[V]
 	err    error

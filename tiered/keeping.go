@@ -35,17 +35,17 @@ type keeper struct {
 	owner  interface{ note(err error) }
 
 	mu       sync.Mutex
-	leases   []*kept     // guarded by mu
-	timer    *time.Timer // guarded by mu; nil until there is a lease
-	planned  int64       // guarded by mu: when the timer fires
-	renewing bool        // guarded by mu: a round is under way, and sets the timer when it ends
-	over     bool        // guarded by mu
+	leases   []*heldLease // guarded by mu
+	timer    *time.Timer  // guarded by mu; nil until there is a lease
+	planned  int64        // guarded by mu: when the timer fires
+	renewing bool         // guarded by mu: a round is under way, and sets the timer when it ends
+	over     bool         // guarded by mu
 
-	first [1]*kept // room for the lease of a single load
+	first [1]*heldLease // room for the lease of a single load
 }
 
-// kept is a lease that a keeper renews.
-type kept struct {
+// heldLease is a lease that a keeper renews.
+type heldLease struct {
 	key   string
 	token []byte
 	due   int64 // guarded by keeper.mu: when it is to be renewed
@@ -59,8 +59,8 @@ func newKeeper(ctx context.Context, c *Client, owner interface{ note(err error) 
 }
 
 // keep renews a lease that was asked for at the reading since, from now on.
-func (k *keeper) keep(key string, token []byte, since int64) *kept {
-	l := &kept{key: key, token: token, due: since + int64(renewAfter)}
+func (k *keeper) keep(key string, token []byte, since int64) *heldLease {
+	l := &heldLease{key: key, token: token, due: since + int64(renewAfter)}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.leases = append(k.leases, l)
@@ -85,7 +85,7 @@ func (k *keeper) planLocked(due int64) {
 }
 
 // drop ends the renewal of a lease.
-func (k *keeper) drop(l *kept) {
+func (k *keeper) drop(l *heldLease) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	l.gone = true
@@ -122,11 +122,11 @@ func (k *keeper) renew() {
 }
 
 // begin gives the leases that are due.
-func (k *keeper) begin() (due []*kept) {
+func (k *keeper) begin() (due []*heldLease) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.planned, k.renewing = math.MaxInt64, true
-	k.leases = slices.DeleteFunc(k.leases, func(l *kept) bool { return l.gone })
+	k.leases = slices.DeleteFunc(k.leases, func(l *heldLease) bool { return l.gone })
 	soon := local.Monotonic() + int64(renewEarly)
 	for _, l := range k.leases {
 		if l.due <= soon {
@@ -137,7 +137,7 @@ func (k *keeper) begin() (due []*kept) {
 }
 
 // renewed notes what became of renewals that were sent at the reading given, and tells whether more are wanted.
-func (k *keeper) renewed(part []*kept, sent int64, held []bool, errs []error) (more bool) {
+func (k *keeper) renewed(part []*heldLease, sent int64, held []bool, errs []error) (more bool) {
 	var failed error
 	k.mu.Lock()
 	for i, l := range part {
