@@ -52,7 +52,7 @@ var (
 		return plain(redistest.StartValkey(host))
 	})}
 	secured  = target{name: "tls-acl", start: sync.OnceValue(startSecured)}
-	cluster  = target{name: "cluster", cluster: true, start: sync.OnceValue(startCluster)}
+	cluster  = target{name: "cluster", cluster: true, start: sync.OnceValue(func() *deployment { return startCluster() })}
 	sentinel = target{name: "sentinel", start: sync.OnceValue(startSentinel)}
 	embedded = target{name: "miniredis", start: sync.OnceValue(func() *deployment {
 		m := redistest.Miniredis(host)
@@ -70,14 +70,23 @@ var (
 	})}
 )
 
-// targets are those that this machine can run.
-func targets() []*target {
+// targets are those that this machine can run, and a server and a Cluster of each version that it was given.
+var targets = sync.OnceValue(func() []*target {
 	all := []*target{&sentinel, &cluster, &secured, &standalone, &embedded}
 	if redistest.ValkeyInstalled() {
 		all = append(all, &valkey)
 	}
+	given, err := redistest.GivenServers()
+	if err != nil {
+		host.Fatalf("%v", err)
+	}
+	for _, g := range given {
+		all = append(all,
+			&target{name: g.Name, start: sync.OnceValue(func() *deployment { return plain(redistest.Start(host, redistest.WithGiven(g))) })},
+			&target{name: g.Name + "-cluster", cluster: true, start: sync.OnceValue(func() *deployment { return startCluster(redistest.WithGiven(g)) })})
+	}
 	return all
-}
+})
 
 func plain(s *redistest.Server) *deployment {
 	return &deployment{
@@ -86,8 +95,8 @@ func plain(s *redistest.Server) *deployment {
 	}
 }
 
-func startCluster() *deployment {
-	c := redistest.StartCluster(host, 3)
+func startCluster(opts ...redistest.Option) *deployment {
+	c := redistest.StartCluster(host, 3, opts...)
 	calm := func(o *redis.ClusterOptions) {
 		o.ReadTimeout, o.WriteTimeout, o.PoolTimeout, o.PoolSize = patience, patience, patience, poolSize
 	}

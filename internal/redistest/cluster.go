@@ -84,8 +84,11 @@ func (c *Cluster) join() error {
 		if err := admin.Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err(); err != nil {
 			return err
 		}
-		first, last := i*slots/len(c.admin), (i+1)*slots/len(c.admin)-1
-		if err := admin.ClusterAddSlotsRange(ctx, first, last).Err(); err != nil {
+		mine := []any{"CLUSTER", "ADDSLOTS"} // CLUSTER ADDSLOTSRANGE is newer than 6.2
+		for slot := i * slots / len(c.admin); slot < (i+1)*slots/len(c.admin); slot++ {
+			mine = append(mine, slot)
+		}
+		if err := admin.Do(ctx, mine...).Err(); err != nil {
 			return err
 		}
 	}
