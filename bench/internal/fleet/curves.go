@@ -31,8 +31,8 @@ func writeCurves(w *bytes.Buffer, f *result.Fleet) error {
 		}
 	}
 	for _, r := range f.Runs {
-		if r.MachineCPU > saturated {
-			fmt.Fprintf(w, "\nMarked * the machine was over %s busy: there latencies and lag are those of waiting for a core.\n", term.Percent(saturated))
+		if r.Busy() {
+			fmt.Fprintf(w, "\nMarked * the machine was over %s busy: there latencies and lag are those of waiting for a core.\n", term.Percent(result.BusyMachine))
 			break
 		}
 	}
@@ -65,7 +65,7 @@ func curve(w *bytes.Buffer, runs []result.FleetRun, series, title, column string
 			hits = term.Percent(float64(near.Count) / float64(near.Count+far.Count+r.Latency["load"].Count))
 		}
 		busy := term.Percent(r.MachineCPU)
-		if r.MachineCPU > saturated {
+		if r.Busy() {
 			busy += " *"
 		}
 		perThousand := "-"

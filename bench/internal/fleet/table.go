@@ -66,14 +66,11 @@ func writeRun(w *bytes.Buffer, r *result.FleetRun) error {
 	if err := perThousand(r.Redis).Write(w); err != nil {
 		return err
 	}
-	if r.MachineCPU > saturated {
+	if r.Busy() {
 		fmt.Fprintf(w, "\nThe machine was %s busy: latencies and lag are those of waiting for a core.\n", term.Percent(r.MachineCPU))
 	}
 	return nil
 }
-
-// saturated is the share of a machine from which processes wait for each other.
-const saturated = 0.85
 
 func latencies(r *result.FleetRun) *term.Table {
 	t := term.NewTable("latency", "count", "p50", "p90", "p99", "p99.9", "max")

@@ -29,6 +29,9 @@ func (b *builder) chaos(s *section, c *result.Chaos) {
 	s.Facts = []fact{{Value: fmt.Sprintf("%d of %d", ok, len(c.Runs)), Label: "kinds of fault survived with no promise broken", Bad: violated}}
 	b.page.Facts = append(b.page.Facts, s.Facts...)
 
+	if slices.ContainsFunc(c.Runs, func(r result.ChaosRun) bool { return r.Run.Busy() }) {
+		s.Intro = append(s.Intro, busyNote)
+	}
 	g := group{ID: b.ids.of(s.ID, "faults")}
 	if len(stale) > 0 {
 		ch := b.faults("chaos-staleness", "Age of stale reads, by fault", stale, func(r *result.ChaosRun) result.Percentiles { return r.Run.Staleness.Age })
@@ -61,8 +64,8 @@ func (b *builder) faults(id, title string, runs []*result.ChaosRun, of func(*res
 				ch.Series[i].Points = append(ch.Series[i].Points, point{X: v, Y: y, Text: millis(v)})
 			}
 		}
-		ch.Categories = append(ch.Categories, category{Name: r.Fault, Note: millis(p.Max)})
-		ch.Table.Rows = append(ch.Table.Rows, texts(r.Fault, count(p.Count), millis(p.P50), millis(p.P90), millis(p.P99), millis(p.P999), millis(p.Max)))
+		ch.Categories = append(ch.Categories, category{Name: busy(&r.Run, r.Fault), Note: millis(p.Max)})
+		ch.Table.Rows = append(ch.Table.Rows, texts(busy(&r.Run, r.Fault), count(p.Count), millis(p.P50), millis(p.P90), millis(p.P99), millis(p.P999), millis(p.Max)))
 	}
 	ch.Alternative = alternative(ch)
 	return ch
@@ -81,7 +84,7 @@ func verdicts(runs []result.ChaosRun) *table {
 		}
 		s := r.Run.Staleness
 		t.Rows = append(t.Rows, []cell{
-			{Text: r.Fault, Sub: r.About}, {Text: mark, Ok: good, Bad: r.Violated(), Left: true}, {Text: number(float64(r.Times))}, {Text: count(s.Reads)}, {Text: count(s.Stale)},
+			{Text: busy(&r.Run, r.Fault), Sub: r.About}, {Text: mark, Ok: good, Bad: r.Violated(), Left: true}, {Text: number(float64(r.Times))}, {Text: count(s.Reads)}, {Text: count(s.Stale)},
 			{Text: count(s.Beyond), Bad: s.Beyond > 0}, {Text: count(s.Own), Bad: s.Own > 0}, {Text: known(r.Recovery, r.Recovery.P50)}, {Text: known(r.Recovery, r.Recovery.Max)},
 			{Text: count(r.Run.Errors), Sub: kinds(r.Run.ErrorKinds)},
 		})

@@ -21,6 +21,9 @@ func (b *builder) fleet(s *section, f *result.Fleet) {
 		}
 		s.Groups = append(s.Groups, b.oneRun(detail))
 	}
+	if slices.ContainsFunc(f.Runs, func(r result.FleetRun) bool { return r.Busy() }) {
+		s.Intro = append(s.Intro, busyNote)
+	}
 	for _, c := range []struct {
 		series, title, x string
 		at               func(*result.FleetRun) float64
@@ -46,6 +49,17 @@ func (b *builder) fleet(s *section, f *result.Fleet) {
 	if f.Extrapolation != nil {
 		s.Groups = append(s.Groups, b.extrapolation(f.Extrapolation))
 	}
+}
+
+// busyNote says what the mark of [busy] means.
+var busyNote = fmt.Sprintf("Marked * the machine was over %s busy: there latencies and lag are those of waiting for a core.", term.Percent(result.BusyMachine))
+
+// busy marks text where the machine was too busy for the latencies to be the cache's.
+func busy(r *result.FleetRun, text string) string {
+	if r.Busy() {
+		return text + " *"
+	}
+	return text
 }
 
 // calibration is the series of runs that only the formula needs: they are no steps of a curve.
@@ -104,6 +118,9 @@ func configuration(c result.FleetConfig) string {
 
 func (b *builder) oneRun(r *result.FleetRun) group {
 	g := group{ID: b.ids.of("fleet", "run"), Title: "One run in detail", Intro: []string{configuration(r.Config)}}
+	if r.Busy() {
+		g.Intro = append(g.Intro, fmt.Sprintf("The machine was %s busy: latencies and lag are those of waiting for a core.", term.Percent(r.MachineCPU)))
+	}
 	if ch := b.latency(r); len(ch.Series) > 0 {
 		g.Charts = append(g.Charts, ch)
 	}
@@ -142,7 +159,7 @@ func (b *builder) redisCost(r *result.Redis) *chart {
 
 func runsTable(runs []result.FleetRun) *table {
 	t := &table{Caption: "All runs", Head: []string{"run", "requests/s", "near p50", "near p99", "far p99", "load p99", "write p99", "response p99", "loads", "errors", "stale", "beyond bound", "own",
-		"stale p99", "lag p50", "lag p99", "commands /1,000", "Redis in /1,000", "Redis out /1,000", "Redis CPU /1,000", "instance CPU", "restarts"}}
+		"stale p99", "lag p50", "lag p99", "commands /1,000", "Redis in /1,000", "Redis out /1,000", "Redis CPU /1,000", "instance CPU", "machine", "restarts"}}
 	for i := range runs {
 		r := &runs[i]
 		var cpu, commands, in, out string // empty where the server does not tell
@@ -166,10 +183,18 @@ func runsTable(runs []result.FleetRun) *table {
 			{Text: count(r.Staleness.Beyond), Bad: r.Staleness.Beyond > 0}, {Text: count(r.Staleness.Own), Bad: r.Staleness.Own > 0},
 			{Text: known(r.Staleness.Age, r.Staleness.Age.P99)}, {Text: known(r.Lag, r.Lag.P50)}, {Text: known(r.Lag, r.Lag.P99)},
 			{Text: commands}, {Text: in}, {Text: out}, {Text: cpu},
-			{Text: term.Percent(r.InstanceCPU)}, {Text: count(r.Restarts)},
+			{Text: term.Percent(r.InstanceCPU)}, {Text: machine(r), Bad: r.Busy()}, {Text: count(r.Restarts)},
 		})
 	}
 	return t
+}
+
+// machine is what share of the machine was busy, and empty where that is not known.
+func machine(r *result.FleetRun) string {
+	if r.MachineCPU == 0 {
+		return ""
+	}
+	return busy(r, term.Percent(r.MachineCPU))
 }
 
 // known writes a time of a distribution, unless there is nothing in it: what was not seen is not 0.

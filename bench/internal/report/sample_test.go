@@ -151,6 +151,7 @@ func sampleFleet() *result.Document {
 		}
 		f.Extrapolation.Points = append(f.Extrapolation.Points, p)
 	}
+	f.Runs[5].MachineCPU = 0.97 // the last step by instances
 	d.Fleet = f
 	return d
 }

@@ -53,11 +53,11 @@ func (b *builder) scalingChart(name, x string, y axis, runs []*result.FleetRun, 
 	ch.X.Log = !zero
 	if zero { // steps have names then, for a logarithmic axis has no place for 0
 		for _, r := range runs {
-			ch.Categories = append(ch.Categories, category{Name: number(at(r))})
+			ch.Categories = append(ch.Categories, category{Name: busy(r, number(at(r)))})
 		}
 	}
 	for _, r := range runs {
-		ch.Table.Rows = append(ch.Table.Rows, texts(number(at(r))))
+		ch.Table.Rows = append(ch.Table.Rows, texts(busy(r, number(at(r)))))
 	}
 	for _, l := range lines {
 		s := series{Name: l.name, Ours: l.ours}
@@ -72,7 +72,7 @@ func (b *builder) scalingChart(name, x string, y axis, runs []*result.FleetRun, 
 				where = float64(i)
 			}
 			column[i].Text = inUnit(v, y.Unit)
-			s.Points = append(s.Points, point{X: where, Y: v, Text: column[i].Text})
+			s.Points = append(s.Points, point{X: where, Y: v, Text: busy(r, column[i].Text)})
 		}
 		if len(s.Points) == 0 {
 			continue
@@ -94,6 +94,9 @@ func (b *builder) scalingChart(name, x string, y axis, runs []*result.FleetRun, 
 			ch.Series[i].Points = drawable(ch.Series[i].Points)
 		}
 		ch.Sub += ", on a logarithmic scale"
+	}
+	if slices.ContainsFunc(runs, (*result.FleetRun).Busy) {
+		ch.Notes = append(ch.Notes, busyNote)
 	}
 	ch.Alternative = fmt.Sprintf("%s %s, %s.", ch.Title, ch.Sub, plural(len(runs), "step"))
 	return ch

@@ -50,6 +50,12 @@ type FleetRun struct {
 	MachineCPU float64 `json:"machineCPU,omitempty"`
 }
 
+// BusyMachine is the share of a machine from which processes wait for each other.
+const BusyMachine = 0.85
+
+// Busy reports whether the machine was so busy that latencies and lag are those of waiting for a core.
+func (r *FleetRun) Busy() bool { return r.MachineCPU > BusyMachine }
+
 // FleetConfig is what was asked for.
 type FleetConfig struct {
 	Instances      int     `json:"instances"`
