@@ -33,6 +33,7 @@ var (
 	scriptDelete    = loadScript("delete", lane.Script, mustRead("header"), mustRead("record"), mustRead("change"))
 	scriptExpire    = loadScript("expire", mustRead("deadline"), lane.Script, mustRead("header"), mustRead("record"), mustRead("change"))
 	scriptIncrement = loadScript("increment", mustRead("deadline"), lane.Script, mustRead("header"), mustRead("record"), mustRead("change"), mustRead("put"))
+	scriptRetire    = loadScript("retire", lane.Script, mustRead("header"), mustRead("change"))
 	scriptAnnounce  = loadScript("announce", lane.Script)
 	scriptFloor     = loadScript("floor", lane.Script)
 	scriptPublish   = loadScript("publish", lane.Script)

@@ -16,6 +16,7 @@ type together struct{ one, many script }
 var (
 	setting  = together{scriptSet, scriptSetAll}
 	deleting = together{scriptDelete, scriptDeleteAll}
+	retiring = together{one: scriptRetire} // each has an announcement of its own, made only if the record is there
 )
 
 // grouped gives the indexes of changes without an error: of single ones, and of groups of those that share their announcement.

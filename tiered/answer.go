@@ -26,11 +26,14 @@ func WithAnswer(ctx context.Context, a *Answer) context.Context {
 	return context.WithValue(ctx, answerKey{}, a)
 }
 
-// detach gives a context for what outlives its caller: it does not end with ctx, and says nothing to ctx's Answer,
-// which the caller may read at any time.
+// detach gives a context for what outlives its caller: it does not end with ctx, and says nothing to ctx's Answer or Token,
+// which the caller may read at any time. What changes made with it would have added to the Token is collected: see adopt.
 func detach(ctx context.Context) context.Context {
 	if p, _ := ctx.Value(answerKey{}).(*Answer); p != nil {
 		ctx = context.WithValue(ctx, answerKey{}, (*Answer)(nil))
+	}
+	if t, _ := ctx.Value(tokenKey{}).(acknowledger); t != nil {
+		ctx = context.WithValue(ctx, tokenKey{}, &collected{})
 	}
 	return context.WithoutCancel(ctx)
 }

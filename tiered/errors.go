@@ -11,7 +11,9 @@ import (
 
 // What calls report. All are found with errors.Is, from every method and through batches.
 var (
-	// ErrNotFound: there is no such entry. A loader returns it to say that there is no such thing.
+	// ErrNotFound: there is no such entry. A loader returns it to say that there is no such thing. A loader's error that
+	// matches it says so only if nothing else failed: of joined errors each one has to match it, and a panic never does.
+	// Else the load has failed, and its *LoadError does not match ErrNotFound.
 	ErrNotFound = remote.ErrNotFound
 	// ErrClosed: the client was closed.
 	ErrClosed = remote.ErrClosed
@@ -88,9 +90,12 @@ type PanicError struct {
 
 func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 
-// Unwrap gives the panic's value when that is an error.
+// Unwrap gives the panic's value when that is an error, but none that matches ErrNotFound: a panic says nothing about what there is.
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
 	return err
 }
 

@@ -122,6 +122,8 @@ type job[V any] struct {
 	refresh  bool       // the value is live: load it anew unless somebody else just did
 	fallback *kept[V]   // a local copy past its life, to serve if the load fails
 	looked   *looked[V] // what the caller found in the far tier; nil if it did not look
+
+	detached context.Context //nolint:containedctx // of the flight that the job began; nil if it began none
 }
 
 // begin makes the job's flight.
@@ -133,7 +135,7 @@ func (j *job[V]) begin(ctx context.Context) (*flight[V], func() (landing[V], err
 	f := j.newFlight()
 	// Detached: no caller's end is the flight's. The time for the far tier comes on top of the loader's.
 	detached, cancel := context.WithCancel(detach(ctx))
-	f.cancel = cancel
+	f.cancel, j.detached = cancel, detached
 	return f, func() (l landing[V], err error) {
 		defer c.running.Done()
 		stop := context.AfterFunc(c.life, cancel)
@@ -225,6 +227,7 @@ func (j *job[V]) await(ctx context.Context) (*V, error) {
 		soft = timer.C
 	}
 	l, err := j.wait(ctx, f, ch, soft)
+	adopt(ctx, j.detached)
 	if err != nil {
 		return nil, err
 	}

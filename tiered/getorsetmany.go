@@ -64,6 +64,7 @@ func (c *Cache[V]) GetOrSetMany(ctx context.Context, keys []string, load func(ct
 		}
 		waits = append(waits, waiting[V]{j, f, ch})
 	}
+	defer adopt(ctx, b.ctx)
 	began := time.Now()
 	b.begin()
 	for i, w := range waits {
@@ -76,7 +77,7 @@ func (c *Cache[V]) GetOrSetMany(ctx context.Context, keys []string, load func(ct
 				c.flights.leave(rest.job.key, rest.flight)
 			}
 			return out, ctx.Err()
-		case !isAbsence(err):
+		case !saysNotFound(err):
 			failed.add(w.job.key, err)
 		}
 	}
@@ -410,6 +411,7 @@ func (b *batch[V]) store(ctx context.Context, legs []*leg[V], values map[string]
 	s := b.cache.shared
 	var fillings []remote.Filling
 	var filling, idle []*leg[V]
+	var none []contradicted[V]
 	for _, l := range legs {
 		v, found := values[l.job.key]
 		var rec *remote.Record
@@ -417,7 +419,9 @@ func (b *batch[V]) store(ctx context.Context, legs []*leg[V], values map[string]
 		switch absent, l.err = given.of(l.job.key, found); {
 		case absent:
 			l.err = ErrNotFound
-			rec = l.job.negative(l.flight, l.seat, took)
+			if rec = l.job.negative(l.flight, l.seat, took); rec == nil {
+				none = append(none, contradicted[V]{l.job, l.flight, l.seat})
+			}
 		case l.err != nil:
 			l.err = l.job.failure(l.err)
 		default:
@@ -432,6 +436,7 @@ func (b *batch[V]) store(ctx context.Context, legs []*leg[V], values map[string]
 		filling = append(filling, l)
 	}
 	b.giveBack(ctx, idle)
+	s.retire(ctx, none...)
 	if len(fillings) == 0 {
 		return
 	}

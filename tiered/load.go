@@ -195,9 +195,13 @@ func (j *job[V]) runLoad(ctx context.Context, f *flight[V], st seat) (landing[V]
 	var rec *remote.Record
 	end := landing[V]{answer: AnsweredLoad}
 	switch {
-	case errors.Is(err, ErrNotFound):
+	case saysNotFound(err):
 		err = ErrNotFound
-		rec = j.negative(f, st, took)
+		if rec = j.negative(f, st, took); rec == nil {
+			j.release(ctx, st)
+			s.retire(ctx, contradicted[V]{j, f, st})
+			return end, err
+		}
 	case err != nil:
 		s.counts.loadErrors.Add(1)
 		return landing[V]{}, j.failed(ctx, st, err)
@@ -227,7 +231,7 @@ func (j *job[V]) failure(err error) error {
 	if j.cache.client.isClosed() {
 		return ErrClosed
 	}
-	return &LoadError{Key: j.key, Err: err}
+	return &LoadError{Key: j.key, Err: failureOf(err)}
 }
 
 // encode gives the record of a loaded value, and the value as later reads will give it, of which it keeps a copy near.

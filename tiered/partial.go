@@ -11,7 +11,7 @@ type outcomes struct {
 // partial takes a batch loader's error apart.
 func partial(err error) outcomes {
 	var o outcomes
-	if !o.name(err) && !isAbsence(err) {
+	if !o.name(err) && !saysNotFound(err) {
 		o.rest = err
 	}
 	return o
@@ -51,7 +51,7 @@ func (o *outcomes) name(err error) (all bool) {
 // of tells what became of a key: there is no such thing, or err says why it failed, or it was found.
 func (o outcomes) of(key string, found bool) (absent bool, err error) {
 	switch err := o.keys[key]; {
-	case isAbsence(err):
+	case saysNotFound(err):
 		return true, nil
 	case err != nil:
 		return false, err
@@ -68,20 +68,6 @@ func (o outcomes) failed(keys []string, found func(key string) bool) bool {
 	}
 	for _, key := range keys {
 		if _, err := o.of(key, found(key)); err != nil {
-			return true
-		}
-	}
-	return false
-}
-
-// isAbsence tells whether a loader's error says that there is no such thing, and nothing else: ErrNotFound that was
-// joined with other errors, a timeout's for example, says that the load failed.
-func isAbsence(err error) bool {
-	for ; err != nil; err = errors.Unwrap(err) {
-		if err == ErrNotFound { //nolint:errorlint // this is the loop that looks for it
-			return true
-		}
-		if e, ok := err.(interface{ Is(target error) bool }); ok && e.Is(ErrNotFound) { //nolint:errorlint // likewise
 			return true
 		}
 	}

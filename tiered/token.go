@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/doppio-cache/doppio/internal/lane"
 )
@@ -94,14 +95,54 @@ func (t *Token) reach(index int, id lane.ID) {
 type tokenKey struct{}
 
 // WithToken lets changes made with the returned context, one at a time, add to *t how far they came: after a change was
-// acknowledged, t is what a reader elsewhere has to ask for to see it. One that failed adds nothing.
+// acknowledged, t is what a reader elsewhere has to ask for to see it. One that failed adds nothing. What a loader changes with the
+// context that it is given is added when the call that began the load returns; what a refresh in the background changes, never.
 func WithToken(ctx context.Context, t *Token) context.Context {
-	return context.WithValue(ctx, tokenKey{}, t)
+	var a acknowledger // nil where t is
+	if t != nil {
+		a = t
+	}
+	return context.WithValue(ctx, tokenKey{}, a)
 }
 
+// acknowledger is told how far acknowledged changes came: a caller's Token, or what collects for one.
+type acknowledger interface{ reach(index int, id lane.ID) }
+
 func acknowledgedAt(ctx context.Context, index int, id uint64) {
-	if t, _ := ctx.Value(tokenKey{}).(*Token); t != nil && id > 0 {
+	if id == 0 {
+		return
+	}
+	if t, _ := ctx.Value(tokenKey{}).(acknowledger); t != nil {
 		t.reach(index, lane.ID(id))
+	}
+}
+
+// collected is what changes made in a load add up to, in whichever goroutine they are made.
+type collected struct {
+	mu    sync.Mutex
+	token Token // guarded by mu
+}
+
+func (c *collected) reach(index int, id lane.ID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.token.reach(index, id)
+}
+
+// adopt adds to the Token of ctx what was collected with a context that was detached from it. The caller's goroutine calls it.
+func adopt(ctx, detached context.Context) {
+	if detached == nil {
+		return
+	}
+	c, _ := detached.Value(tokenKey{}).(*collected)
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	token := c.token
+	c.mu.Unlock()
+	for _, p := range token.reached {
+		acknowledgedAt(ctx, p.lane, uint64(p.id))
 	}
 }
 
