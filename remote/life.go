@@ -106,7 +106,7 @@ func (s *Store) TTL(ctx context.Context, key string, floor uint64) (left time.Du
 func (s *Store) Extend(ctx context.Context, key string, life time.Duration, floor uint64, a *Announcement) (Presence, error) {
 	r := Record{TTL: life, Created: time.Now()}
 	fields := binary.BigEndian.AppendUint64(nil, uint64(r.Created.UnixMilli()))
-	fields = binary.BigEndian.AppendUint32(fields, packDuration(life))
+	fields = binary.BigEndian.AppendUint32(fields, packDuration(r.life()))
 	token := NewToken()
 	rest, err := s.change(ctx, "expire", scriptExpire, change{
 		key: key, a: a, args: []any{r.Created.UnixMilli(), floorArg(floor), token[:], fields, r.lifetime()},

@@ -52,7 +52,9 @@ func TestExpireChangesTheRecordsOwnLife(t *testing.T) {
 		{"months", 60 * day, 0, 60 * day, 60 * day},
 		{"for ever", 0, time.Minute, -1, 0},
 		{"a nanosecond", 1, time.Hour, time.Hour + time.Millisecond, time.Millisecond},
-		{"without bound", 1<<63 - 1, 0, longest, longest},
+		{"the longest", LongestLife, time.Minute, LongestLife + time.Minute, LongestLife},
+		{"longer than the longest", LongestLife + 1, time.Minute, -1, 0},
+		{"without bound", 1<<63 - 1, 0, -1, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			key := t.Name()

@@ -41,7 +41,9 @@ const (
 
 	// A duration of four bytes is in milliseconds, or in seconds when this bit is set.
 	unitSeconds = 1 << 31
-	longest     = (unitSeconds - 1) * time.Second // 68 years
+
+	// LongestLife is the longest TTL that a record can tell, 68 years: a longer one is for ever.
+	LongestLife = (unitSeconds - 1) * time.Second
 )
 
 // Token names one acquisition of a lease, or one write. A fill is let in only by the token that it saw, and no two are alike.
@@ -66,7 +68,7 @@ type Record struct {
 	Token   Token
 	Stamp   uint64        // id of the newest announcement known when the load began, or of the one that came with the change
 	Created time.Time     // wall clock of the writer, to the millisecond
-	TTL     time.Duration // life as users see it; 0: without end
+	TTL     time.Duration // life as users see it; 0, or above LongestLife: without end
 	Grace   time.Duration // how long past TTL it is kept as a stale value (fail-safe)
 	Load    time.Duration // how long its load took
 	Number  bool          // Payload is a decimal integer
@@ -76,24 +78,32 @@ type Record struct {
 
 // Expired tells whether the record's life is over at now; it may still be within its grace.
 func (r *Record) Expired(now time.Time) bool {
-	return r.TTL > 0 && !now.Before(r.Created.Add(r.TTL))
+	return r.life() > 0 && !now.Before(r.Created.Add(r.TTL))
 }
 
 // Remaining is the life left at now. It is never more than TTL, however far the writer's clock is ahead; forever is true
 // for a record without end.
 func (r *Record) Remaining(now time.Time) (left time.Duration, forever bool) {
-	if r.TTL == 0 {
+	if r.life() == 0 {
 		return 0, true
 	}
 	return min(r.TTL, r.Created.Add(r.TTL).Sub(now)), false
 }
 
-// lifetime is what Redis is told: TTL and grace, 0 for ever, never less than a millisecond.
-func (r *Record) lifetime() int64 {
-	if r.TTL == 0 {
+// life is the TTL as it is stored: 0 is for ever.
+func (r *Record) life() time.Duration {
+	if r.TTL > LongestLife {
 		return 0
 	}
-	return max(1, ceil(min(r.TTL, longest), time.Millisecond)+ceil(min(r.Grace, longest), time.Millisecond))
+	return r.TTL
+}
+
+// lifetime is what Redis is told: TTL and grace as readers of the record find them, in milliseconds, 0 for ever, never less than one.
+func (r *Record) lifetime() int64 {
+	if r.life() == 0 {
+		return 0
+	}
+	return max(1, (unpackDuration(packDuration(r.TTL)) + unpackDuration(packDuration(r.Grace))).Milliseconds())
 }
 
 // AppendRecord appends the encoded record for key to dst, or nothing with an error that matches ErrTooLarge.
@@ -110,7 +120,7 @@ func AppendRecord(dst []byte, key string, r *Record) ([]byte, error) {
 	dst = append(dst, r.Token[:]...)
 	dst = binary.BigEndian.AppendUint64(dst, r.Stamp)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(r.Created.UnixMilli()))
-	dst = binary.BigEndian.AppendUint32(dst, packDuration(r.TTL))
+	dst = binary.BigEndian.AppendUint32(dst, packDuration(r.life()))
 	dst = binary.BigEndian.AppendUint32(dst, packDuration(r.Load))
 	var flags byte
 	if r.Number {
@@ -226,7 +236,7 @@ func packDuration(d time.Duration) uint32 {
 	if ms := ceil(d, time.Millisecond); ms < unitSeconds {
 		return uint32(ms)
 	}
-	return unitSeconds | uint32(ceil(min(d, longest), time.Second))
+	return unitSeconds | uint32(ceil(min(d, LongestLife), time.Second))
 }
 
 // ceil counts units in d, rounding up. It does not add before it divides: the longest durations would overflow.

@@ -240,8 +240,10 @@ func TestLifetimeIsWhatRedisTakes(t *testing.T) {
 		{1, 0, 1},
 		{time.Millisecond + 1, 1, 3},
 		{time.Second, time.Minute, 61_000},
-		{math.MaxInt64, 0, 1000 * (unitSeconds - 1)},
-		{math.MaxInt64, math.MaxInt64, 2000 * (unitSeconds - 1)},
+		{30*24*time.Hour + 1, 30*24*time.Hour + 1, 2000 * (30*24*3600 + 1)}, // as readers find it: in seconds
+		{LongestLife, math.MaxInt64, 2000 * (unitSeconds - 1)},
+		{LongestLife + 1, time.Hour, 0},
+		{math.MaxInt64, 0, 0},
 	} {
 		if got := (&Record{TTL: c.ttl, Grace: c.grace}).lifetime(); got != c.want {
 			t.Errorf("%v + %v: %d ms, want %d", c.ttl, c.grace, got, c.want)
@@ -249,14 +251,22 @@ func TestLifetimeIsWhatRedisTakes(t *testing.T) {
 	}
 	s, rdb := onShared(t)
 	r := value("v")
-	r.TTL, r.Grace = math.MaxInt64, math.MaxInt64
+	r.TTL, r.Grace = LongestLife, math.MaxInt64
 	must(t, s.Set(t.Context(), t.Name(), r, nil))
 	if left := rdb.PTTL(t.Context(), t.Name()).Val(); left < 136*365*24*time.Hour {
 		t.Errorf("Redis keeps the longest life for %v", left)
 	}
 	left, forever, err := s.TTL(t.Context(), t.Name(), 0)
-	if err != nil || forever || left < 68*365*24*time.Hour || left > longest {
+	if err != nil || forever || left < 68*365*24*time.Hour || left > LongestLife {
 		t.Errorf("TTL %v, forever %v, %v", left, forever, err)
+	}
+	r.TTL = LongestLife + 1
+	must(t, s.Set(t.Context(), t.Name(), r, nil))
+	if left := rdb.PTTL(t.Context(), t.Name()).Val(); left != -1 {
+		t.Errorf("Redis keeps a longer life for %v, not for ever", left)
+	}
+	if left, forever, err := s.TTL(t.Context(), t.Name(), 0); err != nil || !forever {
+		t.Errorf("a longer life: TTL %v, forever %v, %v", left, forever, err)
 	}
 }
 

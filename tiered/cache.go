@@ -170,18 +170,12 @@ func (s *shared[V]) record(key string, v *V, st *settings, tags []remote.Tag) (*
 		Kind: remote.KindValue, Token: remote.NewToken(), Created: time.Now(), TTL: farLife(st.ttl, st.jitter), Grace: min(st.failSafe, maxGrace),
 		Number: form == codec.Number, Tags: tags, Payload: payload,
 	}
-	if r.TTL == 0 {
-		r.Grace = 0
-	}
 	return r, nil
 }
 
-// maxLife is a century; what shall live longer lives for ever.
-const maxLife = 100 * 365 * 24 * time.Hour
-
 // farLife is a TTL as records have it (0 is for ever), shortened by jitter.
 func farLife(ttl, jitter time.Duration) time.Duration {
-	if ttl > maxLife {
+	if ttl > remote.LongestLife {
 		return 0
 	}
 	if most := min(jitter, ttl/2); most > 0 {
@@ -222,7 +216,7 @@ type meta struct {
 }
 
 // leastLife is what a near copy must have to live for it to be worth the keeping.
-const leastLife = int64(time.Millisecond)
+const leastLife = time.Millisecond
 
 // origin is what was known when the reading of a value began.
 type origin struct {
@@ -258,7 +252,7 @@ func (s *shared[V]) keep(at time.Time, hash uint64, key string, v *V, from origi
 		until = min(until, from.begun+co.gutterTTL())
 		expires = min(expires, after(until, rec.Grace))
 	}
-	if until-now < leastLife || (!all && !gutterOnly) || co.pending.holds(s.name, hash) {
+	if until < after(now, leastLife) || (!all && !gutterOnly) || co.pending.holds(s.name, hash) {
 		return
 	}
 	fresh := until
@@ -289,8 +283,11 @@ func nearLife(at time.Time, now int64, rec *remote.Record, st *settings) (until,
 	}
 	if st.localTTL > 0 && after(now, st.localTTL) < until {
 		until = after(now, st.localTTL)
-		if rec.Grace == 0 {
+		switch {
+		case rec.Grace == 0:
 			expires = until
+		case expires == local.Never:
+			expires = after(until, rec.Grace)
 		}
 	}
 	return until, expires

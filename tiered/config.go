@@ -61,7 +61,8 @@ func (c Config) Validate() error {
 	f.name("Namespace", c.Namespace)
 	f.check(c.DefaultTTL > 0, "DefaultTTL", "is %v, must be positive", c.DefaultTTL)
 	f.check(c.MaxMemorySize > 0, "MaxMemorySize", "is %d, must be at least 1 entry", c.MaxMemorySize)
-	f.check(c.MaxStaleness >= MinMaxStaleness, "MaxStaleness", "is %v, must be at least %v", c.MaxStaleness, MinMaxStaleness)
+	f.check(c.MaxStaleness >= MinMaxStaleness && c.MaxStaleness <= MaxMaxStaleness, "MaxStaleness", "is %v, must be from %v to %v",
+		c.MaxStaleness, MinMaxStaleness, MaxMaxStaleness)
 	f.check(c.RedisHost != "", "RedisHost", "must not be empty")
 	f.check(c.RedisPort > 0 && c.RedisPort < 1<<16, "RedisPort", "is %d, must be from 1 to 65535", c.RedisPort)
 	f.check(c.RedisDB >= 0, "RedisDB", "is %d, must not be negative", c.RedisDB)

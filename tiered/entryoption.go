@@ -8,8 +8,9 @@ import (
 // NoExpiration as a TTL keeps an entry for ever; Cache.TTL returns it for such an entry.
 const NoExpiration time.Duration = math.MaxInt64
 
-// EntryOption changes one setting for one call; the defaults are in CacheOptions. It is a value, not a closure, so that
-// a local hit allocates nothing even when options are passed.
+// EntryOption changes one setting for one call; the defaults are in CacheOptions. Of several options of the same kind in
+// one call the last counts, but Tags add up. It is a value, not a closure, so that a local hit allocates nothing even when
+// options are passed.
 type EntryOption struct {
 	kind optionKind
 	d    time.Duration
@@ -30,15 +31,16 @@ const (
 	optJitter
 )
 
-// TTL is how long the entry lives. 0 is the cache's default; NoExpiration is for ever; a life below a millisecond is a
-// millisecond.
+// TTL is how long the entry lives. 0 is the cache's default; NoExpiration is for ever, and so is anything longer than
+// remote.LongestLife, 68 years; a life below a millisecond is a millisecond, and one above 24 days is rounded up to a second.
 func TTL(d time.Duration) EntryOption { return EntryOption{kind: optTTL, d: d} }
 
 // LocalTTL is how long a copy of the entry is served by a near tier at most; it never outlives the entry. 0 is the
 // cache's default; less than a millisecond keeps nothing near.
 func LocalTTL(d time.Duration) EntryOption { return EntryOption{kind: optLocalTTL, d: d} }
 
-// Tags lets the entry be invalidated by any of these tags; see Cache.InvalidateTags. A tag belongs to its cache.
+// Tags lets the entry be invalidated by any of these tags; see Cache.InvalidateTags. A tag belongs to its cache. Given
+// more than once in a call, Tags adds up.
 func Tags(tags ...string) EntryOption { return EntryOption{kind: optTags, tags: tags} }
 
 // FailSafe keeps the entry for d past its TTL, to be returned when a load fails (or is slower than SoftTimeout). With
@@ -79,13 +81,15 @@ type settings struct {
 // with gives the settings that opts leave, and what is wrong with them. It copies tags, so that opts need not outlive
 // the caller's frame.
 func (s settings) with(opts []EntryOption) (settings, error) {
+	defaults := s
 	for i := range opts {
 		o := &opts[i]
 		if o.kind == optTags {
-			s.tags = append([]string(nil), o.tags...)
+			s.tags = addTags(s.tags, o.tags)
 			continue
 		}
 		if o.d == 0 {
+			*s.field(o.kind) = *defaults.field(o.kind)
 			continue
 		}
 		if o.d < 0 {
@@ -99,6 +103,23 @@ func (s settings) with(opts []EntryOption) (settings, error) {
 		}
 	}
 	return s, nil
+}
+
+// addTags gives the tags of both, each once, in a slice of its own.
+func addTags(have, more []string) []string {
+	out := make([]string, 0, len(have)+len(more))
+	out = append(out, have...)
+	seen := make(map[string]struct{}, cap(out))
+	for _, t := range have {
+		seen[t] = struct{}{}
+	}
+	for _, t := range more {
+		if _, twice := seen[t]; !twice {
+			seen[t] = struct{}{}
+			out = append(out, t)
+		}
+	}
+	return out
 }
 
 func (s *settings) field(k optionKind) *time.Duration {

@@ -18,6 +18,8 @@ const (
 	DefaultNamespace     = "doppio"
 	DefaultMaxStaleness  = 2 * time.Second
 	MinMaxStaleness      = 20 * time.Millisecond
+	MaxMaxStaleness      = 24 * time.Hour
+	MaxWait              = 24 * time.Hour // of RemoteTimeout, BreakerPause and RetryBackoff
 	DefaultRemoteTimeout = 2 * time.Second
 	DefaultGutterTTL     = time.Second // how long Gutter keeps what is loaded while the near tier cannot be trusted
 	DefaultRetryBackoff  = 2 * time.Second
@@ -42,7 +44,7 @@ type Options struct {
 	// MaxStaleness bounds the staleness of local hits, whatever happens to the network: a hit reflects every change that
 	// was acknowledged this long before. Four times in this span Redis is asked, on each lane, for an echo over the
 	// subscription to invalidations, and the near tier is trusted for this long after an echo that came back was asked
-	// for. At least MinMaxStaleness; defaults to DefaultMaxStaleness.
+	// for. MinMaxStaleness to MaxMaxStaleness; defaults to DefaultMaxStaleness.
 	MaxStaleness time.Duration
 	// WhenIncoherent says what happens while the near tier cannot be trusted; CacheOptions may say otherwise for one
 	// cache. Defaults to Gutter.
@@ -64,14 +66,14 @@ type Options struct {
 	OnStateChange func(StateChange)
 
 	// RemoteTimeout bounds each round trip to Redis, whatever the client's own timeouts are, but for hooks of the client's that do
-	// not heed their context. Defaults to DefaultRemoteTimeout.
+	// not heed their context. At most MaxWait; defaults to DefaultRemoteTimeout.
 	RemoteTimeout time.Duration
 	// BreakerFailures is how many outages in a row open the breaker: while it is open, calls fail at once with
 	// ErrRemoteUnavailable. Defaults to remote.DefaultBreakerFailures, 8.
 	BreakerFailures int
-	// BreakerPause is how long the breaker stays open before one call may try. Defaults to remote.DefaultBreakerPause, 1 s.
+	// BreakerPause is how long the breaker stays open before one call may try. At most MaxWait; defaults to remote.DefaultBreakerPause, 1 s.
 	BreakerPause time.Duration
-	// RetryBackoff is the longest pause between attempts to subscribe, and between those to deliver what is pending. At least MinRetryBackoff; defaults to DefaultRetryBackoff.
+	// RetryBackoff is the longest pause between attempts to subscribe, and between those to deliver what is pending. MinRetryBackoff to MaxWait; defaults to DefaultRetryBackoff.
 	RetryBackoff time.Duration
 
 	// TracerProvider makes spans of what leaves the process, and of loads. Defaults to OpenTelemetry's global one.
@@ -109,7 +111,7 @@ var (
 )
 
 // ServeStale goes on serving entries for up to maxAge after the subscription was last known to be alive: availability first. It
-// adds maxAge to the bound that MaxStaleness sets.
+// adds maxAge to the bound that MaxStaleness sets; any length is allowed, math.MaxInt64 is for ever.
 func ServeStale(maxAge time.Duration) Incoherence {
 	return Incoherence{mode: serveStale, maxAge: maxAge}
 }
@@ -158,14 +160,15 @@ func (o Options) withDefaults() Options {
 func (o Options) validate() error {
 	var f faults
 	f.name("Namespace", o.Namespace)
-	f.check(o.MaxStaleness >= MinMaxStaleness, "MaxStaleness", "is %v, must be at least %v", o.MaxStaleness, MinMaxStaleness)
+	f.check(o.MaxStaleness >= MinMaxStaleness && o.MaxStaleness <= MaxMaxStaleness, "MaxStaleness", "is %v, must be from %v to %v",
+		o.MaxStaleness, MinMaxStaleness, MaxMaxStaleness)
 	f.check(o.WhenIncoherent.maxAge >= 0, "WhenIncoherent", "ServeStale(%v) must not be negative", o.WhenIncoherent.maxAge)
 	f.check(o.Lanes >= 1 && o.Lanes <= MaxLanes, "Lanes", "is %d, must be 1 to %d", o.Lanes, MaxLanes)
 	f.check(o.MaxPending >= 0, "MaxPending", "is %d, must not be negative", o.MaxPending)
-	f.check(o.RemoteTimeout > 0, "RemoteTimeout", "is %v, must be positive", o.RemoteTimeout)
+	f.check(o.RemoteTimeout > 0 && o.RemoteTimeout <= MaxWait, "RemoteTimeout", "is %v, must be positive and at most %v", o.RemoteTimeout, MaxWait)
 	f.check(o.BreakerFailures >= 0, "BreakerFailures", "is %d, must not be negative", o.BreakerFailures)
-	f.check(o.BreakerPause >= 0, "BreakerPause", "is %v, must not be negative", o.BreakerPause)
-	f.check(o.RetryBackoff >= MinRetryBackoff, "RetryBackoff", "is %v, must be at least %v", o.RetryBackoff, MinRetryBackoff)
+	f.check(o.BreakerPause >= 0 && o.BreakerPause <= MaxWait, "BreakerPause", "is %v, must be from 0 to %v", o.BreakerPause, MaxWait)
+	f.check(o.RetryBackoff >= MinRetryBackoff && o.RetryBackoff <= MaxWait, "RetryBackoff", "is %v, must be from %v to %v", o.RetryBackoff, MinRetryBackoff, MaxWait)
 	f.check(o.Local.Clock == nil, "Local.Clock", "must not be set: the client's expiry and coherence share one clock")
 	return f.err()
 }
