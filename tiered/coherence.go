@@ -68,7 +68,7 @@ func newCoherence(o Options, far *remote.Store) *coherence {
 		own:    ownMutations{instance: rand.Uint32(), known: make(map[uint32]progress)},
 		caches: make(map[uint64]*cacheFloors), ready: make(chan struct{}), lanes: make([]laneState, o.Lanes),
 	}
-	c.waiters.byHash = make(map[uint64][]chan struct{})
+	c.waiters.byHash = make(map[uint64][]*waiter)
 	for i := range c.lanes {
 		c.lanes[i].until = neverLive
 		c.lanes[i].floorsAt.Store(neverLive)

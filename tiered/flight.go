@@ -16,6 +16,11 @@ type flight[V any] struct {
 	busy   chan struct{} // closed when it waits for another instance's load
 	stale  keptCopies[V]
 
+	// A flight that is one key of a batch has no goroutine of its own: who waits for it waits for done.
+	done chan struct{} // closed when the flight has landed; nil for the flight of a single key, which the group tells of
+	end  landing[V]    // set before done is closed
+	err  error         // likewise
+
 	tags    []uint64 // guarded by flights.mu: hashes of the tags of what is being loaded, and of what the far tier holds
 	waiters int      // guarded by flights.mu
 	landed  bool     // guarded by flights.mu
@@ -27,7 +32,8 @@ type landing[V any] struct {
 	answer Answer
 }
 
-// flights runs one load of a key at a time, by x/sync's singleflight. What that lacks is added here: a caller joins
+// flights runs one load of a key at a time, by x/sync's singleflight; the keys of a batch, which has one goroutine for all
+// of them, are registered in byKey alone. What that lacks is added here: a caller joins
 // only a flight that is recent enough for it, and leaves when its own context ends; a flight that nobody waits for any
 // more is taken out first and cancelled then, so that nobody can join what is about to fail; and what a load does to
 // its goroutine reaches nobody (see run and Client.runLoader).
@@ -40,7 +46,8 @@ type flights[V any] struct {
 }
 
 // join gives the flight of key that began late enough, or a new one, in which case begin is called, with the lock held,
-// for what it shall do and its stamp. begin gives nil when the client is closed. The channel gives the landing.
+// for what it shall do and its stamp. begin gives nil when the client is closed. The channel gives the landing; it is nil
+// for a flight that is one key of a batch, for which begin gives nothing to do.
 func (fs *flights[V]) join(key string, valid func(*flight[V]) bool, begin func() (f *flight[V], run func() (landing[V], error))) (*flight[V], <-chan singleflight.Result, bool) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -62,6 +69,9 @@ func (fs *flights[V]) joinLocked(key string, valid func(*flight[V]) bool, begin 
 		led = true
 	}
 	f.waiters++
+	if f.done != nil {
+		return f, nil, led // the group has no call for it
+	}
 	// While byKey holds the flight, the group holds its call: both are changed under mu only.
 	ch := fs.group.DoChan(key, func() (any, error) {
 		l, err := run()
@@ -109,6 +119,13 @@ func (fs *flights[V]) looked(key string) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	delete(fs.looking, key)
+}
+
+// conclude ends a flight that is one key of a batch.
+func (fs *flights[V]) conclude(key string, f *flight[V], end landing[V], err error) {
+	f.end, f.err = end, err
+	fs.land(key, f)
+	close(f.done)
 }
 
 func (fs *flights[V]) land(key string, f *flight[V]) {

@@ -194,16 +194,21 @@ func (j *job[V]) join(ctx context.Context) (*flight[V], <-chan singleflight.Resu
 // fails is tried again by a later hit, after a pause: the source may be in trouble, and a hot key is hit a great many
 // times.
 func (j *job[V]) refreshAhead(ctx context.Context, m *meta) {
-	now := local.Monotonic()
-	next := m.refreshAt.Load()
-	pause := max(leastRefreshPause, min(j.st.refreshAhead/4, maxRefreshPause))
-	if now < next || !m.refreshAt.CompareAndSwap(next, after(now, pause)) {
+	if !j.refreshes(m) {
 		return
 	}
-	j.refresh = true
 	if j.cache.flights.lead(j.key, j.joinable, func() (*flight[V], func() (landing[V], error)) { return j.begin(ctx) }) {
 		j.cache.counts.refreshes.Add(1)
 	}
+}
+
+// refreshes makes the job a refresh, unless another has begun since the copy was found to be due.
+func (j *job[V]) refreshes(m *meta) bool {
+	now := local.Monotonic()
+	next := m.refreshAt.Load()
+	pause := max(leastRefreshPause, min(j.st.refreshAhead/4, maxRefreshPause))
+	j.refresh = now >= next && m.refreshAt.CompareAndSwap(next, after(now, pause))
+	return j.refresh
 }
 
 const (
@@ -247,17 +252,10 @@ func (j *job[V]) wait(ctx context.Context, f *flight[V], ch <-chan singleflight.
 	for {
 		select {
 		case r := <-ch:
-			if r.Err == nil {
-				return r.Val.(landing[V]), nil
-			}
-			var failed *LoadError
-			if errors.As(r.Err, &failed) {
-				if v := j.stale(f); v != nil {
-					j.cache.client.opts.Logger.Warn("doppio: load failed, serving a stale value", "cache", j.cache.name, "error", failed.Err)
-					return landing[V]{v, AnsweredStale}, nil
-				}
-			}
-			return landing[V]{}, r.Err
+			l, _ := r.Val.(landing[V])
+			return j.landed(f, l, r.Err)
+		case <-f.done:
+			return j.landed(f, f.end, f.err)
 		case <-soft:
 			soft, late = nil, f.stale.there
 		case <-busy:
@@ -272,6 +270,21 @@ func (j *job[V]) wait(ctx context.Context, f *flight[V], ch <-chan singleflight.
 			return landing[V]{}, ctx.Err()
 		}
 	}
+}
+
+// landed is what a flight that has ended gives this caller.
+func (j *job[V]) landed(f *flight[V], l landing[V], err error) (landing[V], error) {
+	if err == nil {
+		return l, nil
+	}
+	var failed *LoadError
+	if errors.As(err, &failed) {
+		if v := j.stale(f); v != nil {
+			j.cache.client.opts.Logger.Warn("doppio: load failed, serving a stale value", "cache", j.cache.name, "error", failed.Err)
+			return landing[V]{v, AnsweredStale}, nil
+		}
+	}
+	return landing[V]{}, err
 }
 
 // stale gives the value past its life that may serve this caller now, if it asked for such values.

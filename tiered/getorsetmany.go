@@ -18,11 +18,13 @@ import (
 // them that nobody else is loading. Keys that load leaves out are not found, and absent from the map. What failed is in
 // a *BatchError, beside what was found. Cancellation, panics and outages are as for GetOrSet.
 //
-// load may fail for some of the keys, and what it returns beside its error is kept and returned as if there was none.
-// A *BatchError names the keys that failed, each with an error of its own, of which ErrNotFound says that there is no
-// such thing; a key in it has failed even if there is a value for it, and what it does not name is found, or not found
-// when it was left out. Any other error is that of every key without a value. So a loader that returns values which are
-// not to be used must return none of them. Keys that nobody asked for are ignored.
+// load may fail for some of the keys: a *BatchError that it returns names those, each with an error of its own, of which
+// ErrNotFound says that there is no such thing. A key in it has failed even if there is a value for it; what it does not
+// name is kept and returned as if there was no error, or is not found when it was left out. Any other error is that of
+// every key, and values beside it are not used: nothing says which of them are good. Keys that nobody asked for are
+// ignored.
+//
+// Values that are due to be refreshed are returned as they are, and loaded by one call of load in the background.
 func (c *Cache[V]) GetOrSetMany(ctx context.Context, keys []string, load func(ctx context.Context, missing []string) (map[string]V, error), opts ...EntryOption) (map[string]V, error) {
 	st, err := c.defaults.with(opts)
 	if err != nil {
@@ -33,28 +35,26 @@ func (c *Cache[V]) GetOrSetMany(ctx context.Context, keys []string, load func(ct
 	}
 	keys, failed := c.distinct(keys)
 	out := make(map[string]V, len(keys))
-	b := &batch[V]{cache: c, st: st, load: load}
-	waits := make([]waiting[V], 0, len(keys))
 	if err := ctx.Err(); err != nil {
 		return out, err
 	}
-	b.ctx, b.cancel = context.WithCancel(detach(ctx))
+	b, ahead := newBatch(ctx, c, st, load), newBatch(ctx, c, st, load)
+	var waits []waiting[V]
 	for _, key := range keys {
 		hash := c.hash(key)
 		n := c.near(ctx, hash, key)
-		j := &job[V]{cache: c, key: key, hash: hash, st: st}
 		switch n.state {
-		case usable:
+		case usable, refreshable:
 			out[key] = *n.value
-			continue
-		case refreshable:
-			out[key] = *n.value
-			j.load = b.single(key)
-			j.refreshAhead(ctx, n.entry.Meta.(*meta))
+			if n.state == refreshable {
+				ahead.refresh(hash, key, n.entry.Meta.(*meta))
+			}
 			continue
 		case absent:
 			continue
-		case expired:
+		}
+		j := &job[V]{cache: c, key: key, hash: hash, st: st}
+		if n.state == expired {
 			j.fallback = n.kept()
 		}
 		f, ch := b.join(j)
@@ -66,6 +66,7 @@ func (c *Cache[V]) GetOrSetMany(ctx context.Context, keys []string, load func(ct
 	}
 	defer adopt(ctx, b.ctx)
 	began := time.Now()
+	ahead.begin()
 	b.begin()
 	for i, w := range waits {
 		l, err := w.job.wait(ctx, w.flight, w.landing, b.soft(began))
@@ -90,18 +91,6 @@ type waiting[V any] struct {
 	landing <-chan singleflight.Result
 }
 
-// single is the batch's loader for one key.
-func (b *batch[V]) single(key string) func(context.Context) (V, error) {
-	return func(ctx context.Context) (V, error) {
-		values, err := b.load(ctx, []string{key})
-		v, found := values[key]
-		if err == nil && !found {
-			err = ErrNotFound
-		}
-		return v, err
-	}
-}
-
 // soft fires when SoftTimeout has passed since began, if that matters.
 func (b *batch[V]) soft(began time.Time) <-chan time.Time {
 	if b.st.softTimeout <= 0 || b.st.failSafe <= 0 {
@@ -116,8 +105,9 @@ type batch[V any] struct {
 	cache  *Cache[V]
 	st     settings
 	load   func(ctx context.Context, missing []string) (map[string]V, error)
-	ctx    context.Context
+	ctx    context.Context //nolint:containedctx // detached: its callers' ends are not its own
 	cancel context.CancelFunc
+	opened bool         // it is counted as running
 	open   atomic.Int64 // flights that were not cancelled
 	keeper *keeper      // of all leases
 
@@ -130,59 +120,75 @@ type leg[V any] struct {
 	flight *flight[V]
 	seat   seat
 	busy   bool       // another instance is loading it
+	waits  bool       // its callers know that
+	taken  int        // how many leases in a row it has taken from others
 	lease  *heldLease // its lease, while that is renewed
-	ended  bool
+	ended  bool       // it has its end, which need not be the batch's
 	end    landing[V]
 	err    error
-	done   chan struct{} // closed when the leg has its end, which need not be the batch's
 }
 
+// finish gives all who wait for the leg its end.
 func (l *leg[V]) finish(end landing[V], err error) {
-	l.ended, l.end, l.err = true, end, err
-	close(l.done)
+	l.ended = true
+	l.job.cache.flights.conclude(l.job.key, l.flight, end, err)
 }
 
-// join joins the flight of the job's key, or makes its key a leg of the batch.
+func newBatch[V any](ctx context.Context, c *Cache[V], st settings, load func(ctx context.Context, missing []string) (map[string]V, error)) *batch[V] {
+	b := &batch[V]{cache: c, st: st, load: load}
+	b.ctx, b.cancel = context.WithCancel(detach(ctx))
+	return b
+}
+
+// join joins the flight of the job's key, or makes its key a leg of the batch. It gives nil when the client is closed.
 func (b *batch[V]) join(j *job[V]) (*flight[V], <-chan singleflight.Result) {
 	s := b.cache.shared
-	f, ch, led := s.flights.join(j.key, j.joinable, func() (*flight[V], func() (landing[V], error)) {
-		if !s.client.start() {
-			return nil, nil
-		}
-		f := j.newFlight()
-		b.open.Add(1)
-		f.cancel = sync.OnceFunc(func() {
-			if b.open.Add(-1) == 0 {
-				b.cancel()
-			}
-		})
-		l := &leg[V]{job: j, flight: f, done: make(chan struct{})}
-		b.legs = append(b.legs, l)
-		return f, func() (landing[V], error) {
-			defer s.client.running.Done()
-			<-l.done
-			return l.end, l.err
-		}
-	})
+	f, ch, led := s.flights.join(j.key, j.joinable, func() (*flight[V], func() (landing[V], error)) { return b.add(j), nil })
 	if f != nil && !led {
 		s.counts.joined.Add(1)
 	}
 	return f, ch
 }
 
+// refresh makes a key whose local copy is due to be loaded anew a leg of the batch, for which nobody waits, unless
+// somebody is at it. So all refreshes that fall due in one call are one background load.
+func (b *batch[V]) refresh(hash uint64, key string, m *meta) {
+	j := &job[V]{cache: b.cache, key: key, hash: hash, st: b.st}
+	if !j.refreshes(m) {
+		return
+	}
+	s := b.cache.shared
+	if s.flights.lead(key, j.joinable, func() (*flight[V], func() (landing[V], error)) { return b.add(j), nil }) {
+		s.counts.refreshes.Add(1)
+	}
+}
+
+// add makes a key a leg of the batch, with a flight that others may join.
+func (b *batch[V]) add(j *job[V]) *flight[V] {
+	if !b.opened {
+		if b.opened = b.cache.client.start(); !b.opened {
+			return nil
+		}
+	}
+	f := j.newFlight()
+	f.done = make(chan struct{})
+	b.open.Add(1)
+	f.cancel = sync.OnceFunc(func() {
+		if b.open.Add(-1) == 0 {
+			b.cancel()
+		}
+	})
+	b.legs = append(b.legs, &leg[V]{job: j, flight: f})
+	return f
+}
+
 // begin runs the batch, if there is anything for it to do.
 func (b *batch[V]) begin() {
-	c := b.cache.client
-	if len(b.legs) == 0 {
+	if !b.opened {
 		b.cancel()
 		return
 	}
-	if !c.start() {
-		for _, l := range b.legs {
-			l.finish(landing[V]{}, ErrClosed)
-		}
-		return
-	}
+	c := b.cache.client
 	go func() {
 		defer c.running.Done()
 		defer b.cancel()
@@ -202,14 +208,8 @@ func (b *batch[V]) run(ctx context.Context) error {
 	}
 	missing, waiting := b.left(false), b.left(true)
 	var wg sync.WaitGroup
-	for _, l := range waiting {
-		wg.Go(func() {
-			if end, err, served := l.job.claim(ctx, l.flight, &l.seat); served {
-				l.finish(end, err)
-				return
-			}
-			b.hold(l) // others may wait longer
-		})
+	if len(waiting) > 0 {
+		wg.Go(func() { b.awaitOthers(ctx, waiting) })
 	}
 	var errs []error
 	if len(missing) > 0 {
@@ -257,7 +257,6 @@ func (b *batch[V]) readFar(ctx context.Context) {
 	if len(legs) == 0 {
 		return
 	}
-	var claims []remote.Claim
 	var claiming []*leg[V]
 	tags, tagErr := s.tagsToCarry(ctx, &b.st)
 	if tagErr != nil {
@@ -283,33 +282,13 @@ func (b *batch[V]) readFar(ctx context.Context) {
 		seen, err = l.job.sweep(ctx, seen, err)
 		var need bool
 		if l.seat, need = seatOf(r.Record.Token, seen, err); need {
-			claims = append(claims, remote.Claim{Key: keys[i], Token: remote.NewToken(), Stamp: l.flight.id, Tags: tags, Replaces: l.seat.replaces})
 			claiming = append(claiming, l)
 		}
 		l.seat.tags = tags
 	}
-	if len(claims) == 0 {
-		return
-	}
-	// Leases of the first keys are renewed while those of the last are taken.
-	for len(claims) > 0 && ctx.Err() == nil {
-		n := min(len(claims), leasesTogether)
-		since := local.Monotonic()
-		s.client.far.AcquireMany(context.WithoutCancel(ctx), claims[:n], leaseLife)
-		for i, claim := range claims[:n] {
-			l := claiming[i]
-			l.seat.since = since
-			how, end, err := l.job.claimed(ctx, l.flight, &l.seat, claim.Token, claim.Won, claim.Found, claim.Err)
-			switch how {
-			case loaded:
-				l.finish(end, err)
-			case busy, free:
-				l.busy = true
-			case seated:
-				b.hold(l)
-			}
-		}
-		claims, claiming = claims[n:], claiming[n:]
+	waiting, free := b.ask(ctx, claiming)
+	for _, l := range slices.Concat(waiting, free) {
+		l.busy = true
 	}
 }
 

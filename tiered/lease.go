@@ -30,7 +30,8 @@ const (
 	unseated verdict = iota // there is no right to fill to be had: load without
 	seated                  // the lease, or what is there, may be replaced
 	busy                    // another instance is loading
-	free                    // another instance is loading what was invalidated since: its lease was taken from it
+	outdated                // another instance is loading what was invalidated since: its lease is to be taken from it
+	free                    // the lease may be asked for again at once
 	loaded                  // another instance has loaded
 )
 
@@ -50,7 +51,7 @@ const (
 func (j *job[V]) claim(ctx context.Context, f *flight[V], st *seat) (landing[V], error, bool) {
 	s := j.cache.shared
 	woken := s.client.co.waiters.enter(j.hash)
-	defer s.client.co.waiters.leave(j.hash, woken)
+	defer s.client.co.waiters.leave(woken, j.hash)
 	patience := time.NewTimer(j.st.hardTimeout)
 	defer patience.Stop()
 	look, waits, taken := firstLook, false, 0
@@ -58,7 +59,14 @@ func (j *job[V]) claim(ctx context.Context, f *flight[V], st *seat) (landing[V],
 		token := remote.NewToken()
 		st.since = local.Monotonic()
 		claim := s.client.claims.acquire(ctx, remote.Claim{Key: s.prefix + j.key, Token: token, Stamp: f.id, Replaces: st.replaces, Tags: st.tags})
-		how, end, err := j.claimed(ctx, f, st, token, claim.Won, claim.Found, claim.Err)
+		how, end, err := j.claimed(ctx, f, st, token, claim.Won, claim.Found, claim.Err, nil)
+		if how == outdated {
+			how = free
+			if _, err := s.client.far.Release(ctx, s.prefix+j.key, claim.Found.Token[:]); err != nil {
+				j.note(err)
+				how = unseated
+			}
+		}
 		switch {
 		case how == loaded:
 			return end, err, true
@@ -75,7 +83,8 @@ func (j *job[V]) claim(ctx context.Context, f *flight[V], st *seat) (landing[V],
 		}
 		pause := time.NewTimer(look/2 + rand.N(look/2+1))
 		select {
-		case <-woken:
+		case <-woken.ch:
+			s.client.co.waiters.taken(woken)
 			pause.Stop()
 		case <-pause.C:
 			look = min(2*look, lastLook)
@@ -119,8 +128,8 @@ func (s *shared[V]) wakeOthers(ctx context.Context, hashes []uint64) error {
 }
 
 // claimed completes a seat with a lease that was asked for, or with what was found in its place; or it gives the value
-// that somebody else has stored meanwhile.
-func (j *job[V]) claimed(ctx context.Context, f *flight[V], st *seat, token remote.Token, won bool, found remote.Record, err error) (verdict, landing[V], error) {
+// that somebody else has stored meanwhile. known has the versions of the found record's tags, where they were asked for already.
+func (j *job[V]) claimed(ctx context.Context, f *flight[V], st *seat, token remote.Token, won bool, found remote.Record, err error, known *tagVersions) (verdict, landing[V], error) {
 	s := j.cache.shared
 	first := st.unread
 	st.unread = false
@@ -131,8 +140,10 @@ func (j *job[V]) claimed(ctx context.Context, f *flight[V], st *seat, token remo
 		st.witness, st.leased = token[:], true
 		return seated, landing[V]{}, nil
 	}
-	s.flights.carries(f, s.tagHashes(tagNames(found.Tags)))
-	seen, err := s.examine(ctx, time.Now(), j.hash, j.key, found, err, nil)
+	if known == nil {
+		s.flights.carries(f, s.tagHashes(tagNames(found.Tags)))
+	}
+	seen, err := s.examine(ctx, time.Now(), j.hash, j.key, found, err, known)
 	j.note(err)
 	if first && seen.state != nothing {
 		s.metFar(seen.state == live || seen.state == negative)
@@ -152,11 +163,7 @@ func (j *job[V]) claimed(ctx context.Context, f *flight[V], st *seat, token remo
 	case leased:
 		return busy, landing[V]{}, nil
 	case overtaken:
-		if _, err := s.client.far.Release(ctx, s.prefix+j.key, found.Token[:]); err != nil {
-			j.note(err)
-			return unseated, landing[V]{}, nil
-		}
-		return free, landing[V]{}, nil
+		return outdated, landing[V]{}, nil
 	case stale, unreadable:
 		f.stale.add(&kept[V]{value: seen.value, from: f.origin, tags: s.tagHashes(tagNames(found.Tags))})
 		again, _ := seatOf(found.Token, seen, err)

@@ -5,7 +5,7 @@ import "errors"
 // outcomes says what a batch loader's error means for each key.
 type outcomes struct {
 	keys map[string]error // what *BatchErrors in it say of keys; nil where there are none
-	rest error            // what became of every other key without a value; nil: there is no such thing
+	rest error            // what became of every other key, whatever was returned for it; nil: it has a value or does not exist
 }
 
 // partial takes a batch loader's error apart.
@@ -55,10 +55,8 @@ func (o outcomes) of(key string, found bool) (absent bool, err error) {
 		return true, nil
 	case err != nil:
 		return false, err
-	case found:
-		return false, nil
 	}
-	return o.rest == nil, o.rest
+	return !found && o.rest == nil, o.rest
 }
 
 // failed tells whether any of the keys has.
