@@ -75,7 +75,8 @@ func Index(hash uint64, count int) int {
 	return int((hash >> 24) % uint64(count))
 }
 
-// ID is a stream id in one number, ms<<20|seq, in the order of the stream. 0 stands for the beginning, before all ids.
+// ID is a stream id in one number, ms<<20|seq, in the order of the stream. A seq of more than 20 bits is carried into ms.
+// 0 stands for the beginning, before all ids.
 type ID uint64
 
 const (
@@ -87,11 +88,14 @@ const (
 	WireSize = 12
 )
 
+// pack carries what is beyond the 20 bits of seq into ms, as lane.lua does: ids rise by seq alone while the server's clock
+// is behind one of them.
 func pack(ms, seq uint64) (ID, error) {
-	if ms > maxMS || seq > maxSeq {
+	carry := seq >> seqBits
+	if ms > maxMS || carry > maxMS-ms {
 		return 0, fmt.Errorf("lane: id %d-%d is beyond what a stream gives within %d years", ms, seq, 500)
 	}
-	return ID(ms<<seqBits | seq), nil
+	return ID((ms+carry)<<seqBits | seq&maxSeq), nil
 }
 
 // Parse reads an id as Redis writes it, ms-seq.

@@ -33,13 +33,26 @@ local function lane_publish(channel, message, sharded)
   end
   redis.call('PUBLISH', channel, message)
 end
+-- The two parts of an id as numbers. A record keeps 20 bits of the second one, so what is beyond them is carried into the first, as Parse in
+-- internal/lane does it: ids keep their order, since lane_append leaves room after such an id.
+local LANE_SEQ = 1048576
+local function lane_parts(id)
+  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
+  ms, seq = tonumber(ms), tonumber(seq)
+  if seq < LANE_SEQ then return ms, seq end
+  return ms + math.floor(seq / LANE_SEQ), seq % LANE_SEQ
+end
 -- Appends a message to the lane, publishes it with its place and that of the one before, and gives its id: whole, and its two
 -- parts. In the message the bytes 3 to 26 are kept free for the two places, each of ms (8 bytes) and seq (4); the stream holds it without them.
 local function lane_append(stream, channel, message, sharded)
   local prev = lane_last(stream)
+  local before, beforeSeq = lane_parts(prev)
   local head, tail = string.sub(message, 1, 2), string.sub(message, 27)
-  local id = redis.call('XADD', stream, 'MAXLEN', '~', LANE_MAXLEN, '*', 'm', head .. tail)
-  local before, beforeSeq, ms, seq = string.match(prev .. ' ' .. id, '^(%d+)-(%d+) (%d+)-(%d+)$')
+  local at = '*'
+  -- Where the clock was ahead for a moment, ids rise by their second part only. Once that has seven digits the next millisecond begins early.
+  if #prev - string.find(prev, '-', 1, true) > 6 then at = string.format('%.0f-0', before + 1) end
+  local id = redis.call('XADD', stream, 'MAXLEN', '~', LANE_MAXLEN, at, 'm', head .. tail)
+  local ms, seq = lane_parts(id)
   lane_publish(channel, head .. pack('>I8I4I8I4', before, beforeSeq, ms, seq) .. tail, sharded)
   return id, ms, seq
 end

@@ -28,13 +28,29 @@ func TestIDsReadBackAndKeepTheirOrder(t *testing.T) {
 }
 
 func TestWhatIsNoIDIsRefused(t *testing.T) {
-	for _, s := range []string{"", "-", "1", "1-", "-1", "a-b", "1-2-3", "1 - 2", "17592186044416-0", "1-1048576", "99999999999999999999-0"} {
+	for _, s := range []string{"", "-", "1", "1-", "-1", "a-b", "1-2-3", "1 - 2", "17592186044416-0", "17592186044415-1048576", "1-18446744073709551616", "99999999999999999999-0"} {
 		if id, err := Parse(s); err == nil {
 			t.Errorf("%q is read as %v", s, id)
 		}
 	}
 	if _, err := FromWire(make([]byte, WireSize-1)); err == nil {
 		t.Error("a short wire is read")
+	}
+}
+
+// While the server's clock is behind an id of the stream, ids rise by seq alone, past its 20 bits.
+func TestLargeSequenceNumberIsCarried(t *testing.T) {
+	for _, c := range []struct{ in, want string }{
+		{"100-1048575", "100-1048575"}, {"100-1048576", "101-0"}, {"100-1048583", "101-7"}, {"100-4294967295", "4195-1048575"},
+	} {
+		id, err := Parse(c.in)
+		if err != nil || id.String() != c.want {
+			t.Errorf("%s is read as %v, %v, want %s", c.in, id, err, c.want)
+		}
+	}
+	wire := []byte{0, 0, 0, 0, 0, 0, 0, 100, 0, 16, 0, 7}
+	if id, err := FromWire(wire); err != nil || id.String() != "101-7" {
+		t.Errorf("100-1048583 of the wire is read as %v, %v", id, err)
 	}
 }
 
