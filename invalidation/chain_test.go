@@ -107,6 +107,7 @@ func TestChainTellsWhenAReplayMayEnd(t *testing.T) {
 func FuzzChain(f *testing.F) {
 	f.Add([]byte{0, 0, 1, 0, 3, 0, 2, 0, 3})
 	f.Add([]byte{4, 0, 0, 2, 2, 5, 0, 6, 0, 2, 3})
+	f.Add([]byte{7, 0, 2, 0, 2, 8, 9, 0, 1, 2, 3})
 	f.Add([]byte{0, 2, 7, 0, 2, 3, 4, 5, 6, 3, 8, 0, 2, 3})
 	f.Fuzz(func(t *testing.T, ops []byte) {
 		follow(t, ops)
@@ -119,7 +120,7 @@ func TestChainAgainstTheOracle(t *testing.T) {
 	ops := make([]byte, 60)
 	for range 20_000 {
 		for i := range ops {
-			ops[i] = byte(rng.IntN(9))
+			ops[i] = byte(rng.IntN(10))
 		}
 		follow(t, ops)
 		if t.Failed() {
@@ -143,11 +144,15 @@ type sentMessage struct {
 	from, id lane.ID
 }
 
+// epochs keeps ids apart that were made before and after the clock was set back.
+const epochs = 1 << 20
+
 // oracle is a server with one lane, and a receiver of which only the chain is real.
 type oracle struct {
 	t       *testing.T
 	c       chain
 	clock   lane.ID
+	epoch   lane.ID // how often the clock was set back: no id is given twice
 	number  int
 	stream  []sentMessage // what the lane holds
 	saved   []sentMessage // what it goes back to
@@ -164,14 +169,14 @@ func (o *oracle) lastID() lane.ID {
 }
 
 func (o *oracle) step(op byte) {
-	switch op % 9 {
+	switch op % 10 {
 	case 0, 1: // a message, which 1 loses
-		o.clock++
+		o.clock = max(o.clock, o.lastID()/epochs) + 1
 		o.number++
-		m := sentMessage{number: o.number, from: o.lastID(), id: o.clock}
+		m := sentMessage{number: o.number, from: o.lastID(), id: o.clock*epochs + o.epoch%epochs}
 		o.stream = append(o.stream, m)
 		o.missing[m.number] = true
-		if op%9 == 0 {
+		if op%10 == 0 {
 			o.queue = append(o.queue, m)
 		}
 	case 2:
@@ -200,6 +205,9 @@ func (o *oracle) step(op byte) {
 		maps.DeleteFunc(o.missing, func(number int, _ bool) bool {
 			return !slices.ContainsFunc(o.stream, func(m sentMessage) bool { return m.number == number })
 		})
+	case 9: // the server's clock is set back: ids stay above the lane's last, but not above what the lane has lost
+		o.clock -= min(o.clock, 3)
+		o.epoch++
 	}
 }
 

@@ -45,6 +45,8 @@ type answer struct {
 	last   lane.ID
 	newest string            // the newest floor
 	floors map[string]uint64 // nil: the newest floor is the one that the echo named
+	// unreadable is how many floors are not ids: they are left out.
+	unreadable int
 }
 
 // pulse sends an echo with every beat, and looks whether they come back.
@@ -154,14 +156,11 @@ func parseAnswer(reply []any) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	a.floors = make(map[string]uint64, len(fields)/2)
+	byName := make(map[string]string, len(fields)/2)
 	for i := 0; i < len(fields); i += 2 {
-		id, err := lane.Parse(fields[i+1])
-		if err != nil {
-			return answer{}, err
-		}
-		a.floors[fields[i]] = uint64(id)
+		byName[fields[i]] = fields[i+1]
 	}
+	a.floors, a.unreadable = lane.Floors(byName)
 	return a, nil
 }
 
@@ -206,6 +205,9 @@ func (r *Receiver) answered(session, number uint64, a answer, err error) {
 	}
 	r.echoes.told = number
 	if a.floors != nil {
+		if a.unreadable > 0 && r.floor != a.newest { // once for each change of the floors, not with every echo
+			r.opts.Logger.Warn("doppio: floors that are not ids are left out", "lane", r.opts.Lane, "count", a.unreadable)
+		}
 		r.floor = a.newest
 	}
 	r.learn(a.last, a.floors)

@@ -2,7 +2,6 @@ package remote
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 
@@ -69,6 +68,7 @@ func (s *Store) RaiseFloor(ctx context.Context, name string, since uint64, a *An
 }
 
 // Floors gives the floors that a lane keeps, by the name of their cache: "*" is that of all caches, "!" the newest of all.
+// A field that is not an id is left out, as if nobody had raised that floor; the next raise replaces it.
 func (s *Store) Floors(ctx context.Context, index int) (map[string]uint64, error) {
 	if s.lanes == nil {
 		return map[string]uint64{}, nil
@@ -79,14 +79,7 @@ func (s *Store) Floors(ctx context.Context, index int) (map[string]uint64, error
 	if err != nil {
 		return nil, err
 	}
-	floors := make(map[string]uint64, len(texts))
-	for name, text := range texts {
-		id, err := lane.Parse(text)
-		if err != nil {
-			return nil, &Error{Op: "floors", Err: errors.New("a floor is not an id of a stream")}
-		}
-		floors[name] = uint64(id)
-	}
+	floors, _ := lane.Floors(texts)
 	return floors, nil
 }
 

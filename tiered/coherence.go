@@ -89,7 +89,7 @@ func (c *coherence) register(name string, seed uint64) *cacheFloors {
 	f.near.Store(c.near)
 	for i := range c.lanes {
 		l := &c.lanes[i]
-		if id := l.unnamed[seed]; id > 0 {
+		if id := max(l.unnamed[seed], l.later); id > 0 {
 			l.floors[name] = max(l.floors[name], id)
 			delete(l.unnamed, seed)
 		}

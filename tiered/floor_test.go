@@ -3,6 +3,7 @@ package tiered_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -211,5 +212,29 @@ func TestAMissedClearIsMadeUpByTheFloors(t *testing.T) {
 	}
 	if n := rdb.Exists(t.Context(), ns+":c:k").Val(); n != 1 {
 		t.Errorf("%d far entries left, want the one that was not reclaimed", n)
+	}
+}
+
+// One field of the floors that is not an id, whoever put it there, does not keep an instance from trusting its local tier.
+func TestAFloorThatIsNoIDDoesNotEndTrust(t *testing.T) {
+	t.Parallel()
+	rdb := shared.Client(t)
+	for _, bad := range []string{"99999999999999-0", "17592186044416-0", "garbage", "", "5 6"} {
+		ns := namespace(t) + strconv.Itoa(len(bad))
+		c := coherent(t, rdb, tiered.Options{Namespace: ns, MaxStaleness: 200 * time.Millisecond})
+		cache := newCache[string](t, c, "users", tiered.CacheOptions{})
+		floors := "{" + ns + ":0}:floors"
+		check(t, rdb.HSet(t.Context(), floors, "another", bad, "!", bad).Err())
+		coherent(t, rdb, tiered.Options{Namespace: ns, MaxStaleness: 200 * time.Millisecond}) // a new instance learns the floors first
+		check(t, cache.Set(t.Context(), "k", "v"))
+		wantGet(t, cache, "k", "v")
+		_, err := cache.Clear(t.Context(), "")
+		check(t, err)
+		if got := rdb.HGet(t.Context(), floors, "!").Val(); got == bad {
+			t.Errorf("%q is still the newest floor after a Clear", bad)
+		}
+		wantMissing(t, cache, "k")
+		check(t, cache.Set(t.Context(), "k", "w"))
+		wantGet(t, cache, "k", "w")
 	}
 }

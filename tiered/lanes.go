@@ -17,7 +17,8 @@ type laneState struct {
 	receiver *invalidation.Receiver
 	until    int64             // the end of the coherence lease, a reading of local.Monotonic
 	floors   map[string]uint64 // ids below which far records are invalid: by cache name, allCaches for all
-	unnamed  map[uint64]uint64 // the same by seed, of caches that this instance did not have when it heard of it
+	unnamed  map[uint64]uint64 // the same by seed, of caches that this instance did not have when it heard of it; maxUnnamed at most
+	later    uint64            // the same for every cache that this instance makes later: what unnamed had no room for
 	refused  error             // why this lane will not do: the namespace has another number of lanes
 	state    invalidation.State
 	lost     bool        // the lane lost its history, and the far tier has to be invalidated
@@ -25,6 +26,21 @@ type laneState struct {
 	last     monotonicID // the newest id known
 
 	floorsAt atomic.Int64 // reading of local.Monotonic: floors raised before it are known
+}
+
+// maxUnnamed bounds the floors that a lane keeps for caches which this instance does not have. Messages name caches by a hash, so
+// that whoever may publish could name as many as there are hashes. Past the bound one floor stands for all of them.
+const maxUnnamed = 4096
+
+// noteUnnamed keeps the floor of a cache that this instance does not have.
+func (l *laneState) noteUnnamed(seed, id uint64) {
+	if _, ok := l.unnamed[seed]; !ok && len(l.unnamed) >= maxUnnamed {
+		for _, floor := range l.unnamed {
+			l.later = max(l.later, floor)
+		}
+		clear(l.unnamed)
+	}
+	l.unnamed[seed] = max(l.unnamed[seed], id)
 }
 
 // allCaches is the field of a lane's floors that stands for all caches.
@@ -87,7 +103,7 @@ func (c *coherence) cleared(index int, seed, id uint64) {
 	l := &c.lanes[index]
 	f := c.caches[seed]
 	if f == nil {
-		l.unnamed[seed] = max(l.unnamed[seed], id)
+		l.noteUnnamed(seed, id)
 		return
 	}
 	l.floors[f.name] = max(l.floors[f.name], id)
@@ -130,6 +146,7 @@ func (c *coherence) restarted(index int) {
 	l.lostAt, l.lost = before, true
 	clear(l.floors)
 	clear(l.unnamed)
+	l.later = 0
 	for _, f := range c.caches {
 		f.far[index].Store(before + 1)
 	}

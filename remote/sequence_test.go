@@ -1,0 +1,43 @@
+package remote
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/doppio-cache/doppio/internal/lane"
+)
+
+// A server's clock was ahead for a moment, and a million changes were made since: ids never go back, and have 20 bits for
+// what is not time.
+func TestChangesPastALargeSequenceNumber(t *testing.T) {
+	t.Parallel()
+	onEachServer(t, func(t *testing.T, s *Store, rdb redis.UniversalClient) {
+		ctx := t.Context()
+		names := lane.Of(t.Name(), 0)
+		ms := time.Now().Add(time.Hour).UnixMilli()
+		for _, seq := range []int{1_048_570, 1_048_580} {
+			must(t, rdb.Del(ctx, names.Stream).Err())
+			must(t, rdb.XAdd(ctx, &redis.XAddArgs{Stream: names.Stream, ID: fmt.Sprintf("%d-%d", ms, seq), Values: []string{"m", "x"}}).Err())
+			before, err := lane.Parse(fmt.Sprintf("%d-%d", ms, seq))
+			must(t, err)
+			ch := listen(t, rdb, 0)
+			for range 9 {
+				a := news("m")
+				must(t, s.Set(ctx, "key", number(1), a))
+				if a.ID <= uint64(before) {
+					t.Fatalf("%v does not come after %v", lane.ID(a.ID), before)
+				}
+				if got := heard(t, ch); got.previous != before || got.id != lane.ID(a.ID) {
+					t.Fatalf("published as (%v, %v), want (%v, %v)", got.previous, got.id, before, lane.ID(a.ID))
+				}
+				if r, err := s.Get(ctx, "key"); s.OneStep() && (err != nil || r.Stamp != a.ID) {
+					t.Fatalf("stamp %v, %v, want %v", lane.ID(r.Stamp), err, lane.ID(a.ID))
+				}
+				before = lane.ID(a.ID)
+			}
+		}
+	})
+}

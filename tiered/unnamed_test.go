@@ -1,0 +1,42 @@
+package tiered
+
+import (
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/doppio-cache/doppio/invalidation"
+	"github.com/doppio-cache/doppio/remote"
+)
+
+// Messages that clear caches which this instance does not have take bounded memory, however many they name, and a cache
+// that is made later keeps its floor.
+func TestClearedCachesOfOthersTakeBoundedMemory(t *testing.T) {
+	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"}) // nothing is asked of it
+	defer func() { _ = rdb.Close() }()
+	far, err := remote.New(rdb, remote.Options{Namespace: "shop", Lanes: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	co := newCoherence(Options{}.withDefaults(), far)
+	co.pending = newPending(co, Options{}.withDefaults())
+	const late = 7
+	hashes := []uint64{late}
+	for h := range uint64(40) {
+		for i := range uint64(1000) {
+			hashes = append(hashes, 1000+h*1000+i)
+		}
+		co.Invalidated(0, invalidation.Message{Type: invalidation.Cleared, ID: 100 + h, Hashes: hashes})
+		hashes = hashes[:0]
+	}
+	if n := len(co.lanes[0].unnamed); n > maxUnnamed {
+		t.Errorf("%d floors are kept, at most %d", n, maxUnnamed)
+	}
+	if floor := co.register("late", late).far[0].Load(); floor < 100 || floor > 139 {
+		t.Errorf("the floor of a cache that is made later is %d", floor)
+	}
+	co.Dropped(0, invalidation.HistoryLost)
+	if floor := co.register("later", late+1).far[0].Load(); floor > 140 {
+		t.Errorf("after the lane lost its history, it is %d", floor)
+	}
+}
