@@ -103,8 +103,8 @@ const (
 )
 
 var (
-	// Gutter does not serve entries from before; what is loaded now is kept for DefaultGutterTTL, or three quarters of MaxStaleness if that is less, counted from when its load began, so that the source is
-	// not stampeded. It is the default.
+	// Gutter does not serve entries from before. What is loaded now is kept for DefaultGutterTTL, or three quarters of
+	// MaxStaleness if that is less, from the begin of the load, so that the source is not stampeded. It is the default.
 	Gutter = Incoherence{mode: gutter}
 	// Bypass neither serves nor keeps anything near.
 	Bypass = Incoherence{mode: bypass}
