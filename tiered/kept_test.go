@@ -72,7 +72,10 @@ func TestAFallbackKeepsItsOwnTags(t *testing.T) {
 							if !many {
 								return c.GetOrSet(t.Context(), "k", b.load, opts...)
 							}
-							m, err := c.GetOrSetMany(t.Context(), []string{"k"}, b.many("k"), opts...)
+							m, err := c.GetOrSetMany(t.Context(), []string{"k"}, func(ctx context.Context, _ []string) (map[string]string, error) {
+								_, err := b.load(ctx)
+								return nil, err
+							}, opts...)
 							return m["k"], err
 						})
 						await(t, "the load", b.running)
