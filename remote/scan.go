@@ -17,10 +17,16 @@ import (
 // master that cannot be asked is an error, after the others were cleared. Nothing is announced: the caller announces that
 // all entries of the cache may have changed.
 func (s *Store) Clear(ctx context.Context, prefix, pattern string, reclaim, floor uint64) (int, error) {
+	return s.ClearEach(ctx, prefix, pattern, func(string) (uint64, uint64) { return reclaim, floor })
+}
+
+// ClearEach is Clear where each key has a reclaim and a floor of its own: ids of different lanes do not compare, so a key's lane decides.
+// of is called from several goroutines at a time.
+func (s *Store) ClearEach(ctx context.Context, prefix, pattern string, of func(key string) (reclaim, floor uint64)) (int, error) {
 	var mu sync.Mutex
 	total := 0
 	err := s.scan(ctx, "clear", prefix, pattern, func(keys []string) error {
-		existed, errs := s.reclaimMany(ctx, keys, reclaim, floor)
+		existed, errs := s.reclaimMany(ctx, keys, of)
 		mu.Lock()
 		defer mu.Unlock()
 		for _, e := range existed {
@@ -33,11 +39,12 @@ func (s *Store) Clear(ctx context.Context, prefix, pattern string, reclaim, floo
 	return total, err
 }
 
-func (s *Store) reclaimMany(ctx context.Context, keys []string, reclaim, floor uint64) ([]bool, []error) {
+func (s *Store) reclaimMany(ctx context.Context, keys []string, of func(key string) (reclaim, floor uint64)) ([]bool, []error) {
 	calls, errs := make([]scriptCall, len(keys)), make([]error, len(keys))
-	args := []any{time.Now().UnixMilli(), floorArg(floor), floorArg(reclaim)}
+	now := any(time.Now().UnixMilli())
 	for i, key := range keys {
-		calls[i] = scriptCall{keys: []string{key}, args: args}
+		reclaim, floor := of(key)
+		calls[i] = scriptCall{keys: []string{key}, args: []any{now, floorArg(floor), floorArg(reclaim)}}
 	}
 	existed := make([]bool, len(keys))
 	s.scriptMany(ctx, "clear", true, scriptReclaim, calls, errs, func(i int, v any) {
@@ -49,14 +56,19 @@ func (s *Store) reclaimMany(ctx context.Context, keys []string, reclaim, floor u
 // Count counts the entries under prefix that match the glob pattern ("" is everything), on all masters. An entry that
 // comes or goes meanwhile may or may not be counted.
 func (s *Store) Count(ctx context.Context, prefix, pattern string, floor uint64) (int, error) {
+	return s.CountEach(ctx, prefix, pattern, func(string) uint64 { return floor })
+}
+
+// CountEach is Count where each key has a floor of its own. floorOf is called from several goroutines at a time.
+func (s *Store) CountEach(ctx context.Context, prefix, pattern string, floorOf func(key string) uint64) (int, error) {
 	var mu sync.Mutex
 	seen := make(map[uint64]struct{}) // SCAN may give a key twice
 	err := s.scan(ctx, "count", prefix, pattern, func(keys []string) error {
-		exists, errs := s.ExistsMany(ctx, keys, floor)
+		exists, errs := s.presences(ctx, keys, floorOf)
 		mu.Lock()
 		defer mu.Unlock()
 		for i, e := range exists {
-			if e {
+			if e != Absent {
 				seen[xxhash.Sum64String(keys[i])] = struct{}{}
 			}
 		}
@@ -77,6 +89,10 @@ func (s *Store) ExistsMany(ctx context.Context, keys []string, floor uint64) ([]
 
 // PresenceMany asks for each key what Presence asks for one.
 func (s *Store) PresenceMany(ctx context.Context, keys []string, floor uint64) ([]Presence, []error) {
+	return s.presences(ctx, keys, func(string) uint64 { return floor })
+}
+
+func (s *Store) presences(ctx context.Context, keys []string, floorOf func(key string) uint64) ([]Presence, []error) {
 	out, errs := make([]Presence, len(keys)), make([]error, len(keys))
 	s.chunks(len(keys), func(from, to int) {
 		part := keys[from:to]
@@ -93,7 +109,7 @@ func (s *Store) PresenceMany(ctx context.Context, keys []string, floor uint64) (
 			header, cmdErr := cmds[i].Bytes()
 			switch cmdErr = classify("exists-many", false, cmdErr); {
 			case cmdErr == nil:
-				out[from+i] = presence(header, floor)
+				out[from+i] = presence(header, floorOf(part[i]))
 			case errors.Is(cmdErr, ErrWrongType):
 				out[from+i] = Present
 			default:

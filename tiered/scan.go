@@ -3,6 +3,7 @@ package tiered
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/doppio-cache/doppio/invalidation"
 	"github.com/doppio-cache/doppio/remote"
@@ -35,7 +36,7 @@ func (c *Cache[V]) Clear(ctx context.Context, pattern string) (int, error) {
 	}
 	co := c.client.co
 	co.raiseScope(c.seed)
-	removed, err := c.client.far.Clear(ctx, c.prefix, pattern, 0, c.lowestFloor())
+	removed, err := c.client.far.ClearEach(ctx, c.prefix, pattern, func(key string) (reclaim, floor uint64) { return 0, c.floorOf(key) })
 	if err != nil {
 		c.countFar(err)
 	}
@@ -64,7 +65,10 @@ func (c *Cache[V]) Clear(ctx context.Context, pattern string) (int, error) {
 func (c *Cache[V]) clearAll(ctx context.Context) (int, error) {
 	co := c.client.co
 	co.raiseScope(c.seed)
-	before, reclaim := c.lowestFloor(), uint64(0)
+	before, reclaim := make([]uint64, len(co.lanes)), make([]uint64, len(co.lanes))
+	for i := range before {
+		before[i] = c.floors.far[i].Load()
+	}
 	var errs []error
 	for i := range co.lanes {
 		told := co.announcement(i, invalidation.Message{Type: invalidation.Cleared, Hashes: []uint64{c.seed}})
@@ -80,30 +84,29 @@ func (c *Cache[V]) clearAll(ctx context.Context) (int, error) {
 		co.reached(i, told.ID)
 		co.cleared(i, c.seed, told.ID)
 		acknowledgedAt(ctx, i, told.ID)
-		reclaim = told.ID
+		reclaim[i] = told.ID
 	}
 	if len(errs) > 0 {
 		return 0, errors.Join(errs...)
 	}
-	if len(co.lanes) > 1 {
-		reclaim = 0 // ids of different lanes do not compare: all goes, what was stored since included
-	}
-	removed, err := c.client.far.Clear(ctx, c.prefix, "", reclaim, before)
+	// Ids of different lanes do not compare: each entry goes by the floor of its own, so that what was stored since stays in both tiers.
+	removed, err := c.client.far.ClearEach(ctx, c.prefix, "", func(key string) (_, floor uint64) {
+		i := c.laneOfKey(key)
+		return reclaim[i], before[i]
+	})
 	if err != nil {
 		c.countFar(err)
 	}
 	return removed, err
 }
 
-// lowestFloor is below every far floor of this cache, for what concerns all of its keys: with several lanes, some
-// entries that were cleared before may count as there.
-func (c *Cache[V]) lowestFloor() uint64 {
-	floor := c.floors.far[0].Load()
-	for i := range c.floors.far {
-		floor = min(floor, c.floors.far[i].Load())
-	}
-	return floor
+// laneOfKey is the lane of a key as Redis has it.
+func (c *Cache[V]) laneOfKey(key string) int {
+	return c.client.co.laneOf(c.hash(strings.TrimPrefix(key, c.prefix)))
 }
+
+// floorOf is the far floor of a key as Redis has it.
+func (c *Cache[V]) floorOf(key string) uint64 { return c.floors.far[c.laneOfKey(key)].Load() }
 
 // announcement is that of a change which is heeded when it comes back, like a stranger's.
 func (c *coherence) announcement(lane int, m invalidation.Message) *remote.Announcement {
@@ -124,7 +127,7 @@ func (c *Cache[V]) Count(ctx context.Context, pattern string) (int, error) {
 	if err := c.catchUp(ctx, c.client.co.allLanes()...); err != nil {
 		return 0, err
 	}
-	n, err := c.client.far.Count(ctx, c.prefix, pattern, c.lowestFloor())
+	n, err := c.client.far.CountEach(ctx, c.prefix, pattern, c.floorOf)
 	if err != nil {
 		c.countFar(err)
 	}
