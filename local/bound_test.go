@@ -1,8 +1,10 @@
 package local
 
 import (
+	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -72,4 +74,57 @@ func TestPendingIsBounded(t *testing.T) {
 	if st := tier.Stats(); st.Dropped != 0 || st.Sets != writers*5_000 {
 		t.Errorf("%d of %d Sets dropped", st.Dropped, st.Sets)
 	}
+}
+
+// TestWritersDoNotOutrunTheBound: whoever writes waits for the engine, or evicts, so that the bound is exceeded by the
+// stated part and one entry for each writer at most, at every moment.
+func TestWritersDoNotOutrunTheBound(t *testing.T) {
+	eachEngine(t, func(t *testing.T, kind EngineKind) {
+		for _, tc := range []struct {
+			name          string
+			opts          Options
+			size, entries int
+		}{
+			{"a few entries", Options{MaxEntries: 10}, 1, 20_000},
+			{"entries", Options{MaxEntries: 5_000}, 1, 40_000},
+			{"small values", Options{MaxBytes: 4 << 20}, 1 << 10, 20_000},
+			{"large values", Options{MaxBytes: 4 << 20}, 256 << 10, 3_000},
+		} {
+			for _, writers := range []int{1, 8} {
+				t.Run(fmt.Sprintf("%s/%d writers", tc.name, writers), func(t *testing.T) {
+					tc.opts.Engine = kind
+					tier := newTier(t, tc.opts)
+					s := tier.NewScope()
+					value := make([]byte, tc.size)
+					limit := tier.engine.capacity()
+					allowed := limit + limit/pendingFraction
+					if tc.opts.MaxEntries > 0 {
+						allowed = max(allowed, limit+pendingFloor)
+					}
+					one := tier.charge(itemOf(0).entry(value))
+					allowed += int64(writers) * one
+					var most atomic.Int64
+					var all sync.WaitGroup
+					for w := range writers {
+						all.Go(func() {
+							for i := range tc.entries / writers {
+								it := itemOf(w*tc.entries + i)
+								s.Set(it.hash, it.entry(value))
+								held := tier.ledger.charge.Load()
+								for m := most.Load(); held > m && !most.CompareAndSwap(m, held); m = most.Load() {
+								}
+							}
+						})
+					}
+					all.Wait()
+					if most.Load() > allowed {
+						t.Errorf("%d held where the bound is %d, want at most %d", most.Load(), limit, allowed)
+					}
+					if tier.Len() == 0 {
+						t.Error("nothing is left")
+					}
+				})
+			}
+		}
+	})
 }

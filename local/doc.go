@@ -15,8 +15,9 @@
 //   - What [Scope.Set] accepted can be read at once. The engine may evict it, or refuse it admission, later.
 //   - An entry is found by the hash of its key, and its key and scope are compared. A collision costs a miss,
 //     never a wrong value.
-//   - The tier stays within its bound, MaxEntries or MaxBytes; writes that the engine has not applied yet may
-//     exceed it by a sixteenth for a moment (by 64 entries at least).
+//   - The tier stays within its bound, MaxEntries or MaxBytes, however many write to it. Writes that the engine has
+//     not applied yet may exceed it for a moment, by a sixteenth (of MaxEntries, by 64 at least), and one entry for
+//     each writer at most comes on top. [Scope.Set] waits for the engine rather than exceed that.
 //   - A burst of Sets waits for the engine instead of being dropped.
 //   - An entry that expired and is never read again is removed within 5 seconds or a 64th of its lifetime,
 //     whichever is longer, without reads paying for it. Nothing wakes up when nothing expires.

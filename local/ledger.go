@@ -33,6 +33,23 @@ func (l *ledger) admit(e *Entry) {
 	l.reclaim.link(e)
 }
 
+// admitWithin is admit if the charge of all entries is at most limit then.
+func (l *ledger) admitWithin(e *Entry, limit int64) bool {
+	for {
+		held := l.charge.Load()
+		if held+e.charge > limit {
+			return false
+		}
+		if l.charge.CompareAndSwap(held, held+e.charge) {
+			break
+		}
+	}
+	l.sets.Add(1)
+	l.entries.Add(1)
+	l.reclaim.link(e)
+	return true
+}
+
 // bury marks e dead. The first call counts its cause and reports true.
 func (l *ledger) bury(e *Entry, why cause) bool {
 	if !e.kill() {

@@ -16,6 +16,9 @@ type otterEngine struct {
 	max    int64
 	bytes  bool
 	tasks  sync.WaitGroup
+
+	limit int64      // what all entries may charge while otter has not applied all writes
+	full  sync.Mutex // held by the one writer that makes room
 }
 
 func newOtter(opts Options, l *ledger) (*otterEngine, error) {
@@ -32,6 +35,10 @@ func newOtter(opts Options, l *ledger) (*otterEngine, error) {
 	} else {
 		config.MaximumSize = int(o.max)
 	}
+	o.limit = o.max + o.max/pendingFraction
+	if !o.bytes {
+		o.limit = max(o.limit, o.max+pendingFloor)
+	}
 	var err error
 	if o.cache, err = otter.New(config); err != nil {
 		return nil, fmt.Errorf("local: otter: %w", err)
@@ -46,7 +53,7 @@ func (o *otterEngine) capacity() int64 { return o.max }
 func (o *otterEngine) execute(task func()) {
 	o.tasks.Go(func() {
 		task()
-		for rounds := 0; o.over() && rounds < 1000; rounds++ {
+		for rounds := 0; o.over() && rounds < maxRounds; rounds++ {
 			o.cache.CleanUp()
 		}
 	})
@@ -89,15 +96,36 @@ func (o *otterEngine) set(e *Entry) bool {
 		o.ledger.refuse()
 		return false
 	}
+	if o.ledger.admitWithin(e, o.limit) {
+		o.store(e)
+		return true
+	}
+	// Otter evicts in tasks that may not get to run while there are writers. So writers make room themselves, one after the
+	// other: at most one entry is above the limit.
+	o.full.Lock()
+	defer o.full.Unlock()
+	for rounds := 0; o.ledger.charge.Load() > o.max && rounds < maxRounds; rounds++ {
+		o.cache.CleanUp()
+	}
 	o.ledger.admit(e)
+	o.store(e)
+	if o.ledger.charge.Load() > o.limit {
+		o.cache.CleanUp()
+	}
+	return true
+}
+
+func (o *otterEngine) store(e *Entry) {
 	if older, first := o.cache.Set(e.hash, e); !first {
 		o.ledger.bury(older, causeReplaced)
 	}
 	if !e.alive() {
 		o.remove(e.hash, e) // it expired on the way in
 	}
-	return true
 }
+
+// maxRounds bounds how often otter is asked to evict until it is within its bound.
+const maxRounds = 1000
 
 func (o *otterEngine) drop(e *Entry, why cause) bool {
 	if !o.ledger.bury(e, why) {

@@ -15,18 +15,27 @@ import (
 func (s *Store) TagVersions(ctx context.Context, keys []string, life *time.Duration) ([]Token, error) {
 	out := make([]Token, len(keys))
 	if life == nil {
-		cmds, err := call(ctx, s, "tags", false, func(ctx context.Context) ([]*redis.StringCmd, error) {
-			return pipelined(ctx, s.rdb, keys, func(p redis.Pipeliner, key string) *redis.StringCmd { return p.Get(ctx, key) })
-		})
-		if err != nil {
-			return nil, err
-		}
-		for i, c := range cmds {
-			v, err := c.Bytes()
-			if err = classify("tags", false, err); err != nil && !errors.Is(err, ErrNotFound) {
-				return nil, err
+		var failed error
+		s.chunks(len(keys), func(from, to int) {
+			if failed != nil {
+				return
 			}
-			copy(out[i][:], v)
+			part := keys[from:to]
+			cmds, err := call(ctx, s, "tags", false, func(ctx context.Context) ([]*redis.StringCmd, error) {
+				return pipelined(ctx, s.rdb, part, func(p redis.Pipeliner, key string) *redis.StringCmd { return p.Get(ctx, key) })
+			})
+			failed = err
+			for i, c := range cmds {
+				v, err := c.Bytes()
+				if err = classify("tags", false, err); err != nil && !errors.Is(err, ErrNotFound) {
+					failed = err
+					return
+				}
+				copy(out[from+i][:], v)
+			}
+		})
+		if failed != nil {
+			return nil, failed
 		}
 		return out, nil
 	}

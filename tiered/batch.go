@@ -263,13 +263,27 @@ func (c *Cache[V]) ExistsMany(ctx context.Context, keys []string) (map[string]bo
 		}
 		return out, failed.err()
 	}
+	var tagged []string
 	for _, keys := range c.byLane(missing) {
 		found, errs := c.client.far.PresenceMany(ctx, c.farKeys(keys), c.farFloor(c.hash(keys[0])))
 		for i, key := range keys {
-			there, err := false, errs[i]
-			if err == nil {
-				there, err = c.exists(ctx, key, found[i])
+			switch {
+			case errs[i] != nil:
+				c.countFar(errs[i])
+				failed.add(key, errs[i])
+			case found[i] == remote.Tagged:
+				tagged = append(tagged, key)
+			default:
+				out[key] = found[i] == remote.Present
 			}
+		}
+	}
+	// Part by part, since whether tags are intact is in the records, which may be large.
+	for keys := range slices.Chunk(tagged, taggedTogether) {
+		results := c.client.far.GetMany(ctx, c.farKeys(keys))
+		known := c.versionsOf(ctx, results)
+		for i, key := range keys {
+			there, err := c.taggedEntry(ctx, key, results[i].Record, results[i].Err, known)
 			if err != nil {
 				c.countFar(err)
 				failed.add(key, err)
@@ -280,6 +294,9 @@ func (c *Cache[V]) ExistsMany(ctx context.Context, keys []string) (map[string]bo
 	}
 	return out, failed.err()
 }
+
+// taggedTogether is how many entries with tags one round trip reads to tell whether they are there.
+const taggedTogether = 512
 
 // byLane groups keys by the lane that carries them, since far floors are by lane.
 func (c *Cache[V]) byLane(keys []string) [][]string {

@@ -48,6 +48,9 @@ func (b *batch[V]) askTogether(ctx context.Context, legs []*leg[V]) (waiting, fr
 		how, end, err := l.job.claimed(ctx, l.flight, &l.seat, claim.Token, claim.Won, claim.Found, claim.Err, known)
 		switch how {
 		case loaded:
+			if l.waiter != nil { // before anybody is told: it is not waited for any more
+				s.client.co.waiters.leave(l.waiter, l.job.hash)
+			}
 			l.finish(end, err)
 		case busy:
 			waiting = append(waiting, l)
@@ -85,6 +88,9 @@ func (b *batch[V]) awaitOthers(ctx context.Context, legs []*leg[V]) {
 	waiters := &s.client.co.waiters
 	w := waiters.enter(hashes...)
 	defer waiters.leave(w, hashes...)
+	for _, l := range legs {
+		l.waiter = w
+	}
 	patience := time.NewTimer(b.st.hardTimeout)
 	defer patience.Stop()
 	due, look := legs, firstLook

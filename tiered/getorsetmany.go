@@ -121,6 +121,7 @@ type leg[V any] struct {
 	seat   seat
 	busy   bool       // another instance is loading it
 	waits  bool       // its callers know that
+	waiter *waiter    // what wakes it then
 	taken  int        // how many leases in a row it has taken from others
 	lease  *heldLease // its lease, while that is renewed
 	ended  bool       // it has its end, which need not be the batch's

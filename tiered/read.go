@@ -363,16 +363,22 @@ func (c *Cache[V]) exists(ctx context.Context, key string, p remote.Presence) (b
 // taggedRecord reads an entry that was said to have tags, and tells whether there is one: its tags are intact.
 func (c *Cache[V]) taggedRecord(ctx context.Context, key string) (rec remote.Record, found bool, err error) {
 	rec, err = c.client.far.Get(ctx, c.prefix+key)
+	found, err = c.taggedEntry(ctx, key, rec, err, nil)
+	return rec, found, err
+}
+
+// taggedEntry tells whether what reading an entry with tags gave is one. known has the versions of tags, where they were
+// asked for already.
+func (c *Cache[V]) taggedEntry(ctx context.Context, key string, rec remote.Record, err error, known *tagVersions) (bool, error) {
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return rec, false, nil
+		return false, nil
 	case unreadableRecord(err):
-		return rec, true, nil
+		return true, nil
 	case err != nil:
-		return rec, false, err
+		return false, err
 	case rec.Kind != remote.KindValue || rec.Expired(time.Now()) || rec.Stamp < c.farFloor(c.hash(key)):
-		return rec, false, nil
+		return false, nil
 	}
-	found, err = c.tagsIntact(ctx, rec.Tags, nil)
-	return rec, found, err
+	return c.tagsIntact(ctx, rec.Tags, known)
 }

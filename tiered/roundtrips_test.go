@@ -1,6 +1,7 @@
 package tiered_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/doppio-cache/doppio/tiered"
@@ -32,11 +33,23 @@ func TestTaggedBatchesCostFewRoundTrips(t *testing.T) {
 			t.Fatalf("GetOrSetMany = %d values, %v", len(m), err)
 		}
 	}
+	existsMany := func(t *testing.T) {
+		keys := append(slices.Clone(keys), "missing")
+		m, err := c.ExistsMany(w.mark(t.Context()), keys)
+		if len(m) != len(keys) || err != nil || m["missing"] {
+			t.Fatalf("ExistsMany = %d answers, %v", len(m), err)
+		}
+		for _, k := range keys[:len(keys)-1] {
+			if !m[k] {
+				t.Errorf("there is no %s", k)
+			}
+		}
+	}
 	for _, round := range []string{"the scripts are loaded", "counted"} {
 		for _, call := range []struct {
 			name string
 			run  func(t *testing.T)
-		}{{"SetMany", setMany}, {"GetMany", getMany}, {"GetOrSetMany", getOrSetMany}} {
+		}{{"SetMany", setMany}, {"GetMany", getMany}, {"GetOrSetMany", getOrSetMany}, {"ExistsMany", existsMany}} {
 			w.seen.Store(0)
 			call.run(t)
 			if n := w.seen.Load(); round == "counted" && (n < 1 || n > most) {
