@@ -55,10 +55,12 @@ func newMetrics(c *Client) (*metrics, error) {
 	depth, err4 := meter.Int64ObservableGauge("doppio.pending", metric.WithUnit("{invalidation}"), metric.WithDescription("Invalidations that could not be delivered yet"))
 	age, err5 := meter.Float64ObservableGauge("doppio.pending.age", metric.WithUnit("s"), metric.WithDescription("Age of the oldest invalidation that could not be delivered yet"))
 	coherent, err6 := meter.Int64ObservableGauge("doppio.coherent", metric.WithUnit("1"), metric.WithDescription("1 while the near tier can be trusted"))
-	if err := errors.Join(append(errs, err1, err2, err3, err4, err5, err6)...); err != nil {
+	delivered, err7 := meter.Int64ObservableCounter("doppio.pending.delivered", metric.WithUnit("{invalidation}"), metric.WithDescription("Invalidations delivered by a retry"))
+	overflows, err8 := meter.Int64ObservableCounter("doppio.pending.overflows", metric.WithUnit("{overflow}"), metric.WithDescription("Times there were too many, and the namespace was invalidated"))
+	if err := errors.Join(append(errs, err1, err2, err3, err4, err5, err6, err7, err8)...); err != nil {
 		return nil, err
 	}
-	instruments = append(instruments, received, drops, losses, depth, age, coherent)
+	instruments = append(instruments, received, drops, losses, depth, age, coherent, delivered, overflows)
 	namespace := attribute.String("doppio.namespace", c.opts.Namespace)
 	r, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		s := c.Stats()
@@ -76,6 +78,8 @@ func newMetrics(c *Client) (*metrics, error) {
 		o.ObserveInt64(losses, int64(s.Losses), ns)
 		o.ObserveInt64(depth, int64(s.Pending), ns)
 		o.ObserveFloat64(age, s.PendingAge.Seconds(), ns)
+		o.ObserveInt64(delivered, int64(s.PendingDelivered), ns)
+		o.ObserveInt64(overflows, int64(s.PendingOverflows), ns)
 		live := int64(0)
 		if s.Coherent {
 			live = 1

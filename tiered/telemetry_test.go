@@ -314,6 +314,31 @@ func TestMetricsAreReportedUntilClose(t *testing.T) {
 	}
 }
 
+// What could not be delivered, and what became of it, can be watched: while it waits, and after it was delivered.
+func TestMetricsOfUndeliveredInvalidations(t *testing.T) {
+	t.Parallel()
+	m := &meters{}
+	p, client, c, _ := behindProxy(t, tiered.Options{MeterProvider: m, MaxPending: 3, RetryBackoff: 20 * time.Millisecond})
+	for round, keys := range [][]string{numbered(2), numbered(4)} {
+		p.Refuse(true)
+		p.CutAll()
+		_, err := c.DeleteMany(t.Context(), keys)
+		wantErr(t, err, tiered.ErrRemoteUnavailable)
+		if waiting := m.collect(t)["doppio.pending/"]; waiting != []int64{2, 1}[round] { // more than three are one
+			t.Errorf("%d keys: %d pending", len(keys), waiting)
+		}
+		p.Refuse(false)
+		eventually(t, "all is made up for", func() bool { return client.Stats().Pending == 0 })
+		got, s := m.collect(t), client.Stats()
+		if got["doppio.pending.delivered/"] != int64(s.PendingDelivered) || s.PendingDelivered < 2 {
+			t.Errorf("%d delivered, Stats has %d", got["doppio.pending.delivered/"], s.PendingDelivered)
+		}
+		if overflows, ok := got["doppio.pending.overflows/"]; !ok || overflows != int64(round) {
+			t.Errorf("%d overflows, want %d", overflows, round)
+		}
+	}
+}
+
 func TestMetricsThatCannotBeMade(t *testing.T) {
 	t.Parallel()
 	_, err := tiered.New(shared.Client(t), tiered.Options{MeterProvider: &meters{fail: errBoom}})
