@@ -1,6 +1,7 @@
 package tiered
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
@@ -34,7 +35,6 @@ type shared[V any] struct {
 	codec     *codec.Typed[V]
 	bounds    *remote.Bounds // of numbers, where V is narrower than int64
 	numeric   bool
-	normalize bool // see dynamic: what is kept near is what the far tier would give
 	flights   flights[V]
 	recent    recency
 	counts    counters
@@ -71,7 +71,7 @@ func NewCache[V any](c *Client, name string, opts CacheOptions) (*Cache[V], erro
 			return nil, &OptionError{Field: "name", Reason: fmt.Sprintf("%q is in use with type %v and codec %s, not %v and %s",
 				name, r.valueType, r.codec, valueType, values.Name())}
 		}
-		if !reflect.DeepEqual(r.encoding, opts.codecOptions()) {
+		if !sameEncoding(r.encoding, opts.codecOptions()) {
 			return nil, &OptionError{Field: "name", Reason: fmt.Sprintf("%q is in use with another Codec, Compression, CompressAbove, Keyring or MaxValueBytes", name)}
 		}
 		if s.policy != opts.WhenIncoherent {
@@ -89,7 +89,7 @@ func newShared[V any](c *Client, name string, values *codec.Typed[V]) *shared[V]
 	ns := c.opts.Namespace
 	s := &shared[V]{
 		client: c, name: name, prefix: ns + ":" + name + ":", tagPrefix: ns + "::tag:" + name + ":",
-		codec: values, normalize: dynamic(reflect.TypeFor[V]()),
+		codec: values,
 	}
 	s.seed, s.tagSeed = seedOf(ns, name), keyhash.Seed(s.tagPrefix)
 	s.flights.byKey, s.flights.looking = make(map[string]*flight[V]), make(map[string]struct{})
@@ -104,32 +104,6 @@ func newShared[V any](c *Client, name string, values *codec.Typed[V]) *shared[V]
 		c.co.answers(s.floors, s.held)
 	}
 	return s
-}
-
-// dynamic tells whether V is or holds an interface: then the type of what a far read gives is the codec's choice.
-func dynamic(t reflect.Type) bool {
-	seen := make(map[reflect.Type]bool)
-	var holds func(reflect.Type) bool
-	holds = func(t reflect.Type) bool {
-		if seen[t] {
-			return false
-		}
-		seen[t] = true
-		switch t.Kind() {
-		case reflect.Interface:
-			return true
-		case reflect.Map, reflect.Slice, reflect.Array, reflect.Pointer:
-			return holds(t.Elem())
-		case reflect.Struct:
-			for i := range t.NumField() {
-				if f := t.Field(i); f.IsExported() && holds(f.Type) {
-					return true
-				}
-			}
-		}
-		return false
-	}
-	return holds(t)
 }
 
 // Name is the cache's name.
@@ -162,9 +136,9 @@ func (s *shared[V]) tagHashes(tags []string) []uint64 {
 
 // record encodes a value for the far tier.
 func (s *shared[V]) record(key string, v *V, st *settings, tags []remote.Tag) (*remote.Record, error) {
-	payload, form, err := s.codec.Encode(nil, s.prefix+key, v)
+	payload, form, err := s.codec.EncodeBound(nil, s.prefix+key, s.bound(tags), v)
 	if err != nil {
-		return nil, encodeFault(err)
+		return nil, s.encodeFault(key, err)
 	}
 	r := &remote.Record{
 		Kind: remote.KindValue, Token: remote.NewToken(), Created: time.Now(), TTL: farLife(st.ttl, st.jitter), Grace: min(st.failSafe, maxGrace),
@@ -184,26 +158,54 @@ func farLife(ttl, jitter time.Duration) time.Duration {
 	return max(ttl, time.Millisecond)
 }
 
-// decode reads a record's value.
+// decode reads the value of a record that was found.
 func (s *shared[V]) decode(key string, r *remote.Record) (*V, error) {
-	form := codec.Enveloped
-	if r.Number {
-		form = codec.Number
-	}
-	v := new(V)
-	if err := s.codec.Decode(s.prefix+key, r.Payload, form, v); err != nil {
+	v, err := s.read(key, r)
+	if err != nil {
 		s.counts.decodeErrors.Add(1)
 		return nil, &DecodeError{Key: key, Codec: s.codec.Name(), Err: err}
 	}
 	return v, nil
 }
 
-// asRead gives what a read of r would give: for an interface type, the decoded value instead of the one that was stored.
+func (s *shared[V]) read(key string, r *remote.Record) (*V, error) {
+	form := codec.Enveloped
+	if r.Number {
+		form = codec.Number
+	}
+	v := new(V)
+	if err := s.codec.DecodeBound(s.prefix+key, s.bound(r.Tags), r.Payload, form, v); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// asRead gives what a read of r, the record of v, would give, in memory that the caller of Set or the loader does not
+// have: v itself where the two cannot be told apart, else the decoded value. What could be written and not read back is
+// found out here, before it is stored.
 func (s *shared[V]) asRead(key string, r *remote.Record, v *V) (*V, error) {
-	if !s.normalize {
+	if s.codec.Exact() {
 		return v, nil
 	}
-	return s.decode(key, r)
+	read, err := s.read(key, r)
+	if err != nil {
+		return nil, s.encodeFault(key, fmt.Errorf("it does not decode back: %w", err))
+	}
+	return read, nil
+}
+
+// bound are the tags of a record as an encrypted value is bound to them: names and versions.
+func (s *shared[V]) bound(tags []remote.Tag) []byte {
+	if len(tags) == 0 || !s.codec.Sealed() {
+		return nil
+	}
+	var b []byte
+	for _, t := range tags {
+		b = binary.BigEndian.AppendUint16(b, uint16(len(t.Name)))
+		b = append(b, t.Name...)
+		b = append(b, t.Version[:]...)
+	}
+	return b
 }
 
 // meta is kept beside a near entry that has more to it than a value and an end.

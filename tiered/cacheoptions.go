@@ -2,6 +2,7 @@ package tiered
 
 import (
 	"errors"
+	"reflect"
 	"time"
 
 	"github.com/doppio-cache/doppio/internal/codec"
@@ -14,6 +15,9 @@ const (
 	DefaultMaxValueBytes = 64 << 20
 	MaxKeyBytes          = 1024
 	maxValueBytesLimit   = 512 << 20 // what Redis accepts as one string
+
+	// MaxTags is how many tags one entry may have: each read of it from Redis asks for the versions of all of them.
+	MaxTags = 1024
 )
 
 // Codec turns values into bytes and back. Implement it to bring your own:
@@ -150,10 +154,21 @@ func codecFaults(err error) error {
 	return f.err()
 }
 
-// encodeFault says in this package's terms why a value cannot be encoded.
-func encodeFault(err error) error {
+// encodeFault says in this package's terms why a value cannot be stored.
+func (s *shared[V]) encodeFault(key string, err error) error {
 	if errors.Is(err, codec.ErrTooLarge) {
-		return errors.Join(ErrValueTooLarge, err)
+		err = errors.Join(ErrValueTooLarge, err)
 	}
-	return err
+	return &EncodeError{Cache: s.name, Key: key, Type: reflect.TypeFor[V]().String(), Codec: s.codec.Name(), Err: err}
+}
+
+// sameEncoding reports whether two handles of a cache store values alike. A codec is known by its type, id and name: it
+// may hold what cannot be compared.
+func sameEncoding(a, b codec.Options) bool {
+	x, y := a.Codec, b.Codec
+	if (x == nil) != (y == nil) || x != nil && (reflect.TypeOf(x) != reflect.TypeOf(y) || x.ID() != y.ID() || x.Name() != y.Name()) {
+		return false
+	}
+	a.Codec, b.Codec = nil, nil
+	return reflect.DeepEqual(a, b)
 }

@@ -1,6 +1,7 @@
 package tiered
 
 import (
+	"fmt"
 	"math"
 	"time"
 )
@@ -40,7 +41,7 @@ func TTL(d time.Duration) EntryOption { return EntryOption{kind: optTTL, d: d} }
 func LocalTTL(d time.Duration) EntryOption { return EntryOption{kind: optLocalTTL, d: d} }
 
 // Tags lets the entry be invalidated by any of these tags; see Cache.InvalidateTags. A tag belongs to its cache. Given
-// more than once in a call, Tags adds up.
+// more than once in a call, Tags adds up. An entry has at most MaxTags of them; more are an *OptionError.
 func Tags(tags ...string) EntryOption { return EntryOption{kind: optTags, tags: tags} }
 
 // FailSafe keeps the entry for d past its TTL, to be returned when a load fails (or is slower than SoftTimeout). With
@@ -96,6 +97,9 @@ func (s settings) with(opts []EntryOption) (settings, error) {
 			return s, &OptionError{Field: o.kind.String(), Reason: "is " + o.d.String() + ", must not be negative; NoExpiration is for ever"}
 		}
 		*s.field(o.kind) = o.d
+	}
+	if len(s.tags) > MaxTags {
+		return s, &OptionError{Field: "Tags", Reason: fmt.Sprintf("has %d tags, an entry has at most %d", len(s.tags), MaxTags)}
 	}
 	for _, tag := range s.tags {
 		if tag == "" || len(tag) > MaxKeyBytes {

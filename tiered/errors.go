@@ -38,6 +38,8 @@ var (
 	ErrInvalidKey = errors.New("doppio: invalid key")
 	// ErrValueTooLarge: an encoded value is over CacheOptions.MaxValueBytes.
 	ErrValueTooLarge = errors.New("doppio: value too large")
+	// ErrEncode is matched by every *EncodeError.
+	ErrEncode = errors.New("doppio: value cannot be stored")
 	// ErrLoaderExited: a loader ended its goroutine with runtime.Goexit instead of returning.
 	ErrLoaderExited = errors.New("doppio: loader called runtime.Goexit")
 )
@@ -67,6 +69,27 @@ func (e *DecodeError) Error() string {
 
 // Unwrap gives the cause.
 func (e *DecodeError) Unwrap() error { return e.Err }
+
+// EncodeError reports that a value cannot be stored: the codec refuses it, it is too large (then ErrValueTooLarge
+// matches too), or what was encoded does not decode back. Nothing was sent, and what is stored under the key is as it
+// was. It matches ErrEncode. Its text holds no part of the value.
+type EncodeError struct {
+	Cache string // the cache's name
+	Key   string
+	Type  string // the cache's type of values
+	Codec string
+	Err   error
+}
+
+func (e *EncodeError) Error() string {
+	return fmt.Sprintf("doppio: cache %q: value of type %s for key %q cannot be stored with codec %s: %v", e.Cache, e.Type, e.Key, e.Codec, e.Err)
+}
+
+// Is makes every EncodeError match ErrEncode.
+func (e *EncodeError) Is(target error) bool { return target == ErrEncode }
+
+// Unwrap gives the cause.
+func (e *EncodeError) Unwrap() error { return e.Err }
 
 // LoadError reports that a loader failed: it wraps the loader's error, its panic (*PanicError), ErrLoaderExited, or
 // context.DeadlineExceeded when HardTimeout passed.

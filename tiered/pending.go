@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/doppio-cache/doppio/internal/codec"
 	"github.com/doppio-cache/doppio/local"
 )
 
@@ -91,7 +90,7 @@ func pendingError(cause error) error {
 // wrong, or the client is closed.
 func undeliverable(err error) bool {
 	var option *OptionError
-	return err != nil && !errors.Is(err, ErrClosed) && !errors.As(err, &option) && !errors.Is(err, ErrValueTooLarge) && !errors.Is(err, codec.ErrEncode)
+	return err != nil && !errors.Is(err, ErrClosed) && !errors.As(err, &option) && !errors.Is(err, ErrEncode)
 }
 
 // hearsay is how long a change of unknown outcome is given to say by its message that it was made.

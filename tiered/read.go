@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/doppio-cache/doppio/internal/codec"
 	"github.com/doppio-cache/doppio/local"
 	"github.com/doppio-cache/doppio/remote"
 )
@@ -204,7 +203,7 @@ func (s *shared[V]) countFar(err error) {
 	switch {
 	case errors.Is(err, ErrNotFound):
 		s.counts.farMisses.Add(1)
-	case ctxError(err), errors.Is(err, ErrNotNumeric), errors.Is(err, ErrOverflow), errors.Is(err, ErrValueTooLarge), errors.Is(err, codec.ErrEncode):
+	case ctxError(err), errors.Is(err, ErrNotNumeric), errors.Is(err, ErrOverflow), errors.Is(err, ErrEncode):
 		// The caller's own doing.
 	default:
 		s.counts.farErrors.Add(1)

@@ -160,8 +160,10 @@ func (c *Cache[V]) InvalidateTags(ctx context.Context, tags ...string) error {
 	if c.client.isClosed() {
 		return ErrClosed
 	}
-	if _, err := (settings{}).with([]EntryOption{Tags(tags...)}); err != nil {
-		return err
+	for some := range slices.Chunk(tags, MaxTags) { // which bounds the tags of an entry, and not of a call
+		if _, err := (settings{}).with([]EntryOption{Tags(some...)}); err != nil {
+			return err
+		}
 	}
 	if len(tags) == 0 || c.client.opts.Disabled {
 		return nil

@@ -13,7 +13,8 @@
 //	offset  size  field
 //	0       1     version, 1
 //	1       1     codec id: 1..63 this library's, 64..255 users'
-//	2       1     flags: bits 0-1 compression, bit 2 encrypted, bit 3 the value is nil
+//	2       1     flags: bits 0-1 compression, bit 2 encrypted, bit 3 the value is nil,
+//	              bit 4 encrypted together with what stands beside it
 //	3       4     CRC-32C, big-endian, of the key and then of every other byte of the envelope
 //	7       ...   if compressed: uvarint, the size once decompressed
 //	              if encrypted: length of the key's id (1), the id, nonce (12)
@@ -33,6 +34,21 @@
 // What Go cannot recover from stays fatal: exhausting the stack or the memory. JSON and Protobuf bound the depth of
 // what they decode, and the MessagePack codec checks depth and every declared length before the library sees the
 // data. A cyclic value is an error in JSON; do not give one to MessagePack.
+//
+// # What a record may cost
+//
+// A compressed payload may expand to 1 MiB and 1,024 times its compressed size; what compresses better is stored as it
+// is. Decoding JSON or MessagePack may take 1 MiB of memory and 128 times the payload's size, of which 64 times the
+// compressed size count: the payload's parts are counted, and weighed by the largest that the type can make of them.
+// What would take more is a [CostError], before room is made for it.
+//
+// # Types
+//
+// New refuses types that JSON or MessagePack could write and never read back, at every depth: those with a method that
+// writes them and none that reads them, interfaces with methods, channels and functions, maps in JSON whose keys are
+// neither strings nor integers and have no UnmarshalText, and structs none of whose fields is exported. A field that is
+// not exported beside others is left out, as the codec does it. Exact tells where decoding gives all values back as
+// they were.
 //
 // # nil
 //

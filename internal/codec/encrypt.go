@@ -4,6 +4,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -92,25 +93,25 @@ func newSealer(k *Keyring) (*sealer, error) {
 func (s *sealer) overhead() int { return s.current.Overhead() }
 
 // seal encrypts, in place, the body of the envelope that begins at start. The nonce stands before the body.
-func (s *sealer) seal(out []byte, start, body int, key string) []byte {
+func (s *sealer) seal(out []byte, start, body int, key string, bound []byte) []byte {
 	nonce := out[body-nonceSize : body]
 	_, _ = rand.Read(nonce) // never fails
 	aad := getScratch()
 	defer putScratch(aad)
 	header := out[start:]
-	aad.b = appendAdditional(aad.b[:0], header[:3], out[start+headerSize:body-nonceSize], key)
+	aad.b = appendAdditional(aad.b[:0], header[:3], out[start+headerSize:body-nonceSize], key, bound)
 	return s.current.Seal(out[:body], nonce, out[body:], aad.b)
 }
 
 // open appends the decrypted body to dst.
-func (s *sealer) open(dst []byte, e envelope, key string) ([]byte, error) {
+func (s *sealer) open(dst []byte, e envelope, key string, bound []byte) ([]byte, error) {
 	aead, ok := s.all[string(e.keyID)]
 	if !ok {
 		return dst, fmt.Errorf("%w: %q", ErrUnknownKey, e.keyID)
 	}
 	aad := getScratch()
 	defer putScratch(aad)
-	aad.b = appendAdditional(aad.b[:0], []byte{envelopeVersion, e.codecID, e.flags}, e.extra, key)
+	aad.b = appendAdditional(aad.b[:0], []byte{envelopeVersion, e.codecID, e.flags}, e.extra, key, bound)
 	out, err := aead.Open(dst, e.nonce, e.body, aad.b)
 	if err != nil {
 		return dst, fmt.Errorf("%w: does not decrypt with key %q", ErrCorrupt, e.keyID)
@@ -118,10 +119,15 @@ func (s *sealer) open(dst []byte, e envelope, key string) ([]byte, error) {
 	return out, nil
 }
 
-// appendAdditional puts the header, which says its own length, before the key, which does not: no two pairs of them
-// give the same bytes.
-func appendAdditional(dst, fixed, extra []byte, key string) []byte {
+// appendAdditional puts the header, which says its own length and whether anything is bound, before the key, and what
+// is bound after it, with its length at the end: no two triples of them give the same bytes.
+func appendAdditional(dst, fixed, extra []byte, key string, bound []byte) []byte {
 	dst = append(dst, fixed...)
 	dst = append(dst, extra...)
-	return append(dst, key...)
+	dst = append(dst, key...)
+	if len(bound) > 0 {
+		dst = append(dst, bound...)
+		dst = binary.BigEndian.AppendUint32(dst, uint32(len(bound)))
+	}
+	return dst
 }

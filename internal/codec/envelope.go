@@ -14,16 +14,20 @@ const (
 	flagCompression = 0b0000_0011
 	flagEncrypted   = 0b0000_0100
 	flagNil         = 0b0000_1000
-	flagsKnown      = flagCompression | flagEncrypted | flagNil
+	flagBound       = 0b0001_0000 // encrypted, and bound to what stands beside it: see Typed.EncodeBound
+	flagsKnown      = flagCompression | flagEncrypted | flagNil | flagBound
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // appendEnvelope appends header and payload. The payload is serialised in place where nothing stands between: with
 // compression it goes through a buffer, because its size precedes it.
-func (t *Typed[V]) appendEnvelope(dst []byte, key string, v *V) ([]byte, error) {
+func (t *Typed[V]) appendEnvelope(dst []byte, key string, bound []byte, v *V) ([]byte, error) {
 	start := len(dst)
 	out := append(dst, envelopeVersion, t.codecID, 0, 0, 0, 0, 0)
+	if t.keys != nil && len(bound) > 0 {
+		out[start+2] |= flagBound
+	}
 	var body int
 	var err error
 	switch {
@@ -47,7 +51,7 @@ func (t *Typed[V]) appendEnvelope(dst []byte, key string, v *V) ([]byte, error) 
 		return nil, &SizeError{Field: "MaxEncodedBytes", Size: uint64(size), Limit: t.maxEncodedBytes}
 	}
 	if t.keys != nil {
-		out = t.keys.seal(out, start, body, key)
+		out = t.keys.seal(out, start, body, key, bound)
 	}
 	binary.BigEndian.PutUint32(out[start+3:], checksum(key, out[start:]))
 	return out, nil
@@ -70,7 +74,8 @@ func (t *Typed[V]) appendCompressed(out []byte, start int, v *V) ([]byte, int, e
 		small := getScratch()
 		defer putScratch(small)
 		small.b = t.compression.compress(small.b[:0], payload)
-		if len(small.b)+uvarintLen(uint64(len(payload))) < len(payload) {
+		smaller := len(small.b)+uvarintLen(uint64(len(payload))) < len(payload)
+		if smaller && uint64(len(payload)) <= mostExpanded(len(small.b)) { // else a reader would refuse it
 			out[start+2] |= uint8(t.compression)
 			out = binary.AppendUvarint(out, uint64(len(payload)))
 			payload = small.b
@@ -92,7 +97,7 @@ func (t *Typed[V]) appendKeyID(out []byte, start int) ([]byte, int) {
 }
 
 // decodeEnvelope takes off what appendEnvelope put on, in the opposite order.
-func (t *Typed[V]) decodeEnvelope(key string, data []byte, v *V) error {
+func (t *Typed[V]) decodeEnvelope(key string, bound, data []byte, v *V) error {
 	e, err := openEnvelope(key, data)
 	if err != nil {
 		return err
@@ -100,11 +105,14 @@ func (t *Typed[V]) decodeEnvelope(key string, data []byte, v *V) error {
 	if err := t.accepts(e); err != nil {
 		return err
 	}
+	if t.keys != nil && (e.flags&flagBound != 0) != (len(bound) > 0) {
+		return fmt.Errorf("%w: what stands beside it is not what it was encrypted with", ErrCorrupt)
+	}
 	payload := e.body
 	if e.flags&flagEncrypted != 0 {
 		plain := getScratch()
 		defer putScratch(plain)
-		if plain.b, err = t.keys.open(plain.b[:0], e, key); err != nil {
+		if plain.b, err = t.keys.open(plain.b[:0], e, key, bound); err != nil {
 			return err
 		}
 		payload = plain.b
@@ -119,12 +127,18 @@ func (t *Typed[V]) decodeEnvelope(key string, data []byte, v *V) error {
 		if e.size > uint64(t.maxDecodedBytes) {
 			return &SizeError{Field: "MaxDecodedBytes", Size: e.size, Limit: t.maxDecodedBytes}
 		}
+		if most := mostExpanded(len(payload)); e.size > most {
+			return &CostError{Cost: e.size, Size: len(payload), Limit: most}
+		}
 		plain := getScratch()
 		defer putScratch(plain)
 		if plain.b, err = e.compression().decompress(plain.b[:0], payload, int(e.size)); err != nil {
 			return err
 		}
 		payload = plain.b
+	}
+	if err := t.costs.check(payload, len(e.body)); err != nil {
+		return err
 	}
 	return t.decodeValue(payload, v)
 }
@@ -167,7 +181,7 @@ func openEnvelope(key string, data []byte) (envelope, error) {
 		return envelope{}, fmt.Errorf("%w: checksum does not agree with key and data", ErrCorrupt)
 	}
 	e := envelope{codecID: data[1], flags: data[2]}
-	if e.flags&^flagsKnown != 0 || e.compression() > Zstd {
+	if e.flags&^flagsKnown != 0 || e.compression() > Zstd || e.flags&(flagBound|flagEncrypted) == flagBound {
 		return envelope{}, fmt.Errorf("%w: flags %#02x", ErrUnknownVersion, e.flags)
 	}
 	rest := data[headerSize:]

@@ -51,6 +51,20 @@ func (e *SizeError) Error() string {
 // Is makes every SizeError match ErrTooLarge.
 func (e *SizeError) Is(target error) bool { return target == ErrTooLarge }
 
+// CostError reports a record that would take more memory than its size justifies; see the package's documentation.
+type CostError struct {
+	Cost  uint64 // bytes of memory that it would take
+	Size  int    // bytes of the record
+	Limit uint64 // bytes of memory that a record of this size may take
+}
+
+func (e *CostError) Error() string {
+	return fmt.Sprintf("codec: %d stored bytes would take %d bytes of memory, at most %d are allowed", e.Size, e.Cost, e.Limit)
+}
+
+// Is makes every CostError match ErrTooLarge.
+func (e *CostError) Is(target error) bool { return target == ErrTooLarge }
+
 // ValueError reports a value that a codec could not encode or decode. Its text never holds a part of the value:
 // the errors of serialisers quote what they choke on, so their texts are not used.
 type ValueError struct {

@@ -19,8 +19,9 @@ func scanMessagePack(data []byte) error {
 }
 
 type messagePackScanner struct {
-	data []byte
-	pos  int
+	data  []byte
+	pos   int
+	parts parts // of what was passed
 }
 
 // value skips one value, and reports whether there was one.
@@ -31,17 +32,26 @@ func (s *messagePackScanner) value(depth int) bool {
 	c := s.data[s.pos]
 	s.pos++
 	switch {
+	case c >= 0x80 && c <= 0x8f: // fixmap
+		return s.members(uint64(c&0x0f), depth)
+	case c >= 0x90 && c <= 0x9f: // fixarray
+		s.parts.containers++
+		return s.values(uint64(c&0x0f), depth)
+	case c == 0xc0: // nil
+		s.parts.nulls++
+		return true
+	}
+	if c < 0xdc || c > 0xdf {
+		s.parts.scalars++
+	}
+	switch {
 	case c <= 0x7f, c >= 0xe0: // fixint
 		return true
-	case c <= 0x8f: // fixmap
-		return s.values(2*uint64(c&0x0f), depth)
-	case c <= 0x9f: // fixarray
-		return s.values(uint64(c&0x0f), depth)
 	case c <= 0xbf: // fixstr
 		return s.skip(uint64(c & 0x1f))
 	}
 	switch c {
-	case 0xc0, 0xc2, 0xc3: // nil, false, true
+	case 0xc2, 0xc3: // false, true
 		return true
 	case 0xc4, 0xc5, 0xc6: // bin
 		return s.sized(1<<(c-0xc4), 0)
@@ -59,13 +69,20 @@ func (s *messagePackScanner) value(depth int) bool {
 		return s.sized(1<<(c-0xd9), 0)
 	case 0xdc, 0xdd: // array
 		n, ok := s.length(2 << (c - 0xdc))
+		s.parts.containers++
 		return ok && s.values(n, depth)
 	case 0xde, 0xdf: // map
 		n, ok := s.length(2 << (c - 0xde))
-		return ok && s.values(2*n, depth)
+		return ok && s.members(n, depth)
 	default: // 0xc1 is never used
 		return false
 	}
+}
+
+// members skips n keys with their values.
+func (s *messagePackScanner) members(n uint64, depth int) bool {
+	s.parts.object(n)
+	return s.values(2*n, depth)
 }
 
 // values skips n values; each takes a byte at least.

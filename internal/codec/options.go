@@ -114,29 +114,13 @@ func unfit(c Codec, t reflect.Type) string {
 		}
 		return ""
 	case *jsonCodec, messagePackCodec:
-		return undecodable(c, t)
+		return unreadable(c, t)
 	}
 	if c.ID() < minUserID {
 		return fmt.Sprintf("id %d of codec %q is reserved; a codec of your own has %d to 255", c.ID(), c.Name(), minUserID)
 	}
 	if c.Name() == "" {
 		return "has no name"
-	}
-	return ""
-}
-
-// undecodable finds types whose values could be written but never be read back, before the first one is written.
-func undecodable(c Codec, t reflect.Type) string {
-	if hasOwnFormat(t) {
-		return ""
-	}
-	switch t.Kind() {
-	case reflect.Interface:
-		if t.NumMethod() > 0 {
-			return fmt.Sprintf("%s cannot decode into %s: an interface with methods does not say which type to make", c.Name(), t)
-		}
-	case reflect.Chan, reflect.Func, reflect.Complex64, reflect.Complex128, reflect.UnsafePointer:
-		return fmt.Sprintf("%s cannot hold %s", c.Name(), t)
 	}
 	return ""
 }

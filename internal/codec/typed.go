@@ -24,6 +24,8 @@ type Typed[V any] struct {
 	name      string
 
 	nilable bool
+	exact   bool    // see Exact
+	costs   weights // of decoding
 	number  numberKind
 
 	compression     Compression
@@ -71,6 +73,10 @@ func New[V any](o Options) (*Typed[V], error) {
 			t.number = numberKindOf(vt)
 		}
 	}
+	if !userCodec {
+		t.exact = exact(o.Codec, vt)
+		t.costs = weightsOf(o.Codec, vt)
+	}
 	switch vt.Kind() {
 	case reflect.Pointer, reflect.Map, reflect.Slice, reflect.Interface:
 		t.nilable = true
@@ -87,8 +93,21 @@ func (t *Typed[V]) Numeric() (ok bool, lo, hi int64, bounded bool) {
 	return t.number.bounds()
 }
 
+// Exact reports whether decoding gives every value back as it was encoded, in memory of its own: what Decode gives
+// cannot be told from what Encode was given. Where it is false, a caller that keeps a value keeps a decoded one.
+func (t *Typed[V]) Exact() bool { return t.exact }
+
+// Sealed reports whether values are encrypted, and with them what EncodeBound is told is authenticated.
+func (t *Typed[V]) Sealed() bool { return t.keys != nil }
+
 // Encode appends *v, to be stored under key, to dst. If it fails, it returns dst as it was.
 func (t *Typed[V]) Encode(dst []byte, key string, v *V) (out []byte, form Form, err error) {
+	return t.EncodeBound(dst, key, nil, v)
+}
+
+// EncodeBound is Encode of a value that, encrypted, decodes only together with the same bound: bytes that are stored
+// in the clear beside it. Without a keyring nothing is bound.
+func (t *Typed[V]) EncodeBound(dst []byte, key string, bound []byte, v *V) (out []byte, form Form, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = &ValueError{Codec: t.codecName, Detail: panicDetail(r), kind: ErrEncode}
@@ -100,12 +119,17 @@ func (t *Typed[V]) Encode(dst []byte, key string, v *V) (out []byte, form Form, 
 	if out, ok := t.appendNumber(dst, v); ok {
 		return out, Number, nil
 	}
-	out, err = t.appendEnvelope(dst, key, v)
+	out, err = t.appendEnvelope(dst, key, bound, v)
 	return out, Enveloped, err
 }
 
 // Decode reads what Encode stored under key into *v, which is the zero value if it fails. *v shares no memory with data.
 func (t *Typed[V]) Decode(key string, data []byte, form Form, v *V) (err error) {
+	return t.DecodeBound(key, nil, data, form, v)
+}
+
+// DecodeBound reads what EncodeBound stored; see there.
+func (t *Typed[V]) DecodeBound(key string, bound, data []byte, form Form, v *V) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = &ValueError{Codec: t.codecName, Detail: panicDetail(r), kind: ErrDecode}
@@ -117,7 +141,7 @@ func (t *Typed[V]) Decode(key string, data []byte, form Form, v *V) (err error) 
 	*v = *new(V) // codecs merge into what is there
 	switch form {
 	case Enveloped:
-		return t.decodeEnvelope(key, data, v)
+		return t.decodeEnvelope(key, bound, data, v)
 	case Number:
 		return t.decodeNumber(data, v)
 	default:
