@@ -85,10 +85,10 @@ func TestWritersDoNotOutrunTheBound(t *testing.T) {
 			opts          Options
 			size, entries int
 		}{
-			{"a few entries", Options{MaxEntries: 10}, 1, 20_000},
-			{"entries", Options{MaxEntries: 5_000}, 1, 40_000},
-			{"small values", Options{MaxBytes: 4 << 20}, 1 << 10, 20_000},
-			{"large values", Options{MaxBytes: 4 << 20}, 256 << 10, 3_000},
+			{"a few entries", Options{MaxEntries: 10}, 1, 5_000},
+			{"entries", Options{MaxEntries: 5_000}, 1, 15_000},
+			{"small values", Options{MaxBytes: 4 << 20}, 1 << 10, 8_000},
+			{"large values", Options{MaxBytes: 4 << 20}, 256 << 10, 1_000},
 		} {
 			for _, writers := range []int{1, 8} {
 				t.Run(fmt.Sprintf("%s/%d writers", tc.name, writers), func(t *testing.T) {

@@ -1,21 +1,37 @@
 package local
 
 import (
+	"math/bits"
+	"runtime"
 	"sync/atomic"
 	"unsafe"
 )
 
-// scopeStripes spreads a scope's counters, so that goroutines on different processors do not write to the
-// same cache line.
-const scopeStripes = 64
+// A scope begins with one set of counters. When its operations are found to overlap, so that processors write to the same
+// cache lines, it gets one for each of scopeStripes: few of a great many scopes are that busy, and a set for each would
+// take more memory than what they hold.
+const (
+	maxStripes = 64
+	// Of crowdWindow looks at whether others are under way, crowded must have met some.
+	crowdWindow, crowded = 1 << 10, 1 << 5
+)
+
+// scopeStripes is a power of two: a few for each processor, so that goroutines on different ones seldom share one.
+var scopeStripes = min(maxStripes, 1<<bits.Len(uint(4*runtime.GOMAXPROCS(0)-1)))
+
+// stripeShift leaves the bits of a hash that choose a stripe.
+var stripeShift = 64 - bits.TrailingZeros(uint(scopeStripes))
 
 // Scope is a partition of a tier: the entries of two scopes never meet, even with equal hashes and keys. Its
 // methods are safe for concurrent use.
 type Scope struct {
-	tier   *Tier
-	salt   uint64
-	_      [112]byte // what every read needs stays off the lines that every read writes
-	counts [scopeStripes]scopeCounts
+	tier    *Tier
+	salt    uint64
+	stripes atomic.Pointer[scopeCounts] // the first of scopeStripes; nil as long as sole is enough
+	_       [104]byte                   // what every read needs stays off the lines that every read writes
+	sole    scopeCounts
+	met     atomic.Uint32 // looks of this window that met others
+	looks   atomic.Uint32
 }
 
 // scopeCounts counts operations twice: when they begin and, by outcome, when they are concluded. The
@@ -29,12 +45,48 @@ type scopeCounts struct {
 	_      [88]byte // two lines: processors fetch them in pairs
 }
 
+func (c *scopeCounts) concluded() uint64 {
+	return c.hits.Load() + c.misses.Load() + c.stale.Load() + c.writes.Load()
+}
+
 // count picks the calling goroutine's counters, by where its stack is. A goroutine rarely changes the
 // processor, so a line seldom moves; to pick by hash would move one on every other call. An operation may
 // begin on one stripe and be concluded on another.
 func (s *Scope) count() *scopeCounts {
+	first := s.stripes.Load()
+	if first == nil {
+		return &s.sole
+	}
 	var here byte
-	return &s.counts[uint64(uintptr(unsafe.Pointer(&here)))>>12*0x9e3779b97f4a7c15>>58]
+	i := uint64(uintptr(unsafe.Pointer(&here))) >> 12 * 0x9e3779b97f4a7c15 >> (stripeShift & 63)
+	return (*scopeCounts)(unsafe.Add(unsafe.Pointer(first), uintptr(i)*unsafe.Sizeof(scopeCounts{})))
+}
+
+// look is called by one Lookup in frontSample, which has begun: it gives the scope its stripes if operations
+// overlap often.
+func (s *Scope) look() {
+	if s.stripes.Load() != nil {
+		return
+	}
+	if begun := s.sole.begun.Load(); int64(begun-s.sole.concluded()) > 1 {
+		if s.met.Add(1) >= crowded {
+			s.stripes.CompareAndSwap(nil, &make([]scopeCounts, scopeStripes)[0])
+			return
+		}
+	}
+	if s.looks.Add(1)%crowdWindow == 0 {
+		s.met.Store(0)
+	}
+}
+
+// each calls f for all counters.
+func (s *Scope) each(f func(c *scopeCounts)) {
+	f(&s.sole)
+	if first := s.stripes.Load(); first != nil {
+		for i := range unsafe.Slice(first, scopeStripes) {
+			f(&unsafe.Slice(first, scopeStripes)[i])
+		}
+	}
 }
 
 // NewScope returns a new partition. It lives as long as the tier.
@@ -55,7 +107,9 @@ func (s *Scope) Lookup(hash uint64, key string) *Entry {
 	c := s.count()
 	n := c.begun.Add(1) // before the look at closed: see Tier.awaitIdle
 	if t := s.tier; !t.closed.Load() {
-		if t.front != nil && n%frontSample != 0 {
+		if n%frontSample == 0 {
+			s.look()
+		} else if t.front != nil {
 			if e := t.front.get(hash^s.salt, s, key); e != nil {
 				return e
 			}
@@ -120,12 +174,11 @@ func (s *Scope) Delete(hash uint64, key string) {
 
 // Stats returns how many Lookups found a usable entry, found none, and found one that was stale.
 func (s *Scope) Stats() (hits, misses, stale uint64) {
-	for i := range s.counts {
-		c := &s.counts[i]
+	s.each(func(c *scopeCounts) {
 		hits += c.hits.Load()
 		misses += c.misses.Load()
 		stale += c.stale.Load()
-	}
+	})
 	return hits, misses, stale
 }
 
@@ -133,12 +186,7 @@ func (s *Scope) Stats() (hits, misses, stale uint64) {
 // equal the beginnings read afterwards, there was a moment without any.
 func (s *Scope) busy() bool {
 	var concluded, begun uint64
-	for i := range s.counts {
-		c := &s.counts[i]
-		concluded += c.hits.Load() + c.misses.Load() + c.stale.Load() + c.writes.Load()
-	}
-	for i := range s.counts {
-		begun += s.counts[i].begun.Load()
-	}
+	s.each(func(c *scopeCounts) { concluded += c.concluded() })
+	s.each(func(c *scopeCounts) { begun += c.begun.Load() })
 	return begun != concluded
 }

@@ -120,15 +120,19 @@ func (s *shared[V]) stats() CacheStats {
 // Stats gives a snapshot. It may be called after Close.
 func (c *Client) Stats() Stats {
 	c.mu.Lock()
-	snapshots := make(map[string]func() CacheStats, len(c.caches))
+	type named struct {
+		name  string
+		stats func() CacheStats
+	}
+	caches := make([]named, 0, len(c.caches))
 	for name, r := range c.caches {
-		snapshots[name] = r.stats
+		caches = append(caches, named{name, r.stats})
 	}
 	c.mu.Unlock()
-	out := Stats{Caches: make(map[string]CacheStats, len(snapshots))}
-	for name, snapshot := range snapshots {
-		s := snapshot()
-		out.Caches[name] = s
+	out := Stats{Caches: make(map[string]CacheStats, len(caches))}
+	for _, cache := range caches {
+		s := cache.stats()
+		out.Caches[cache.name] = s
 		out.add(s)
 	}
 	if c.opts.Disabled {
