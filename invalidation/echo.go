@@ -7,13 +7,22 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/doppio-cache/doppio/internal/lane"
 )
 
-// maxAsking is how many echoes may be under way: where the server hangs, each waits for the client's ReadTimeout.
-const maxAsking = 4
+const (
+	// maxAsking is how many echoes may be under way that could still be worth something.
+	maxAsking = 4
+	// maxHanging is how many echoes go-redis may not have returned from. Where the client has no ReadTimeout, one that
+	// hangs ends with its connection only, and a new one finds another connection.
+	maxHanging = 64
+)
+
+// errUnanswered is why an echo failed that go-redis has not returned from in time.
+var errUnanswered = errors.New("the server has not answered an echo")
 
 // beat is the time between two echoes.
 func (o Options) beat() time.Duration { return max(o.MaxStaleness/4, time.Millisecond) }
@@ -71,6 +80,9 @@ func (r *Receiver) pulse(ctx context.Context) {
 
 // ask sends an echo, from a goroutine of its own. There may be no subscription: then the answer tells what the lane has.
 func (r *Receiver) ask(ctx context.Context) {
+	if r.hanging.Load() >= maxHanging {
+		return
+	}
 	select {
 	case r.asking <- struct{}{}:
 	default:
@@ -85,9 +97,20 @@ func (r *Receiver) ask(ctx context.Context) {
 	number := r.echoes.add(now, r.opts.MaxStaleness, r.known())
 	floor := r.floor
 	r.mu.Unlock()
+	free := sync.OnceFunc(func() { <-r.asking })
+	// go-redis may not return: it heeds no context once it has sent a command. Its echo is worth nothing then.
+	worthless := time.AfterFunc(r.opts.MaxStaleness, func() {
+		free()
+		if ctx.Err() == nil {
+			r.answered(session, number, answer{}, errUnanswered)
+		}
+	})
+	r.hanging.Add(1)
 	r.done.Go(func() {
-		defer func() { <-r.asking }()
+		defer r.hanging.Add(-1)
 		a, err := r.echo(ctx, session, number, floor)
+		worthless.Stop()
+		free()
 		if ctx.Err() == nil {
 			r.answered(session, number, a, err)
 		}
@@ -189,6 +212,7 @@ func (r *Receiver) answered(session, number uint64, a answer, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.echoes.err = err
+	r.metLocked(err)
 	if err != nil {
 		r.opts.Logger.Debug("doppio: echo failed", "lane", r.opts.Lane, "error", err)
 		return

@@ -26,6 +26,15 @@ type Handler interface {
 	Changed(c Change)
 }
 
+// Watcher is a Handler that wants to know whether the server of a lane answers at all. It must not block.
+type Watcher interface {
+	// Silent: the server refuses connections (err matches syscall.ECONNREFUSED), or has answered no echo for half of
+	// Options.MaxStaleness. It is told again while that lasts.
+	Silent(lane int, err error)
+	// Answered: it answers again. It is told once.
+	Answered(lane int)
+}
+
 // Reason says why messages are not known.
 type Reason uint8
 

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/doppio-cache/doppio/internal/lane"
+	"github.com/doppio-cache/doppio/internal/patient"
 )
 
 // Defaults of Options.
@@ -88,11 +89,14 @@ type Receiver struct {
 	kick    chan struct{} // asks for an echo at once
 	asking  chan struct{} // echoes under way
 	telling chan struct{} // answers under way: see Holders
+	hanging atomic.Int64  // echoes that go-redis has not returned from
 
 	mu       sync.Mutex // held while the handler is told
 	chain    chain
 	session  *session // the subscription, none while there is none
 	echoes   echoes
+	answerAt time.Time // when an echo was last answered, or the receiver was started
+	silent   bool      // the Watcher was told Silent, and not Answered since
 	last     lane.ID   // the newest id that the handler was told of
 	floor    string    // the newest floor that it was told of, as Redis writes it; empty: none since the lane's history began
 	trusted  time.Time // the last Trusted's
@@ -103,9 +107,10 @@ type Receiver struct {
 func Start(rdb redis.UniversalClient, opts Options) *Receiver {
 	ctx, cancel := context.WithCancel(context.Background())
 	opts = opts.withDefaults()
+	rdb = patient.Bound(rdb, max(opts.MaxStaleness, minSetup))
 	r := &Receiver{
 		rdb: rdb, opts: opts, names: lane.Of(opts.Namespace, opts.Lane).In(lane.Database(rdb)), cancel: cancel,
-		kick: make(chan struct{}, 1), asking: make(chan struct{}, maxAsking), telling: make(chan struct{}, maxTelling),
+		answerAt: time.Now(), kick: make(chan struct{}, 1), asking: make(chan struct{}, maxAsking), telling: make(chan struct{}, maxTelling),
 	}
 	r.cluster, _ = rdb.(*redis.ClusterClient)
 	r.done.Go(func() { r.run(ctx) })
@@ -115,7 +120,8 @@ func Start(rdb redis.UniversalClient, opts Options) *Receiver {
 
 // Close ends the subscription and waits for its goroutines. A connection attempt is interrupted; but where a server
 // accepts and then does not answer the greeting, or a command, go-redis can only be waited for: at most the client's
-// ReadTimeout.
+// ReadTimeout. A client of one server without one is bound by MaxStaleness instead. One of a Cluster is not: there the
+// calls that hang end with their connections, and so with the client's Close.
 func (r *Receiver) Close() {
 	r.cancel()
 	r.done.Wait()
@@ -147,6 +153,7 @@ func (r *Receiver) run(ctx context.Context) {
 			continue
 		}
 		r.opts.Logger.Debug("doppio: subscription to invalidations ended", "lane", r.opts.Lane, "error", err)
+		r.met(err)
 		if r.cluster != nil {
 			r.cluster.ReloadState(ctx) // the slot may have moved
 		}

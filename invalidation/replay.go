@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/doppio-cache/doppio/internal/lane"
 )
@@ -14,6 +15,8 @@ const (
 	// replays is slower than those who write.
 	maxReplay = lane.MaxLen + 10*pageSize
 )
+
+var errReplaySilent = errors.New("replay: the server does not answer")
 
 // page is a part of a lane.
 type page struct {
@@ -33,7 +36,10 @@ func (r *Receiver) catchUp(ctx context.Context, s *session) {
 		r.mu.Lock()
 		from, known, had := r.chain.w, r.chain.known, r.known()
 		r.mu.Unlock()
+		bound := max(r.opts.MaxStaleness, minSetup)
+		silence := time.AfterFunc(bound, func() { _ = r.end(s, errReplaySilent) }) // go-redis may not return
 		p, err := r.page(ctx, from, known)
+		silence.Stop()
 		if ctx.Err() != nil {
 			return
 		}

@@ -203,16 +203,22 @@ func (r *Receiver) forget(s *session) {
 func (r *Receiver) watch(now time.Time) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	beat := r.opts.beat()
+	if left := r.opts.MaxStaleness/2 - now.Sub(r.answerAt); left <= 0 {
+		r.silenceLocked(errUnanswered)
+	} else {
+		beat = min(beat, max(left, time.Millisecond))
+	}
 	s := r.session
 	if s == nil {
-		return r.opts.beat()
+		return beat
 	}
 	bound := r.opts.MaxStaleness
 	if !s.ready() {
 		bound = max(bound, minSetup)
 	}
 	if left := bound - now.Sub(s.heard); left > 0 {
-		return min(left, r.opts.beat())
+		return min(left, beat)
 	}
 	err := errSilent
 	if r.echoes.err != nil {

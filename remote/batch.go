@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 	"unsafe"
 
@@ -19,25 +20,55 @@ type Result struct {
 }
 
 // GetMany reads the records of keys: with MGET where one server holds them all, with pipelined GETs on a Cluster. What
-// MGET cannot read because it is of another Redis type is reported by it as absent.
+// MGET cannot read because it is of another Redis type is reported by it as absent. A server that does not answer is not
+// asked for the rest, which has its error.
 func (s *Store) GetMany(ctx context.Context, keys []string) []Result {
+	if s.masters == nil {
+		return s.readEach(ctx, keys, s.mget)
+	}
+	return s.GetEach(ctx, keys)
+}
+
+// GetEach reads the records of keys as Get does each, what is of another Redis type included, in one pipeline for each
+// server.
+func (s *Store) GetEach(ctx context.Context, keys []string) []Result {
+	return s.readEach(ctx, keys, s.pipelinedGets)
+}
+
+// readEach reads the records of keys by read, which is one round trip to one server, and gives an error for all if the
+// server could not be asked.
+func (s *Store) readEach(ctx context.Context, keys []string, read func(ctx context.Context, node *breaker, keys []string, out []Result) error) []Result {
 	out := make([]Result, len(keys))
-	s.chunks(len(keys), func(from, to int) {
-		part := keys[from:to]
-		if s.masters == nil {
-			s.mget(ctx, part, out[from:to])
-		} else {
-			s.pipelinedGets(ctx, part, out[from:to])
+	if s.nodes == nil && len(keys) <= s.opts.BatchSize {
+		noteAll(out, read(ctx, s.only, keys, out))
+		return out
+	}
+	eachNode(s.byNode(ctx, keys, indexes(len(keys))), func(p portion) error {
+		some, found := make([]string, len(p.part)), make([]Result, len(p.part))
+		for j, i := range p.part {
+			some[j] = keys[i]
+		}
+		err := read(ctx, p.node, some, found)
+		noteAll(found, err)
+		for j, i := range p.part {
+			out[i] = found[j]
+		}
+		return err
+	}, func(p portion, err error) {
+		for _, i := range p.part {
+			out[i].Err = err
 		}
 	})
 	return out
 }
 
-// GetEach reads the records of keys as Get does each, what is of another Redis type included, in one pipeline.
-func (s *Store) GetEach(ctx context.Context, keys []string) []Result {
-	out := make([]Result, len(keys))
-	s.chunks(len(keys), func(from, to int) { s.pipelinedGets(ctx, keys[from:to], out[from:to]) })
-	return out
+func noteAll(out []Result, err error) {
+	if err == nil {
+		return
+	}
+	for i := range out {
+		out[i].Err = err
+	}
 }
 
 func (s *Store) chunks(n int, fn func(from, to int)) {
@@ -46,18 +77,17 @@ func (s *Store) chunks(n int, fn func(from, to int)) {
 	}
 }
 
-func (s *Store) mget(ctx context.Context, keys []string, out []Result) {
-	values, err := call(ctx, s, "get-many", false, func(ctx context.Context) ([]any, error) {
+func (s *Store) mget(ctx context.Context, node *breaker, keys []string, out []Result) error {
+	values, err := call(ctx, s, node, "get-many", false, func(ctx context.Context) ([]any, error) {
 		return s.rdb.MGet(ctx, keys...).Result()
 	})
 	if err == nil && len(values) != len(keys) {
 		err = &Error{Op: "get-many", Err: errors.New("reply of another length than the request")}
 	}
+	if err != nil {
+		return err
+	}
 	for i, key := range keys {
-		if err != nil {
-			out[i].Err = err
-			continue
-		}
 		text, ok := values[i].(string)
 		if !ok {
 			out[i].Err = ErrNotFound
@@ -66,17 +96,17 @@ func (s *Store) mget(ctx context.Context, keys []string, out []Result) {
 		// As StringCmd.Bytes does: go-redis made the string for this reply, and nobody else has it.
 		out[i].Record, out[i].Err = ParseRecord(key, unsafe.Slice(unsafe.StringData(text), len(text)))
 	}
+	return nil
 }
 
-func (s *Store) pipelinedGets(ctx context.Context, keys []string, out []Result) {
-	cmds, err := call(ctx, s, "get-many", false, func(ctx context.Context) ([]*redis.StringCmd, error) {
+func (s *Store) pipelinedGets(ctx context.Context, node *breaker, keys []string, out []Result) error {
+	cmds, err := call(ctx, s, node, "get-many", false, func(ctx context.Context) ([]*redis.StringCmd, error) {
 		return pipelined(ctx, s.rdb, keys, func(p redis.Pipeliner, key string) *redis.StringCmd { return p.Get(ctx, key) })
 	})
+	if err != nil {
+		return err
+	}
 	for i, key := range keys {
-		if err != nil {
-			out[i].Err = err
-			continue
-		}
 		data, cmdErr := cmds[i].Bytes()
 		if cmdErr != nil {
 			out[i].Err = classify("get-many", false, cmdErr)
@@ -84,6 +114,7 @@ func (s *Store) pipelinedGets(ctx context.Context, keys []string, out []Result) 
 		}
 		out[i].Record, out[i].Err = ParseRecord(key, data)
 	}
+	return nil
 }
 
 // pipelined sends one read for each key. The results are in the commands; an error is given only when every command
@@ -151,45 +182,71 @@ func (s *Store) DeleteMany(ctx context.Context, deletions []Deletion) ([]bool, [
 	return existed, errs
 }
 
-// scriptMany runs one script for many keys, in chunks. Calls whose error is set already are left out; done is told the
-// reply of each that succeeded. write is as for call.
+// scriptMany runs one script for many keys, in a round trip for each portion. Calls whose error is set already are left
+// out; done is told the reply of each that succeeded. write is as for call. done is called by one goroutine at a time.
 func (s *Store) scriptMany(ctx context.Context, op string, write bool, sc script, calls []scriptCall, errs []error, done func(i int, reply any)) {
-	s.pending(errs, func(part []int) {
-		chunk := make([]scriptCall, len(part))
-		for j, i := range part {
+	var which []int
+	keys := make([]string, len(calls))
+	for i, err := range errs {
+		if err == nil {
+			which, keys[i] = append(which, i), calls[i].keys[0]
+		}
+	}
+	var mu sync.Mutex // a portion's end at a time
+	eachNode(s.byNode(ctx, keys, which), func(p portion) error {
+		chunk := make([]scriptCall, len(p.part))
+		for j, i := range p.part {
 			chunk[j] = calls[i]
 		}
-		cmds, err := call(ctx, s, op, write, func(ctx context.Context) ([]onceCmd, error) {
+		got, err := call(ctx, s, p.node, op, write, func(ctx context.Context) ([]reply, error) {
 			cmds := sc.pipeline(ctx, s.rdb, chunk)
-			for _, c := range cmds {
-				if !isOutage(classify(op, write, c.Err())) {
-					return cmds, nil
-				}
+			got := make([]reply, len(cmds))
+			outage := true
+			for j, c := range cmds {
+				got[j] = reply{c.Val(), classify(op, write && wasSent(ctx, c.Err()), c.Err())}
+				outage = outage && isOutage(got[j].err)
 			}
-			// The breaker hears of the first, but each command keeps its own: one may have been sent where another was not.
-			return cmds, cmds[0].Err()
+			if outage {
+				// The breaker hears of the first, but each command keeps its own: one may have been sent where another was not.
+				return got, got[0].err
+			}
+			return got, nil
 		})
-		for j, i := range part {
-			if cmds == nil {
+		mu.Lock()
+		defer mu.Unlock()
+		for j, i := range p.part {
+			if got == nil {
 				errs[i] = err
 				continue
 			}
-			if errs[i] = classify(op, write, cmds[j].Err()); errs[i] == nil {
-				done(i, cmds[j].Val())
+			if errs[i] = got[j].err; errs[i] == nil {
+				done(i, got[j].val)
 			}
+		}
+		return err
+	}, func(p portion, err error) {
+		err = unsent(op, err)
+		mu.Lock()
+		defer mu.Unlock()
+		for _, i := range p.part {
+			errs[i] = err
 		}
 	})
 }
 
-// pending hands out, in chunks, the indexes of those without an error.
-func (s *Store) pending(errs []error, fn func(part []int)) {
-	which := make([]int, 0, len(errs))
-	for i, err := range errs {
-		if err == nil {
-			which = append(which, i)
-		}
+// reply is what became of one command of a pipeline.
+type reply struct {
+	val any
+	err error // classified
+}
+
+// unsent is the error of what was not sent to a server because what was sent before met the outage err.
+func unsent(op string, err error) error {
+	e := &Error{Op: op, Err: err, kinds: []error{ErrUnavailable}}
+	if cause := (*Error)(nil); errors.As(err, &cause) {
+		e.Err = cause.Err
 	}
-	s.chunks(len(which), func(from, to int) { fn(which[from:to]) })
+	return e
 }
 
 // Claim is one key of AcquireMany: the lease to take, and how it went. Found and Err are as for Acquire.

@@ -5,8 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -118,9 +120,9 @@ type settled struct {
 }
 
 // settle reads the reply of a change's first step.
-func settle(op string, v any, err error) settled {
+func settle(ctx context.Context, op string, v any, err error) settled {
 	if err != nil {
-		err = classify(op, true, err)
+		err = classify(op, wasSent(ctx, err), err)
 		return settled{err: err, changed: errors.Is(err, ErrUnknownOutcome)}
 	}
 	list, _ := v.([]any)
@@ -152,17 +154,22 @@ func (o *settled) announced(op string, v any, err error) {
 // change makes one change, sets its announcement's id, and gives what else the script has told.
 func (s *Store) change(ctx context.Context, op string, sc script, c change) ([]any, error) {
 	st := s.steps(c)
-	out, err := call(ctx, s, op, true, func(ctx context.Context) (settled, error) {
+	if st.announce {
+		if err := s.unannounceable(ctx, op, st.lane); err != nil {
+			return nil, err
+		}
+	}
+	out, err := call(ctx, s, s.at(ctx, c.key), op, true, func(ctx context.Context) (settled, error) {
 		data := s.by(ctx, op, st.data)
 		v, err := sc.run(ctx, s.rdb, data.keys, data.args...)
 		if s.clock.late(err) && ctx.Err() == nil {
 			data = s.by(ctx, op, st.data)
 			v, err = sc.run(ctx, s.rdb, data.keys, data.args...)
 		}
-		out := settle(op, v, err)
+		out := settle(ctx, op, v, err)
 		if st.announce && out.changed {
-			v, err = scriptAnnounce.run(ctx, s.rdb, st.lane.keys, st.lane.args...)
-			out.announced(op, v, err)
+			met(ctx, out.err)
+			s.announceEach(context.WithoutCancel(ctx), []scriptCall{st.lane}, func(_ int, v any, err error) { out.announced(op, v, err) })
 		}
 		return out, out.err
 	})
@@ -176,26 +183,90 @@ func (s *Store) change(ctx context.Context, op string, sc script, c change) ([]a
 	return out.rest, nil
 }
 
+// unannounceable says why a change on a Cluster is not made: the node of its lane is skipped, so that nobody could be told.
+func (s *Store) unannounceable(ctx context.Context, op string, lane scriptCall) error {
+	if err := s.at(ctx, lane.keys[0]).skips(); err != nil {
+		return &Error{Op: op, Err: err, kinds: []error{ErrUnavailable}}
+	}
+	return nil
+}
+
+// met tells the breaker of a round trip's server what the server did, when the round trip goes on with another's.
+func met(ctx context.Context, err error) {
+	if t, ok := ctx.(*trip); ok {
+		t.tell(err)
+	}
+}
+
+// announceEach makes announcements on a Cluster, those of each lane's node in a pipeline and nodes at the same time. done
+// is told what became of each, by one goroutine at a time.
+func (s *Store) announceEach(ctx context.Context, calls []scriptCall, done func(i int, v any, err error)) {
+	keys := make([]string, len(calls))
+	for i, c := range calls {
+		keys[i] = c.keys[0]
+	}
+	var mu sync.Mutex
+	background := mannerOf(ctx).background
+	eachNode(s.byNode(ctx, keys, indexes(len(calls))), func(p portion) error {
+		ticket, err := p.node.allow(background)
+		var outcomes []onceCmd
+		if err != nil {
+			err = &Error{Op: "announce", Err: err, kinds: []error{ErrUnavailable}}
+		} else {
+			some := make([]scriptCall, len(p.part))
+			for j, i := range p.part {
+				some[j] = calls[i]
+			}
+			outcomes = scriptAnnounce.all(ctx, s.rdb, some)
+			ticket.report(classify("announce", true, outcomes[0].Err()))
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for j, i := range p.part {
+			if err != nil {
+				done(i, nil, err)
+				continue
+			}
+			v, err := outcomes[j].Result()
+			done(i, v, err)
+		}
+		return nil
+	}, nil)
+}
+
 // changeMany makes changes of one kind, in chunks. Those whose error is set already are left out; done is told the
-// reply of each that succeeded. What shares an announcement is in one chunk if it fits: who hears the announcement takes all for made.
+// reply of each that succeeded, by one goroutine at a time. What shares an announcement is in one chunk if it fits: who
+// hears the announcement takes all for made. For a Cluster see changeApart.
 func (s *Store) changeMany(ctx context.Context, op string, by together, changes []change, errs []error, done func(i int, rest []any)) {
+	if s.nodes != nil {
+		s.changeApart(ctx, op, by, changes, errs, done)
+		return
+	}
 	single, groups := s.grouped(changes, errs)
 	for _, portion := range s.portions(groups) {
-		s.changeTogether(ctx, op, by, changes, portion, errs, done)
+		s.conclude(ctx, op, s.only, changes, slices.Concat(portion...), errs, done, func(ctx context.Context) []settled {
+			return s.settleTogether(ctx, op, by.many, changes, portion)
+		})
 	}
 	s.chunks(len(single), func(from, to int) {
 		part := single[from:to]
-		all := make([]steps, len(part))
-		for j, i := range part {
-			all[j] = s.steps(changes[i])
-		}
-		s.conclude(ctx, op, changes, part, errs, done, func(ctx context.Context) []settled { return s.settleMany(ctx, op, by.one, all) })
+		s.conclude(ctx, op, s.only, changes, part, errs, done, func(ctx context.Context) []settled {
+			return s.settleEach(ctx, op, by.one, s.stepsOf(changes, part))
+		})
 	})
 }
 
+func (s *Store) stepsOf(changes []change, part []int) []steps {
+	all := make([]steps, len(part))
+	for j, i := range part {
+		all[j] = s.steps(changes[i])
+	}
+	return all
+}
+
 // conclude makes those of changes that part names, by settle, and notes what became of each.
-func (s *Store) conclude(ctx context.Context, op string, changes []change, part []int, errs []error, done func(i int, rest []any), settle func(context.Context) []settled) {
-	out, err := call(ctx, s, op, true, func(ctx context.Context) ([]settled, error) {
+func (s *Store) conclude(ctx context.Context, op string, node *breaker, changes []change, part []int, errs []error, done func(i int, rest []any), settle func(context.Context) []settled) {
+	out, err := call(ctx, s, node, op, true, func(ctx context.Context) ([]settled, error) {
 		out := settle(ctx)
 		for _, o := range out {
 			if !isOutage(o.err) {
@@ -221,26 +292,16 @@ func (s *Store) conclude(ctx context.Context, op string, changes []change, part 
 	}
 }
 
-// settleMany is one round trip of changeMany, or two on a Cluster: the changes, then the announcements of those that
-// were made or may have been.
-func (s *Store) settleMany(ctx context.Context, op string, sc script, all []steps) []settled {
+// settleEach is one round trip of changeMany, with a script for each change.
+func (s *Store) settleEach(ctx context.Context, op string, sc script, all []steps) []settled {
 	calls := make([]scriptCall, len(all))
 	for i, st := range all {
 		calls[i] = s.by(ctx, op, st.data)
 	}
-	cmds := s.inTime(ctx, op, calls, sc.pipeline)
 	out := make([]settled, len(all))
-	var which []int
-	var lanes []scriptCall
-	for i, c := range cmds {
+	for i, c := range s.inTime(ctx, op, calls, sc.pipeline) {
 		v, err := c.Result()
-		if out[i] = settle(op, v, err); out[i].changed && all[i].announce {
-			which, lanes = append(which, i), append(lanes, all[i].lane)
-		}
-	}
-	for j, c := range scriptAnnounce.pipeline(ctx, s.rdb, lanes) {
-		v, err := c.Result()
-		out[which[j]].announced(op, v, err)
+		out[i] = settle(ctx, op, v, err)
 	}
 	return out
 }

@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/sony/gobreaker/v2"
 )
 
 // replyError is an error reply of a server.
@@ -96,8 +95,6 @@ func TestFailuresOfTheClientAreClassified(t *testing.T) {
 		{"pool timeout", redis.ErrPoolTimeout, false},
 		{"pool exhausted", redis.ErrPoolExhausted, false},
 		{"client closed", redis.ErrClosed, false},
-		{"breaker open", gobreaker.ErrOpenState, false},
-		{"breaker half open", gobreaker.ErrTooManyRequests, false},
 		{"no sentinel", errors.New("redis: all sentinels specified in configuration are unreachable: x"), false},
 		{"no node", errors.New("redis: cluster has no nodes"), false},
 		{"reset", read, true},

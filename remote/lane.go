@@ -28,7 +28,7 @@ func (s *Store) Publish(ctx context.Context, index int, message []byte) error {
 		return nil
 	}
 	l := s.lanes[index]
-	_, err := call(ctx, s, "publish", true, func(ctx context.Context) (any, error) {
+	_, err := call(ctx, s, s.at(ctx, l.Stream), "publish", true, func(ctx context.Context) (any, error) {
 		return scriptPublish.run(ctx, s.rdb, []string{l.Stream}, l.Channel, message, s.sharded())
 	})
 	return err
@@ -40,7 +40,7 @@ func (s *Store) Announce(ctx context.Context, a *Announcement) error {
 		return nil
 	}
 	step := s.announcing(a)
-	id, err := call(ctx, s, "announce", true, func(ctx context.Context) (lane.ID, error) {
+	id, err := call(ctx, s, s.at(ctx, step.keys[0]), "announce", true, func(ctx context.Context) (lane.ID, error) {
 		return asID(scriptAnnounce.run(ctx, s.rdb, step.keys, step.args...))
 	})
 	if err == nil {
@@ -58,7 +58,7 @@ func (s *Store) RaiseFloor(ctx context.Context, name string, since uint64, a *An
 	}
 	step := s.announcing(a)
 	keys := []string{s.lanes[a.Lane].Stream, s.lanes[a.Lane].Floors}
-	id, err := call(ctx, s, "raise-floor", true, func(ctx context.Context) (lane.ID, error) {
+	id, err := call(ctx, s, s.at(ctx, keys[0]), "raise-floor", true, func(ctx context.Context) (lane.ID, error) {
 		return asID(scriptFloor.run(ctx, s.rdb, keys, append(step.args, name, lane.ID(since).String())...))
 	})
 	if err == nil {
@@ -73,7 +73,7 @@ func (s *Store) Floors(ctx context.Context, index int) (map[string]uint64, error
 	if s.lanes == nil {
 		return map[string]uint64{}, nil
 	}
-	texts, err := call(ctx, s, "floors", false, func(ctx context.Context) (map[string]string, error) {
+	texts, err := call(ctx, s, s.at(ctx, s.lanes[index].Floors), "floors", false, func(ctx context.Context) (map[string]string, error) {
 		return s.rdb.HGetAll(ctx, s.lanes[index].Floors).Result()
 	})
 	if err != nil {
@@ -89,7 +89,7 @@ func (s *Store) CheckLanes(ctx context.Context) error {
 	if s.lanes == nil {
 		return nil
 	}
-	noted, err := call(ctx, s, "check-lanes", true, func(ctx context.Context) (string, error) {
+	noted, err := call(ctx, s, s.at(ctx, s.lanes[0].Count), "check-lanes", true, func(ctx context.Context) (string, error) {
 		return asString(scriptLanes.run(ctx, s.rdb, []string{s.lanes[0].Count}, s.opts.Lanes))
 	})
 	if err != nil {

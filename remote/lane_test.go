@@ -460,7 +460,7 @@ func TestReplyOfAnotherShapeIsOfUnknownOutcome(t *testing.T) {
 		"none": nil, "number": int64(1), "empty": []any{}, "short": []any{int64(1)},
 		"id that is none": []any{int64(1), "garbage"}, "id of another type": []any{int64(1), int64(5)},
 	} {
-		out := settle("set", reply, nil)
+		out := settle(t.Context(), "set", reply, nil)
 		if !errors.Is(out.err, ErrUnknownOutcome) || !out.changed || strings.Contains(out.err.Error(), "garbage") {
 			t.Errorf("%s: %+v", name, out)
 		}

@@ -39,7 +39,7 @@ func presence(header []byte, floor uint64) Presence {
 
 // Presence asks for the header of what is under key.
 func (s *Store) Presence(ctx context.Context, key string, floor uint64) (Presence, error) {
-	header, err := call(ctx, s, "exists", false, func(ctx context.Context) ([]byte, error) {
+	header, err := call(ctx, s, s.at(ctx, key), "exists", false, func(ctx context.Context) ([]byte, error) {
 		return s.rdb.GetRange(ctx, key, 0, headerSize-1).Bytes()
 	})
 	if errors.Is(err, ErrWrongType) {
@@ -66,7 +66,7 @@ type Life struct {
 
 // Life gives the life left of the entry under key, or ErrNotFound.
 func (s *Store) Life(ctx context.Context, key string, floor uint64) (Life, error) {
-	reply, err := call(ctx, s, "ttl", false, func(ctx context.Context) ([]any, error) {
+	reply, err := call(ctx, s, s.at(ctx, key), "ttl", false, func(ctx context.Context) ([]any, error) {
 		v, err := scriptTTL.run(ctx, s.rdb, []string{key})
 		list, _ := v.([]any)
 		return list, err

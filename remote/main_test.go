@@ -42,6 +42,9 @@ func newStore(t testing.TB, rdb redis.UniversalClient, mutate ...func(*Options))
 	for _, m := range mutate {
 		m(&o)
 	}
+	if o.ReadTimeout == 0 {
+		o.ReadTimeout = o.Timeout // a busy machine is no outage
+	}
 	s, err := New(rdb, o)
 	if err != nil {
 		t.Fatal(err)

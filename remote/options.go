@@ -12,6 +12,7 @@ import (
 // Defaults of Options.
 const (
 	DefaultTimeout         = 2 * time.Second
+	DefaultReadTimeout     = 250 * time.Millisecond
 	DefaultBatchSize       = 512
 	DefaultScanPage        = 512
 	DefaultBreakerFailures = 8
@@ -20,9 +21,11 @@ const (
 
 // Options configure a Store. The zero value is useful.
 type Options struct {
-	// Timeout bounds a call to Redis, retries of reads included. A batch or a scan is bounded for each of its round trips.
-	// Defaults to DefaultTimeout.
+	// Timeout bounds a change, and each round trip of a batch of changes or of a scan. Defaults to DefaultTimeout.
 	Timeout time.Duration
+	// ReadTimeout bounds what a reader waits for: a read with the client's retries, a lease, a fill, and each round trip
+	// of a batch of these. Defaults to DefaultReadTimeout, or Timeout if that is less.
+	ReadTimeout time.Duration
 	// BatchSize is how many keys one round trip of a batch holds at most. Defaults to DefaultBatchSize.
 	BatchSize int
 	// ScanPage is the COUNT of SCAN. Defaults to DefaultScanPage.
@@ -31,8 +34,9 @@ type Options struct {
 	Namespace string
 	// Lanes is how many lanes the namespace has, the same for all its instances. Defaults to 1.
 	Lanes int
-	// BreakerFailures is how many outages in a row open the breaker; while it is open, calls fail at once with
-	// ErrUnavailable. Defaults to DefaultBreakerFailures.
+	// BreakerFailures is how many outages in a row open the breaker of a server: a Cluster has one for each node. While it
+	// is open, calls fail at once with ErrUnavailable. An outage that took the whole timeout of a call counts twice.
+	// Defaults to DefaultBreakerFailures.
 	BreakerFailures int
 	// BreakerPause is how long the breaker stays open before it lets one call try. Defaults to DefaultBreakerPause.
 	BreakerPause time.Duration
@@ -45,6 +49,9 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.Timeout == 0 {
 		o.Timeout = DefaultTimeout
+	}
+	if o.ReadTimeout == 0 {
+		o.ReadTimeout = min(DefaultReadTimeout, o.Timeout)
 	}
 	if o.BatchSize == 0 {
 		o.BatchSize = DefaultBatchSize
@@ -75,6 +82,7 @@ func (o Options) validate() error {
 		}
 	}
 	notNegative("Timeout", o.Timeout < 0)
+	notNegative("ReadTimeout", o.ReadTimeout < 0)
 	notNegative("BatchSize", o.BatchSize < 0)
 	notNegative("ScanPage", o.ScanPage < 0)
 	notNegative("Lanes", o.Lanes < 0)

@@ -280,11 +280,11 @@ func TestCallerThatLeavesInFlightReturnsAtOnce(t *testing.T) {
 
 func TestTimeoutIsAnOutage(t *testing.T) {
 	t.Parallel()
-	p, rdb := proxied(t, shared, func(o *redis.Options) { o.ReadTimeout = 5 * time.Second })
-	must(t, rdb.Ping(t.Context()).Err())
-	p.HoldReplies()
 	for _, op := range operations {
-		s := newStore(t, rdb, func(o *Options) { o.Timeout = 5 * time.Millisecond; o.BreakerFailures = 1 })
+		p, rdb := proxied(t, shared, func(o *redis.Options) { o.ReadTimeout = 5 * time.Second })
+		must(t, greeted(rdb)) // what waits for a greeting was not sent
+		p.HoldReplies()
+		s := newStore(t, rdb, func(o *Options) { o.Timeout = 50 * time.Millisecond; o.BreakerFailures = 1 })
 		want := []error{ErrUnavailable}
 		if op.write {
 			want = append(want, ErrUnknownOutcome)
@@ -294,8 +294,8 @@ func TestTimeoutIsAnOutage(t *testing.T) {
 		if !s.BreakerOpen() {
 			t.Errorf("%s: the breaker did not hear of it", op.name)
 		}
+		p.ReleaseReplies()
 	}
-	p.ReleaseReplies()
 }
 
 func TestPoolTimeoutIsAnOutageWithAKnownOutcome(t *testing.T) {

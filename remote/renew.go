@@ -13,7 +13,7 @@ func (s *Store) Renew(ctx context.Context, key string, token []byte, life time.D
 	if len(token) == 0 {
 		return false, nil
 	}
-	n, err := call(ctx, s, "renew", false, func(ctx context.Context) (int64, error) {
+	n, err := call(ctx, s, s.at(ctx, key), "renew", false, func(ctx context.Context) (int64, error) {
 		return asInt(scriptRenew.run(ctx, s.rdb, []string{key}, token, (&Record{TTL: life}).lifetime()))
 	})
 	return n == 1, err

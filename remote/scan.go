@@ -94,27 +94,40 @@ func (s *Store) PresenceMany(ctx context.Context, keys []string, floor uint64) (
 
 func (s *Store) presences(ctx context.Context, keys []string, floorOf func(key string) uint64) ([]Presence, []error) {
 	out, errs := make([]Presence, len(keys)), make([]error, len(keys))
-	s.chunks(len(keys), func(from, to int) {
-		part := keys[from:to]
-		cmds, err := call(ctx, s, "exists-many", false, func(ctx context.Context) ([]*redis.StringCmd, error) {
-			return pipelined(ctx, s.rdb, part, func(p redis.Pipeliner, key string) *redis.StringCmd {
+	var mu sync.Mutex
+	eachNode(s.byNode(ctx, keys, indexes(len(keys))), func(p portion) error {
+		some := make([]string, len(p.part))
+		for j, i := range p.part {
+			some[j] = keys[i]
+		}
+		cmds, err := call(ctx, s, p.node, "exists-many", false, func(ctx context.Context) ([]*redis.StringCmd, error) {
+			return pipelined(ctx, s.rdb, some, func(p redis.Pipeliner, key string) *redis.StringCmd {
 				return p.GetRange(ctx, key, 0, headerSize-1)
 			})
 		})
-		for i := range part {
+		mu.Lock()
+		defer mu.Unlock()
+		for j, i := range p.part {
 			if err != nil {
-				errs[from+i] = err
+				errs[i] = err
 				continue
 			}
-			header, cmdErr := cmds[i].Bytes()
+			header, cmdErr := cmds[j].Bytes()
 			switch cmdErr = classify("exists-many", false, cmdErr); {
 			case cmdErr == nil:
-				out[from+i] = presence(header, floorOf(part[i]))
+				out[i] = presence(header, floorOf(keys[i]))
 			case errors.Is(cmdErr, ErrWrongType):
-				out[from+i] = Present
+				out[i] = Present
 			default:
-				errs[from+i] = cmdErr
+				errs[i] = cmdErr
 			}
+		}
+		return err
+	}, func(p portion, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, i := range p.part {
+			errs[i] = err
 		}
 	})
 	return out, errs
@@ -126,14 +139,14 @@ func (s *Store) scan(ctx context.Context, op, prefix, pattern string, page func(
 		pattern = "*"
 	}
 	match := EscapeGlob(prefix) + pattern
-	walk := func(master redis.Cmdable) error {
+	walk := func(node *breaker, master redis.Cmdable) error {
 		var cursor uint64
 		for {
 			type reply struct {
 				keys []string
 				next uint64
 			}
-			r, err := call(ctx, s, op, false, func(ctx context.Context) (reply, error) {
+			r, err := call(ctx, s, node, op, false, func(ctx context.Context) (reply, error) {
 				keys, next, err := master.Scan(ctx, cursor, match, int64(s.opts.ScanPage)).Result()
 				return reply{keys, next}, err
 			})
@@ -151,7 +164,7 @@ func (s *Store) scan(ctx context.Context, op, prefix, pattern string, page func(
 		}
 	}
 	if s.masters == nil {
-		return walk(s.rdb)
+		return walk(s.only, s.rdb)
 	}
 	masters, err := s.listMasters(ctx, op)
 	if err != nil {
@@ -160,7 +173,7 @@ func (s *Store) scan(ctx context.Context, op, prefix, pattern string, page func(
 	errs := make([]error, len(masters))
 	var wg sync.WaitGroup
 	for i, master := range masters {
-		wg.Go(func() { errs[i] = walk(master) })
+		wg.Go(func() { errs[i] = walk(s.nodes.named(master.Options().Addr), master) })
 	}
 	wg.Wait()
 	return errors.Join(errs...)
@@ -168,7 +181,7 @@ func (s *Store) scan(ctx context.Context, op, prefix, pattern string, page func(
 
 // listMasters asks the Cluster who its masters are. It is a call like any other: the client may have to dial for the answer.
 func (s *Store) listMasters(ctx context.Context, op string) ([]*redis.Client, error) {
-	return call(ctx, s, op, false, func(ctx context.Context) ([]*redis.Client, error) {
+	return call(ctx, s, s.nodes.lost, op, false, func(ctx context.Context) ([]*redis.Client, error) {
 		var mu sync.Mutex
 		var masters []*redis.Client
 		err := s.masters.ForEachMaster(ctx, func(_ context.Context, master *redis.Client) error {

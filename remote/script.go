@@ -72,7 +72,11 @@ func (onceCmd) NoRetry() bool { return true }
 // the connection is closed: go-redis heeds a context while it waits for the pool and dials, but not while a new
 // connection is greeted.
 func (c onceCmd) Args() []any {
-	if err := c.ctx.Err(); err != nil {
+	err := c.ctx.Err()
+	if t, ok := c.ctx.(*trip); ok {
+		err = t.send()
+	}
+	if err != nil {
 		args := slices.Clone(c.Cmd.Args())
 		args[1] = unsendable{err}
 		return args

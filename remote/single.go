@@ -20,7 +20,7 @@ func (s *Store) Get(ctx context.Context, key string) (Record, error) {
 }
 
 func (s *Store) read(ctx context.Context, key string) ([]byte, error) {
-	return call(ctx, s, "get", false, func(ctx context.Context) ([]byte, error) {
+	return call(ctx, s, s.at(ctx, key), "get", false, func(ctx context.Context) ([]byte, error) {
 		return s.rdb.Get(ctx, key).Bytes()
 	})
 }
@@ -36,7 +36,7 @@ func (s *Store) Acquire(ctx context.Context, key string, token Token, stamp uint
 	if err != nil {
 		return false, Record{}, err
 	}
-	data, err := call(ctx, s, "acquire", true, func(ctx context.Context) (string, error) {
+	data, err := call(ctx, s, s.at(ctx, key), "acquire", true, func(ctx context.Context) (string, error) {
 		return asString(scriptAcquire.run(ctx, s.rdb, []string{key}, raw, lease.lifetime(), replaces))
 	})
 	if errors.Is(err, ErrNotFound) {
@@ -68,7 +68,7 @@ func (s *Store) Fill(ctx context.Context, key string, seen []byte, r *Record) (F
 	if err != nil {
 		return Filled{}, err
 	}
-	n, err := call(ctx, s, "fill", true, func(ctx context.Context) (int64, error) {
+	n, err := call(ctx, s, s.at(ctx, key), "fill", true, func(ctx context.Context) (int64, error) {
 		return asInt(scriptFill.run(ctx, s.rdb, []string{key}, seen, raw, r.lifetime()))
 	})
 	return filled(n), err
@@ -80,7 +80,7 @@ func (s *Store) Release(ctx context.Context, key string, token []byte) (awaited 
 	if len(token) == 0 {
 		return false, nil
 	}
-	n, err := call(ctx, s, "release", false, func(ctx context.Context) (int64, error) {
+	n, err := call(ctx, s, s.at(ctx, key), "release", false, func(ctx context.Context) (int64, error) {
 		return asInt(scriptRelease.run(ctx, s.rdb, []string{key}, token))
 	})
 	return filled(n).Awaited, err
@@ -89,7 +89,7 @@ func (s *Store) Release(ctx context.Context, key string, token []byte) (awaited 
 // Sweep removes what is under key if it is a string of at most one byte, and tells whether it was: what is no record,
 // and holds nothing. Nothing is announced.
 func (s *Store) Sweep(ctx context.Context, key string) (bool, error) {
-	n, err := call(ctx, s, "sweep", true, func(ctx context.Context) (int64, error) {
+	n, err := call(ctx, s, s.at(ctx, key), "sweep", true, func(ctx context.Context) (int64, error) {
 		return asInt(scriptSweep.run(ctx, s.rdb, []string{key}))
 	})
 	return n == 1, err

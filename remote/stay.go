@@ -13,19 +13,8 @@ import (
 // back, a quarter of the round trip where there are few callers. A call whose caller cannot leave, or does not want to,
 // stays in its caller's goroutine where go-redis itself ends it in time.
 
-type stayKey struct{}
-
-// Stay gives a context for calls whose caller does not leave when ctx ends: they end by themselves, after Options.Timeout
-// at the latest. Calls with a context that cannot end are made so without being told.
-func Stay(ctx context.Context) context.Context {
-	return context.WithValue(ctx, stayKey{}, true)
-}
-
-func (s *Store) stays(ctx context.Context) bool {
-	if !s.heedsDeadlines {
-		return false
-	}
-	return ctx.Done() == nil || ctx.Value(stayKey{}) != nil
+func (s *Store) stays(ctx context.Context, m *manner) bool {
+	return s.heedsDeadlines && (ctx.Done() == nil || m.stay)
 }
 
 // heedsDeadlines tells whether a call of the client ends by its context's deadline, whatever it is at: it is told to by
@@ -54,7 +43,7 @@ func newAlarm() any {
 	a := &alarm{}
 	a.timer = time.AfterFunc(time.Hour, func() {
 		if t := a.trip.Load(); t != nil {
-			t.expire(timedOut(a.op, a.write))
+			_ = t.expire(a.op, a.write)
 		}
 	})
 	a.timer.Stop()
@@ -67,9 +56,9 @@ func stay[T any](s *Store, t *trip, op string, write bool, fn func(context.Conte
 	a := s.alarms.Get().(*alarm)
 	a.op, a.write = op, write
 	a.trip.Store(t)
-	a.timer.Reset(s.opts.Timeout)
+	a.timer.Reset(time.Until(t.deadline))
 	val, err := fn(t)
-	err = t.late(classify(op, write, err))
+	err = t.late(classify(op, write && wasSent(t, err), err))
 	t.tell(err)
 	if a.timer.Stop() {
 		a.trip.Store(nil)

@@ -7,9 +7,9 @@ import (
 	"sync"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/sony/gobreaker/v2"
 
 	"github.com/doppio-cache/doppio/internal/lane"
+	"github.com/doppio-cache/doppio/internal/patient"
 )
 
 // Store is the far tier. It may be used by any number of goroutines.
@@ -18,7 +18,8 @@ type Store struct {
 	opts    Options
 	masters masterWalker // nil where one server holds all keys
 	lanes   []lane.Names // nil where nothing is announced
-	breaker *gobreaker.TwoStepCircuitBreaker[any]
+	only    *breaker     // of the one server
+	nodes   *nodes       // of a Cluster; nil where one server holds all keys
 	tracer  tracing
 	clock   clock
 
@@ -36,6 +37,7 @@ type Store struct {
 // masterWalker is what a client of several masters offers.
 type masterWalker interface {
 	ForEachMaster(ctx context.Context, fn func(ctx context.Context, master *redis.Client) error) error
+	MasterForKey(ctx context.Context, key string) (*redis.Client, error)
 }
 
 // New makes a store over rdb, which stays the caller's to close. It does not dial.
@@ -47,7 +49,8 @@ func New(rdb redis.UniversalClient, opts Options) (*Store, error) {
 	if err := errors.Join(validateClient(rdb), opts.validate()); err != nil {
 		return nil, err
 	}
-	s := &Store{rdb: rdb, opts: opts.withDefaults()}
+	s := &Store{opts: opts.withDefaults()}
+	s.rdb = patient.Bound(rdb, s.opts.Timeout)
 	s.masters, _ = rdb.(masterWalker)
 	if s.opts.Namespace != "" {
 		s.lanes = make([]lane.Names, s.opts.Lanes)
@@ -58,16 +61,14 @@ func New(rdb redis.UniversalClient, opts Options) (*Store, error) {
 	s.waits.New, s.alarms.New = newWait, newAlarm
 	s.heedsDeadlines = heedsDeadlines(rdb)
 	s.tracer = newTracing(opts.TracerProvider)
-	s.breaker = gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{
-		Name:         "doppio.remote",
-		Timeout:      s.opts.BreakerPause,
-		ReadyToTrip:  func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= uint32(s.opts.BreakerFailures) },
-		IsSuccessful: func(err error) bool { return !isOutage(err) },
-		IsExcluded:   func(err error) bool { return errors.Is(err, errLeft) },
-		OnStateChange: func(_ string, from, to gobreaker.State) {
-			s.opts.Logger.Warn("doppio: breaker of the far tier changed state", "from", from.String(), "to", to.String())
-		},
-	})
+	fresh := func(addr string) *breaker {
+		return &breaker{node: addr, failures: s.opts.BreakerFailures, pause: s.opts.BreakerPause, log: s.opts.Logger}
+	}
+	if s.masters == nil {
+		s.only = fresh("")
+	} else {
+		s.nodes = &nodes{find: s.masters, fresh: fresh, lost: fresh(""), byAddr: make(map[string]*breaker)}
+	}
 	return s, nil
 }
 
@@ -91,8 +92,14 @@ func validateClient(rdb redis.UniversalClient) error {
 // without the other.
 func (s *Store) OneStep() bool { return s.masters == nil }
 
-// BreakerOpen tells whether calls fail at once because the last ones met an outage.
-func (s *Store) BreakerOpen() bool { return s.breaker.State() == gobreaker.StateOpen }
+// BreakerOpen tells whether calls fail at once because the last ones met an outage: on a Cluster, those to one node or
+// more.
+func (s *Store) BreakerOpen() bool {
+	if s.nodes == nil {
+		return s.only.isOpen()
+	}
+	return s.nodes.anyOpen()
+}
 
 // Close refuses further calls and waits for those under way, or for ctx; it may be called again to wait on.
 // The Redis client is left open.

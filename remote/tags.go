@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -15,29 +16,38 @@ import (
 func (s *Store) TagVersions(ctx context.Context, keys []string, life *time.Duration) ([]Token, error) {
 	out := make([]Token, len(keys))
 	if life == nil {
+		var mu sync.Mutex
 		var failed error
-		s.chunks(len(keys), func(from, to int) {
-			if failed != nil {
-				return
+		eachNode(s.byNode(ctx, keys, indexes(len(keys))), func(p portion) error {
+			some := make([]string, len(p.part))
+			for j, i := range p.part {
+				some[j] = keys[i]
 			}
-			part := keys[from:to]
-			cmds, err := call(ctx, s, "tags", false, func(ctx context.Context) ([]*redis.StringCmd, error) {
-				return pipelined(ctx, s.rdb, part, func(p redis.Pipeliner, key string) *redis.StringCmd { return p.Get(ctx, key) })
+			cmds, err := call(ctx, s, p.node, "tags", false, func(ctx context.Context) ([]*redis.StringCmd, error) {
+				return pipelined(ctx, s.rdb, some, func(p redis.Pipeliner, key string) *redis.StringCmd { return p.Get(ctx, key) })
 			})
-			failed = err
-			for i, c := range cmds {
-				v, err := c.Bytes()
-				if err = classify("tags", false, err); err != nil && !errors.Is(err, ErrNotFound) {
-					failed = err
-					return
+			mu.Lock()
+			defer mu.Unlock()
+			for j, c := range cmds {
+				v, cmdErr := c.Bytes()
+				if cmdErr = classify("tags", false, cmdErr); cmdErr != nil && !errors.Is(cmdErr, ErrNotFound) {
+					err = cmdErr
 				}
-				copy(out[from+i][:], v)
+				copy(out[p.part[j]][:], v)
 			}
-		})
+			if err != nil && failed == nil {
+				failed = err
+			}
+			return err
+		}, func(portion, error) {})
 		if failed != nil {
 			return nil, failed
 		}
 		return out, nil
+	}
+	if m := mannerOf(ctx); m.until.IsZero() { // it is part of a change
+		m.Context, m.change = ctx, true
+		ctx = &m
 	}
 	calls, errs := make([]scriptCall, len(keys)), make([]error, len(keys))
 	px := (&Record{TTL: *life}).lifetime()

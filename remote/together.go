@@ -3,7 +3,6 @@ package remote
 import (
 	"context"
 	"errors"
-	"slices"
 )
 
 // Changes that share one Announcement are made together: on one server by one script, with one message for all of their
@@ -61,16 +60,6 @@ func (s *Store) portions(groups [][]int) (out [][][]int) {
 	return out
 }
 
-// changeTogether makes groups of changes that share an announcement, in one round trip; on a Cluster in two.
-func (s *Store) changeTogether(ctx context.Context, op string, by together, changes []change, groups [][]int, errs []error, done func(i int, rest []any)) {
-	s.conclude(ctx, op, changes, slices.Concat(groups...), errs, done, func(ctx context.Context) []settled {
-		if s.masters != nil {
-			return s.settleApart(ctx, op, by.one, changes, groups)
-		}
-		return s.settleTogether(ctx, op, by.many, changes, groups)
-	})
-}
-
 // settleTogether is one script for each group. What becomes of it becomes of each of its changes.
 func (s *Store) settleTogether(ctx context.Context, op string, many script, changes []change, groups [][]int) []settled {
 	calls := make([]scriptCall, len(groups))
@@ -89,7 +78,7 @@ func (s *Store) settleTogether(ctx context.Context, op string, many script, chan
 	var out []settled
 	for g, c := range s.inTime(ctx, op, calls, many.all) {
 		v, err := c.Result()
-		all := settle(op, v, err)
+		all := settle(ctx, op, v, err)
 		for j := range groups[g] {
 			o := all
 			switch {
@@ -100,35 +89,6 @@ func (s *Store) settleTogether(ctx context.Context, op string, many script, chan
 				o.err = &Error{Op: op, Err: errors.New("reply of another length than the request"), kinds: []error{ErrUnknownOutcome}}
 			}
 			out = append(out, o)
-		}
-	}
-	return out
-}
-
-// settleApart is a round trip with a script for each change, and one more with an announcement for each group of which any has changed
-// something, or may have.
-func (s *Store) settleApart(ctx context.Context, op string, one script, changes []change, groups [][]int) []settled {
-	var all []steps
-	for _, i := range slices.Concat(groups...) {
-		all = append(all, s.steps(change{key: changes[i].key, args: changes[i].args}))
-	}
-	out := s.settleMany(ctx, op, one, all)
-	var told [][]settled // of each announcement, the changes that it is about
-	var calls []scriptCall
-	rest := out
-	for _, group := range groups {
-		part := rest[:len(group)]
-		rest = rest[len(group):]
-		if slices.ContainsFunc(part, func(o settled) bool { return o.changed }) {
-			told, calls = append(told, part), append(calls, s.announcing(changes[group[0]].a))
-		}
-	}
-	for i, c := range scriptAnnounce.all(ctx, s.rdb, calls) {
-		v, err := c.Result()
-		for j := range told[i] {
-			if told[i][j].changed {
-				told[i][j].announced(op, v, err)
-			}
 		}
 	}
 	return out

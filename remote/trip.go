@@ -3,13 +3,14 @@ package remote
 import (
 	"context"
 	"errors"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
 // trip is one call on its way, and the context that it is made with. What it met is told to the breaker once: by its
-// goroutine, or when Options.Timeout has passed since its start, whether its caller still waits or has left. A caller's
+// goroutine, or when its timeout has passed since its start, whether its caller still waits or has left. A caller's
 // own end says nothing about the server.
 //
 // As a context it has the caller's values, but an end of its own. It is no context of the standard library since that
@@ -19,10 +20,11 @@ type trip struct {
 	deadline time.Time
 	done     chan struct{}
 	told     atomic.Bool
-	report   func(error)
+	ticket   ticket
 
 	mu    sync.Mutex
 	err   error
+	sent  bool        // a command that must not be repeated was written, or may have been
 	alarm *time.Timer // set when the caller has left
 }
 
@@ -41,15 +43,38 @@ func (t *trip) Err() error {
 	return t.err
 }
 
-// cancel ends what has not been sent: go-redis stops to wait for its pool and to dial. It does not stop to wait for a
-// reply, so no connection is left with one unread.
-func (t *trip) cancel(err error) {
+// cancel ends what has not been sent, and reports whether something had been: go-redis stops to wait for its pool and to
+// dial. It does not stop to wait for a reply, so no connection is left with one unread.
+func (t *trip) cancel(err error) (sent bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.err == nil {
 		t.err = err
 		close(t.done)
 	}
+	return t.sent
+}
+
+// send notes that a command is about to be written, unless the trip was cancelled: then it must not be.
+func (t *trip) send() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.err == nil {
+		t.sent = true
+	}
+	return t.err
+}
+
+// wasSent reports whether a command of the round trip with this context, which failed with err, may have been written. Of
+// errors that are no timeout and no context's end it is not asked: a hook of the client's may have written it by itself.
+func wasSent(ctx context.Context, err error) bool {
+	t, ok := ctx.(*trip)
+	if !ok || !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return true
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.sent
 }
 
 func (t *trip) tell(err error) {
@@ -65,26 +90,29 @@ func (t *trip) tell(err error) {
 		err = errLeft
 	}
 	t.mu.Unlock()
-	t.report(err)
+	t.ticket.report(err)
 }
 
-// expire is called when the timeout has passed.
-func (t *trip) expire(err error) {
-	t.tell(err)
-	t.cancel(context.DeadlineExceeded)
+// expire is called when the timeout has passed, and gives the error that says so.
+func (t *trip) expire(op string, write bool) error {
+	t.tell(timedOut(op, false))
+	sent := t.cancel(context.DeadlineExceeded)
+	return timedOut(op, write && sent)
 }
 
-// leave is called when the caller's context has ended. A change that was not sent must not be later, when others may
-// have followed it. A read goes on until the timeout: it does no harm, and may be what finds out that nobody answers.
-func (t *trip) leave(op string, write bool) {
+// leave is called when the caller's context has ended, and reports whether a change may have been sent. One that was not
+// must not be later, when others may have followed it. A read goes on until the timeout: it does no harm, and may be
+// what finds out that nobody answers.
+func (t *trip) leave(op string, write bool) (sent bool) {
 	if write {
-		t.cancel(context.Canceled)
+		sent = t.cancel(context.Canceled)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.told.Load() {
-		t.alarm = time.AfterFunc(time.Until(t.deadline), func() { t.expire(timedOut(op, write)) })
+		t.alarm = time.AfterFunc(time.Until(t.deadline), func() { _ = t.expire(op, write) })
 	}
+	return sent
 }
 
 // wait is what a caller waits with.
@@ -105,10 +133,10 @@ type outcome[T any] struct {
 	err error
 }
 
-// call runs one round trip. Errors come back classified. The caller leaves when its context ends or the timeout passes;
-// a late result is dropped. It does not leave if it stays: see stay. write says whether its caller must know what became of a change: what may be changed
-// without that is no write here.
-func call[T any](ctx context.Context, s *Store, op string, write bool, fn func(context.Context) (T, error)) (T, error) {
+// call runs one round trip to the server that node is the breaker of. Errors come back classified. The caller leaves when
+// its context ends or the timeout passes; a late result is dropped. It does not leave if it stays: see stay. write says
+// whether its caller must know what became of a change: what may be changed without that is no write here.
+func call[T any](ctx context.Context, s *Store, node *breaker, op string, write bool, fn func(context.Context) (T, error)) (T, error) {
 	var none T
 	if err := ctx.Err(); err != nil {
 		return none, &Error{Op: op, Err: err}
@@ -116,26 +144,28 @@ func call[T any](ctx context.Context, s *Store, op string, write bool, fn func(c
 	if !s.enter() {
 		return none, &Error{Op: op, kinds: []error{ErrClosed}}
 	}
-	report, err := s.breaker.Allow()
+	m := mannerOf(ctx)
+	ticket, err := node.allow(m.background)
 	if err != nil {
 		s.inflight.Done()
-		return none, classify(op, write, err)
+		return none, &Error{Op: op, Err: err, kinds: []error{ErrUnavailable}}
 	}
 	ctx, span := s.tracer.start(ctx, op)
-	if s.stays(ctx) {
-		t := &trip{Context: ctx, deadline: time.Now().Add(s.opts.Timeout), done: make(chan struct{}), report: report}
+	deadline := s.ends(&m, op)
+	if s.stays(ctx, &m) {
+		t := &trip{Context: ctx, deadline: deadline, done: make(chan struct{}), ticket: ticket}
 		val, err := stay(s, t, op, write, fn)
 		span.end(err)
 		return val, err
 	}
-	o := &outcome[T]{trip: trip{Context: ctx, deadline: time.Now().Add(s.opts.Timeout), done: make(chan struct{}), report: report}}
+	o := &outcome[T]{trip: trip{Context: ctx, deadline: deadline, done: make(chan struct{}), ticket: ticket}}
 	w := s.waits.Get().(*wait)
-	w.timer.Reset(s.opts.Timeout)
+	w.timer.Reset(time.Until(deadline))
 	arrived := w.arrived
 	go func() {
 		defer s.inflight.Done()
 		val, err := fn(&o.trip)
-		err = classify(op, write, err)
+		err = classify(op, write && wasSent(&o.trip, err), err)
 		o.tell(err)
 		o.val, o.err = val, err
 		arrived <- struct{}{}
@@ -151,11 +181,10 @@ func call[T any](ctx context.Context, s *Store, op string, write bool, fn func(c
 	case <-w.timer.C:
 	}
 	w.timer.Stop() // and w is dropped, since the result may arrive yet
-	err = abandoned(ctx, op, write)
 	if ctx.Err() == nil {
-		o.expire(err)
+		err = o.expire(op, write)
 	} else {
-		o.leave(op, write)
+		err = abandoned(ctx, op, o.leave(op, write))
 	}
 	span.end(err)
 	return none, err

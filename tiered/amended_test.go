@@ -93,7 +93,7 @@ func TestCallersDoNotQueueForFloors(t *testing.T) {
 			began := time.Now()
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 			defer cancel()
-			if _, err := c.Get(ctx, "k"); err == nil {
+			if _, err := c.Get(ctx, "absent"); err == nil {
 				t.Error("Get of a paused server succeeds")
 			}
 			if took := time.Since(began); took > timeout {

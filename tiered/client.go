@@ -31,6 +31,7 @@ type Client struct {
 	reads   *reading
 	claims  *claiming
 	fills   *filling
+	loads   chan struct{}         // loads without the remote tier: see enterLoad
 	tracker *invalidation.Tracker // nil unless Options.Tracking
 	owned   redis.UniversalClient // made by Open; nil otherwise
 	spans   spans
@@ -68,7 +69,7 @@ func New(rdb redis.UniversalClient, opts Options) (*Client, error) {
 	}
 	c := &Client{
 		opts: opts, defaultTTL: DefaultTTL, spans: newSpans(opts), closed: make(chan struct{}),
-		caches: make(map[string]*registration),
+		caches: make(map[string]*registration), loads: make(chan struct{}, max(opts.MaxLoads, 1)),
 	}
 	c.life, c.end = context.WithCancel(context.Background())
 	if opts.Disabled {
@@ -127,7 +128,7 @@ func (c *Client) openTiers(rdb redis.UniversalClient) error {
 	o := c.opts
 	var farErr, nearErr error
 	c.far, farErr = remote.New(rdb, remote.Options{
-		Timeout: max(o.RemoteTimeout, 0), Namespace: o.Namespace, Lanes: max(o.Lanes, 0), BreakerFailures: max(o.BreakerFailures, 0), BreakerPause: max(o.BreakerPause, 0),
+		Timeout: max(o.RemoteTimeout, 0), ReadTimeout: max(o.RemoteReadTimeout, 0), Namespace: o.Namespace, Lanes: max(o.Lanes, 0), BreakerFailures: max(o.BreakerFailures, 0), BreakerPause: max(o.BreakerPause, 0),
 		TracerProvider: o.TracerProvider, Logger: o.Logger,
 	})
 	c.near, nearErr = local.New(o.Local)

@@ -151,7 +151,9 @@ func trust(policy Incoherence, live, now int64) (all, gutterOnly bool) {
 	}
 	switch policy.mode {
 	case serveStale:
-		return live != neverLive && now-live < int64(policy.maxAge), false
+		// Before the first sync, and after its span, what is loaded now is kept for its moment, as Gutter does.
+		within := live != neverLive && now-live < int64(policy.maxAge)
+		return within, !within
 	case bypass:
 		return false, false
 	default:

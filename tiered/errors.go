@@ -40,6 +40,9 @@ var (
 	ErrValueTooLarge = errors.New("doppio: value too large")
 	// ErrEncode is matched by every *EncodeError.
 	ErrEncode = errors.New("doppio: value cannot be stored")
+	// ErrTooManyLoads is returned, in a *LoadError, when the remote tier does not answer and Options.MaxLoads loads ran
+	// for as long as this one could wait. It matches ErrRemoteUnavailable.
+	ErrTooManyLoads = fmt.Errorf("doppio: too many loads run without the remote tier: %w", ErrRemoteUnavailable)
 	// ErrLoaderExited: a loader ended its goroutine with runtime.Goexit instead of returning.
 	ErrLoaderExited = errors.New("doppio: loader called runtime.Goexit")
 )

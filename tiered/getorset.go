@@ -3,6 +3,7 @@ package tiered
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -124,6 +125,8 @@ type job[V any] struct {
 	looked   *looked[V] // what the caller found in the far tier; nil if it did not look
 
 	detached context.Context //nolint:containedctx // of the flight that the job began; nil if it began none
+	until    time.Time       // when the remote tier is not waited for any more before the load
+	down     atomic.Bool     // the remote tier could not be asked
 }
 
 // begin makes the job's flight.

@@ -363,6 +363,17 @@ func (b *batch[V]) runLoad(ctx context.Context, missing []*leg[V]) error {
 		}
 		return err
 	}
+	if slices.ContainsFunc(missing, func(l *leg[V]) bool { return l.job.down.Load() && len(l.seat.witness) == 0 }) {
+		leave, err := s.client.enterLoad(ctx, b.st.hardTimeout)
+		if err != nil {
+			b.giveBack(ctx, missing)
+			for _, l := range missing {
+				l.finish(landing[V]{}, l.job.failure(err))
+			}
+			return err
+		}
+		defer leave()
+	}
 	s.counts.loads.Add(1)
 	lctx, cancel := context.WithTimeout(ctx, b.st.hardTimeout)
 	for _, l := range missing {

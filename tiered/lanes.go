@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strconv"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/doppio-cache/doppio/invalidation"
@@ -181,7 +182,7 @@ func (c *coherence) freshFloors(ctx context.Context, indexes ...int) error {
 		asked := c.asking.DoChan(strconv.Itoa(index), func() (any, error) { return nil, c.askFloors(context.WithoutCancel(ctx), index) })
 		select {
 		case r := <-asked:
-			if r.Err != nil {
+			if r.Err != nil && !c.doWithout(index, r.Err) {
 				return r.Err
 			}
 		case <-ctx.Done():
@@ -189,6 +190,13 @@ func (c *coherence) freshFloors(ctx context.Context, indexes ...int) error {
 		}
 	}
 	return nil
+}
+
+// doWithout tells whether a lane's floors, which could not be asked for, are known well enough. On a Cluster the lane may
+// lie on another node than what is read: where that node is down, nobody can raise a floor on it, and the floors known
+// are those of its last answer.
+func (c *coherence) doWithout(index int, err error) bool {
+	return errors.Is(err, ErrRemoteUnavailable) && !c.far.OneStep() && c.lanes[index].floorsAt.Load() != neverLive
 }
 
 func (l *laneState) floorsKnown(bound time.Duration) bool {
@@ -327,6 +335,19 @@ func (c *coherence) refusedLocked() error {
 	}
 	return nil
 }
+
+// Silent implements invalidation.Watcher: what the receiver knows spares callers the wait for a server that does not
+// answer.
+func (c *coherence) Silent(index int, err error) {
+	answered := c.bound / 4 // a call that was answered since says more than an echo that was not
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		answered = 0
+	}
+	c.far.LaneSilent(index, err, answered)
+}
+
+// Answered implements invalidation.Watcher.
+func (c *coherence) Answered(index int) { c.far.LaneAnswered(index) }
 
 // Changed implements invalidation.Handler.
 func (c *coherence) Changed(ch invalidation.Change) {

@@ -55,10 +55,14 @@ func (j *job[V]) claim(ctx context.Context, f *flight[V], st *seat) (landing[V],
 	patience := time.NewTimer(j.st.hardTimeout)
 	defer patience.Stop()
 	look, waits, taken := firstLook, false, 0
+	asking := ctx
+	if !j.until.IsZero() {
+		asking = remote.Until(ctx, j.until)
+	}
 	for {
 		token := remote.NewToken()
 		st.since = local.Monotonic()
-		claim := s.client.claims.acquire(ctx, remote.Claim{Key: s.prefix + j.key, Token: token, Stamp: f.id, Replaces: st.replaces, Tags: st.tags})
+		claim := s.client.claims.acquire(asking, remote.Claim{Key: s.prefix + j.key, Token: token, Stamp: f.id, Replaces: st.replaces, Tags: st.tags})
 		how, end, err := j.claimed(ctx, f, st, token, claim.Won, claim.Found, claim.Err, nil)
 		if how == outdated {
 			how = free
@@ -67,6 +71,7 @@ func (j *job[V]) claim(ctx context.Context, f *flight[V], st *seat) (landing[V],
 				how = unseated
 			}
 		}
+		asking = ctx // later looks are about another instance's load
 		switch {
 		case how == loaded:
 			return end, err, true

@@ -22,8 +22,9 @@ func (j *job[V]) run(ctx context.Context, f *flight[V]) (landing[V], error) {
 		return j.runLoad(ctx, f, seat{}) // both tiers may hold what this instance invalidated
 	}
 	l := j.looked
+	reading := j.within(ctx)
 	if l == nil || errors.Is(l.err, ErrNotFound) {
-		if err := j.cache.catchUp(ctx, s.client.co.laneOf(j.hash)); err != nil {
+		if err := j.cache.catchUp(reading, s.client.co.laneOf(j.hash)); err != nil {
 			j.note(err)
 			return j.runLoad(ctx, f, seat{})
 		}
@@ -39,7 +40,7 @@ func (j *job[V]) run(ctx context.Context, f *flight[V]) (landing[V], error) {
 		}
 		// A flight's callers leave the flight; it does not leave the far tier.
 		l = &looked[V]{}
-		rec, err := s.client.reads.get(remote.Stay(ctx), s.prefix+j.key)
+		rec, err := s.client.reads.get(remote.Stay(reading), s.prefix+j.key)
 		s.flights.carries(f, s.tagHashes(tagNames(rec.Tags)))
 		l.rec = rec
 		l.seen, l.err = s.examine(ctx, time.Now(), j.hash, j.key, rec, err, nil)
@@ -51,7 +52,7 @@ func (j *job[V]) run(ctx context.Context, f *flight[V]) (landing[V], error) {
 	seen, err := j.sweep(ctx, l.seen, l.err)
 	st, need := seatOf(l.rec.Token, seen, err)
 	if need || st.witness != nil {
-		if st.tags, err = s.tagsToCarry(ctx, &j.st); err != nil {
+		if st.tags, err = s.tagsToCarry(reading, &j.st); err != nil {
 			j.note(err)
 			return j.runLoad(ctx, f, seat{})
 		}
@@ -183,6 +184,13 @@ func (j *job[V]) runLoad(ctx context.Context, f *flight[V], st seat) (landing[V]
 		case absent:
 			return landing[V]{}, ErrNotFound
 		}
+	}
+	if j.down.Load() && len(st.witness) == 0 {
+		leave, err := s.client.enterLoad(ctx, j.st.hardTimeout)
+		if err != nil {
+			return landing[V]{}, j.failed(ctx, st, err)
+		}
+		defer leave()
 	}
 	s.counts.loads.Add(1)
 	lctx, cancel := context.WithTimeout(ctx, j.st.hardTimeout)
@@ -321,6 +329,9 @@ func (j *job[V]) note(err error) {
 	s := j.cache.shared
 	if ctxError(err) {
 		return // the load was abandoned: nothing failed
+	}
+	if errors.Is(err, ErrRemoteUnavailable) {
+		j.down.Store(true)
 	}
 	if decode := (*DecodeError)(nil); !errors.As(err, &decode) { // decode errors have been counted where they were met
 		s.counts.farErrors.Add(1)

@@ -65,6 +65,9 @@ func newClient(t testing.TB, rdb redis.UniversalClient, o tiered.Options) *tiere
 	if o.RemoteTimeout == 0 {
 		o.RemoteTimeout = 20 * time.Second // a busy machine is no outage
 	}
+	if o.RemoteReadTimeout == 0 {
+		o.RemoteReadTimeout = o.RemoteTimeout
+	}
 	c, err := tiered.New(rdb, o)
 	if err != nil {
 		t.Fatalf("New: %v", err)

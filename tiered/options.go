@@ -21,13 +21,16 @@ const (
 	MaxMaxStaleness      = 24 * time.Hour
 	MaxWait              = 24 * time.Hour // of RemoteTimeout, BreakerPause and RetryBackoff
 	DefaultRemoteTimeout = 2 * time.Second
-	DefaultGutterTTL     = time.Second // how long Gutter keeps what is loaded while the near tier cannot be trusted
-	DefaultRetryBackoff  = 2 * time.Second
-	MinRetryBackoff      = time.Millisecond // below, the first pauses would be none
-	DefaultMaxPending    = 10_000
-	MaxLanes             = 64
-	MaxNameBytes         = 128
-	forbiddenInNames     = ":{}*?[]\\"
+	// DefaultRemoteReadTimeout is the default of Options.RemoteReadTimeout, where RemoteTimeout is not less.
+	DefaultRemoteReadTimeout = 250 * time.Millisecond
+	DefaultMaxLoads          = 256
+	DefaultGutterTTL         = time.Second // how long Gutter keeps what is loaded while the near tier cannot be trusted
+	DefaultRetryBackoff      = 2 * time.Second
+	MinRetryBackoff          = time.Millisecond // below, the first pauses would be none
+	DefaultMaxPending        = 10_000
+	MaxLanes                 = 64
+	MaxNameBytes             = 128
+	forbiddenInNames         = ":{}*?[]\\"
 )
 
 // Options configure a Client. The zero value is useful. They are copied before use.
@@ -65,11 +68,27 @@ type Options struct {
 	// that is slow, transitions beyond 256 that wait are dropped, and counted in Stats.
 	OnStateChange func(StateChange)
 
-	// RemoteTimeout bounds each round trip to Redis, whatever the client's own timeouts are, but for hooks of the client's that do
-	// not heed their context. At most MaxWait; defaults to DefaultRemoteTimeout.
+	// RemoteTimeout bounds each change, and each round trip of a batch of changes, of Clear and of Count, whatever the
+	// client's own timeouts and retries are, but for hooks of the client's that do not heed their context. At most
+	// MaxWait; defaults to DefaultRemoteTimeout.
 	RemoteTimeout time.Duration
-	// BreakerFailures is how many outages in a row open the breaker: while it is open, calls fail at once with
-	// ErrRemoteUnavailable. Defaults to remote.DefaultBreakerFailures, 8.
+	// RemoteReadTimeout is the most that a read waits for Redis, whatever the client's own timeouts, retries, pool and
+	// dials are: Get, Exists and TTL, the reads and leases of one GetOrSet before it loads, its fill afterwards, and each
+	// round trip of GetMany and GetOrSetMany. After it, Get returns an error that matches ErrRemoteUnavailable, and
+	// GetOrSet loads. At most RemoteTimeout; defaults to DefaultRemoteReadTimeout, or RemoteTimeout if that is less.
+	RemoteReadTimeout time.Duration
+	// MaxLoads bounds how many loads run at once while they run without the remote tier: because it is skipped or does
+	// not answer, so that nothing but this bound stands between the callers and the source. Callers of one key share a
+	// load all the while, and a batch is one load. A load beyond the bound waits for its turn, at most for HardTimeout; then it
+	// fails with ErrTooManyLoads, or its callers are served the stale value that they allow. Loads that ask the remote
+	// tier are not bounded. Defaults to DefaultMaxLoads.
+	MaxLoads int
+	// BreakerFailures is how many outages in a row open the breaker of a Redis server; a Cluster has one for each node.
+	// While it is open, calls fail at once with ErrRemoteUnavailable. An outage that took the whole timeout of a call
+	// counts twice. The breaker opens sooner when the subscription to
+	// invalidations finds out: the server that has a lane refuses connections, or has answered no echo for half of
+	// MaxStaleness and no call either. It closes as soon as an echo or a call is answered. Defaults to
+	// remote.DefaultBreakerFailures, 8.
 	BreakerFailures int
 	// BreakerPause is how long the breaker stays open before one call may try. At most MaxWait; defaults to remote.DefaultBreakerPause, 1 s.
 	BreakerPause time.Duration
@@ -147,6 +166,15 @@ func (o Options) withDefaults() Options {
 	if o.RemoteTimeout == 0 {
 		o.RemoteTimeout = DefaultRemoteTimeout
 	}
+	if o.RemoteReadTimeout == 0 {
+		o.RemoteReadTimeout = DefaultRemoteReadTimeout
+		if o.RemoteTimeout > 0 {
+			o.RemoteReadTimeout = min(o.RemoteReadTimeout, o.RemoteTimeout)
+		}
+	}
+	if o.MaxLoads == 0 {
+		o.MaxLoads = DefaultMaxLoads
+	}
 	if o.RetryBackoff == 0 {
 		o.RetryBackoff = DefaultRetryBackoff
 	}
@@ -166,6 +194,9 @@ func (o Options) validate() error {
 	f.check(o.Lanes >= 1 && o.Lanes <= MaxLanes, "Lanes", "is %d, must be 1 to %d", o.Lanes, MaxLanes)
 	f.check(o.MaxPending >= 0, "MaxPending", "is %d, must not be negative", o.MaxPending)
 	f.check(o.RemoteTimeout > 0 && o.RemoteTimeout <= MaxWait, "RemoteTimeout", "is %v, must be positive and at most %v", o.RemoteTimeout, MaxWait)
+	f.check(o.RemoteReadTimeout > 0, "RemoteReadTimeout", "is %v, must be positive", o.RemoteReadTimeout)
+	f.check(o.RemoteReadTimeout <= o.RemoteTimeout || o.RemoteTimeout <= 0, "RemoteReadTimeout", "is %v, must be at most RemoteTimeout, %v", o.RemoteReadTimeout, o.RemoteTimeout)
+	f.check(o.MaxLoads > 0, "MaxLoads", "is %d, must be positive", o.MaxLoads)
 	f.check(o.BreakerFailures >= 0, "BreakerFailures", "is %d, must not be negative", o.BreakerFailures)
 	f.check(o.BreakerPause >= 0 && o.BreakerPause <= MaxWait, "BreakerPause", "is %v, must be from 0 to %v", o.BreakerPause, MaxWait)
 	f.check(o.RetryBackoff >= MinRetryBackoff && o.RetryBackoff <= MaxWait, "RetryBackoff", "is %v, must be from %v to %v", o.RetryBackoff, MinRetryBackoff, MaxWait)

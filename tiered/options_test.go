@@ -63,7 +63,7 @@ func TestEveryFaultOfOptionsIsReported(t *testing.T) {
 	t.Parallel()
 	o := tiered.Options{
 		Namespace: "a:b", Local: local.Options{MaxEntries: -1, MaxBytes: -1, Engine: 99, Clock: func() int64 { return 0 }}, MaxStaleness: 1, WhenIncoherent: tiered.ServeStale(-1), Lanes: tiered.MaxLanes + 1, MaxPending: -1,
-		RemoteTimeout: -1, BreakerFailures: -1, BreakerPause: -1, RetryBackoff: 1,
+		RemoteTimeout: -1, RemoteReadTimeout: -1, MaxLoads: -1, BreakerFailures: -1, BreakerPause: -1, RetryBackoff: 1,
 	}
 	_, err := tiered.New(nil, o)
 	wantFaults(t, o, err, "Disabled", "TracerProvider", "TraceLocalHits", "MeterProvider", "Logger", "Tracking", "OnStateChange")

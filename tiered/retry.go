@@ -107,6 +107,7 @@ func (p *pending) take(n int) []attempt {
 
 // deliver deletes what is to be deleted, and announces what is to be announced.
 func (p *pending) deliver(ctx context.Context, attempts []attempt) []error {
+	ctx = remote.Background(ctx) // a caller's call finds out whether an outage is over
 	errs := make([]error, len(attempts))
 	var gone []remote.Deletion
 	var at []int
@@ -176,7 +177,7 @@ func (p *pending) retryFloors(ctx context.Context) bool {
 			m = invalidation.Message{Type: invalidation.Cleared, Hashes: []uint64{seedOf(p.namespace, f.name)}}
 		}
 		told := p.co.announcement(f.lane, m)
-		if err := p.co.far.RaiseFloor(ctx, f.name, f.since, told); err != nil {
+		if err := p.co.far.RaiseFloor(remote.Background(ctx), f.name, f.since, told); err != nil {
 			p.failed(err)
 			return false
 		}

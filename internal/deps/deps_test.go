@@ -37,8 +37,7 @@ var allowed = map[string]string{
 	"github.com/redis/go-redis/v9": "the far tier's client",
 	"go.uber.org/atomic":           "go-redis",
 
-	"golang.org/x/sync":            "tiered joins simultaneous loads of one key",
-	"github.com/sony/gobreaker/v2": "the circuit breaker in front of the far tier",
+	"golang.org/x/sync": "tiered joins simultaneous loads of one key",
 
 	"github.com/go-json-experiment/json":  "the default codec",
 	"github.com/vmihailenco/msgpack/v5":   "the MessagePack codec",
@@ -64,8 +63,9 @@ var mayImport = map[string][]string{
 	"tiered":               {"local", "remote", "invalidation", "internal/codec", "internal/keyhash", "internal/lane"},
 	"tiered/tieredtest":    {"tiered", "local", "remote", "invalidation", "internal/codec", "internal/keyhash"},
 	"local":                {"internal/keyhash"},
-	"remote":               {"internal/keyhash", "internal/lane"},
-	"invalidation":         {"internal/keyhash", "internal/lane"},
+	"remote":               {"internal/keyhash", "internal/lane", "internal/patient"},
+	"invalidation":         {"internal/keyhash", "internal/lane", "internal/patient"},
+	"internal/patient":     {},
 	"internal/lane":        {},
 	"internal/history":     {},
 	"internal/attack":      {},

@@ -77,6 +77,9 @@ func (r *Redis) Instance(tb testing.TB, opts tiered.Options) *tiered.Client {
 	if opts.RemoteTimeout == 0 {
 		opts.RemoteTimeout = patience
 	}
+	if opts.RemoteReadTimeout == 0 {
+		opts.RemoteReadTimeout = opts.RemoteTimeout
+	}
 	client, err := tiered.New(rdb, opts)
 	if err != nil {
 		tb.Fatalf("tieredtest: %v", err)

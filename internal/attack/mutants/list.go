@@ -120,8 +120,8 @@ var mutants = []mutant{
 			},
 			{
 				"remote/change.go",
-				`			v, err = scriptAnnounce.run(ctx, s.rdb, st.lane.keys, st.lane.args...)
-			out.announced(op, v, err)
+				`			met(ctx, out.err)
+			s.announceEach(context.WithoutCancel(ctx), []scriptCall{st.lane}, func(_ int, v any, err error) { out.announced(op, v, err) })
 `,
 				`			out.id = told.id
 `,

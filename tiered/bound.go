@@ -1,0 +1,41 @@
+package tiered
+
+import (
+	"context"
+	"time"
+
+	"github.com/doppio-cache/doppio/local"
+	"github.com/doppio-cache/doppio/remote"
+)
+
+// enterLoad counts a load that runs without the remote tier, and waits while Options.MaxLoads of them run: for patience,
+// or until ctx ends. The function that it returns ends the load.
+func (c *Client) enterLoad(ctx context.Context, patience time.Duration) (leave func(), err error) {
+	leave = func() { <-c.loads }
+	select {
+	case c.loads <- struct{}{}:
+		return leave, nil
+	default:
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case c.loads <- struct{}{}:
+		return leave, nil
+	case <-timer.C:
+		return nil, ErrTooManyLoads
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// within gives a context for what a flight asks the remote tier before it loads: all of it ends RemoteReadTimeout after
+// its caller, or the flight, began to ask.
+func (j *job[V]) within(ctx context.Context) context.Context {
+	now := time.Now()
+	j.until = now.Add(j.cache.client.opts.RemoteReadTimeout)
+	if j.looked != nil {
+		j.until = j.until.Add(-time.Duration(local.Monotonic() - j.looked.begun))
+	}
+	return remote.Until(ctx, j.until)
+}
