@@ -208,11 +208,15 @@ func TestUnreadableEntriesOfALane(t *testing.T) {
 func TestRepliesThatAreNotUnderstood(t *testing.T) {
 	list := []any{"1-1"}
 	for _, reply := range [][]any{
-		{}, {int64(1)}, {"1", "0-1"}, {"1", "x", "0-0"}, {"1", "0-1", "0-0", "x"}, {"1", "0-1", "0-0", list}, {"1", "0-1", "0-0", []any{"!", "x"}},
+		{}, {int64(1)}, {"1", "0-1"}, {"1", "x", "0-0"}, {"1", "0-1", "0-0", "x"}, {"1", "0-1", "0-0", list},
 	} {
 		if a, err := parseAnswer(reply); err == nil {
 			t.Errorf("%v is the answer %+v", reply, a)
 		}
+	}
+	// A floor that cannot be read is counted: what is wrong with one name is no reason to trust nothing.
+	if a, err := parseAnswer([]any{"1", "0-1", "0-0", []any{"!", "x"}}); err != nil || a.unreadable != 1 || len(a.floors) != 0 {
+		t.Errorf("an unreadable floor: %+v, %v", a, err)
 	}
 	for _, reply := range [][]any{
 		{}, {int64(1)}, {"x"}, {"0-1", int64(1)}, {"0-1", "found"}, {"0-1", "found", "x"}, {"0-1", "found", list}, {"0-1", "found", []any{"x", ""}},

@@ -12,11 +12,11 @@ import (
 // TestMaxBytesIsMeasuredHeap fills a tier with a million entries of 100 bytes and compares the heap that it
 // keeps alive with MaxBytes.
 func TestMaxBytesIsMeasuredHeap(t *testing.T) {
-	const entries, size = 1_000_000, 100
+	const entries, size = 250_000, 100
 	// Fewer collections while the tier fills: what is measured comes after two of them anyway.
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	eachEngine(t, func(t *testing.T, kind EngineKind) {
-		const limit = 320 << 20
+		const limit = 80 << 20
 		before := heapInUse()
 		tier, err := New(Options{Engine: kind, MaxBytes: limit}) // the walk of newTier's checks takes too long here
 		if err != nil {

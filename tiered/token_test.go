@@ -271,7 +271,11 @@ func TestTokensReadBack(t *testing.T) {
 			t.Errorf("%q from JSON %s: %q, %v", text, data, back.Token, err)
 		}
 	}
-	for _, text := range []string{"x", "0", "0:", ":1-1", "64:1-1", "-1:1-1", "0:1", "0:1-1,", ",0:1-1", "0:1-1 ", "0:1-1048576", "0:18446744073709551615-0", strings.Repeat("0:1-1,", 4000) + "0:1-1"} {
+	// A sequence number of more than 20 bits is carried into the millisecond, as in the lane itself.
+	if tok, err := tiered.ParseToken("0:1-1048576"); err != nil || tok.String() != "0:2-0" {
+		t.Errorf("a large sequence number is read as %q, %v", tok, err)
+	}
+	for _, text := range []string{"x", "0", "0:", ":1-1", "64:1-1", "-1:1-1", "0:1", "0:1-1,", ",0:1-1", "0:1-1 ", "0:18446744073709551615-0", strings.Repeat("0:1-1,", 4000) + "0:1-1"} {
 		tok, err := tiered.ParseToken(text)
 		var option *tiered.OptionError
 		if !errors.Is(err, tiered.ErrInvalidOptions) || !errors.As(err, &option) || option.Field != "Token" || !tok.IsZero() {
