@@ -174,7 +174,7 @@ func classifyReply(op string, reply redis.Error) error {
 	text := reply.Error()
 	for _, c := range replyCodes {
 		if strings.HasPrefix(text, c.code+" ") {
-			return &Error{Op: op, Err: reply, kinds: []error{c.kind}}
+			return replied(op, reply, c.code, c.kind)
 		}
 	}
 	for _, p := range replyPhrases {
@@ -187,11 +187,19 @@ func classifyReply(op string, reply redis.Error) error {
 	if strings.HasPrefix(text, "ERR ") && (strings.Contains(text, "user_script") || strings.Contains(text, "compiling script")) {
 		for _, c := range replyCodes {
 			if strings.Contains(text, c.code+" ") {
-				return &Error{Op: op, Err: reply, kinds: []error{c.kind}}
+				return replied(op, reply, c.code, c.kind)
 			}
 		}
 	}
 	return &Error{Op: op, Err: reply}
+}
+
+// replied is the error for a reply with a code. A code of our own scripts says no more than its kind, and is not shown.
+func replied(op string, reply error, code string, kind error) error {
+	if strings.HasPrefix(code, "DOPPIO-") {
+		reply = nil
+	}
+	return &Error{Op: op, Err: reply, kinds: []error{kind}}
 }
 
 // mayHaveArrived tells whether a command that failed without a reply could have reached the server.

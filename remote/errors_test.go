@@ -182,3 +182,15 @@ func TestErrorOfAnOperationNamesIt(t *testing.T) {
 		t.Error("the cause is lost")
 	}
 }
+
+// The codes of our own scripts are no words for users.
+func TestErrorsShowNoCodeOfAScript(t *testing.T) {
+	t.Parallel()
+	s, rdb := onShared(t)
+	put(t, rdb, t.Name(), value("text"))
+	_, err := s.Increment(t.Context(), t.Name(), 1, nil, number(0), 0, nil)
+	wantErr(t, err, ErrNotNumeric)
+	if strings.Contains(err.Error(), "DOPPIO") {
+		t.Errorf("%v", err)
+	}
+}
