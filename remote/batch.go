@@ -95,6 +95,7 @@ func (s *Store) mget(ctx context.Context, node *breaker, keys []string, out []Re
 		}
 		// As StringCmd.Bytes does: go-redis made the string for this reply, and nobody else has it.
 		out[i].Record, out[i].Err = ParseRecord(key, unsafe.Slice(unsafe.StringData(text), len(text)))
+		out[i].Err = s.settle(ctx, key, &out[i].Record, out[i].Err)
 	}
 	return nil
 }
@@ -113,6 +114,7 @@ func (s *Store) pipelinedGets(ctx context.Context, node *breaker, keys []string,
 			continue
 		}
 		out[i].Record, out[i].Err = ParseRecord(key, data)
+		out[i].Err = s.settle(ctx, key, &out[i].Record, out[i].Err)
 	}
 	return nil
 }
@@ -169,9 +171,8 @@ type Deletion struct {
 // server deleted by one script.
 func (s *Store) DeleteMany(ctx context.Context, deletions []Deletion) ([]bool, []error) {
 	changes, errs := make([]change, len(deletions)), make([]error, len(deletions))
-	now := any(time.Now().UnixMilli())
 	for i, d := range deletions {
-		changes[i] = change{key: d.Key, a: d.Announcement, args: []any{now, floorArg(d.Floor)}}
+		changes[i] = change{key: d.Key, a: d.Announcement, args: []any{floorArg(d.Floor)}}
 	}
 	existed := make([]bool, len(deletions))
 	s.changeMany(ctx, "delete-many", deleting, changes, errs, func(i int, rest []any) {
@@ -275,6 +276,7 @@ func (s *Store) AcquireMany(ctx context.Context, claims []Claim, life time.Durat
 	s.scriptMany(ctx, "acquire-many", true, scriptAcquire, calls, errs, func(i int, v any) {
 		text, _ := v.(string)
 		claims[i].Found, claims[i].Err = ParseRecord(claims[i].Key, []byte(text))
+		claims[i].Err = s.settle(ctx, claims[i].Key, &claims[i].Found, claims[i].Err)
 	})
 	for i, err := range errs {
 		switch {

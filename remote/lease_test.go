@@ -36,7 +36,7 @@ var anything = []stored{
 	}, present: true},
 	{name: "60 days are over", put: func(t testing.TB, rdb redis.UniversalClient, key string) {
 		r := value("v")
-		r.TTL, r.Created = 60*24*time.Hour, time.Now().Add(-61*24*time.Hour)
+		r.TTL, r.Grace, r.Created = 60*24*time.Hour, 30*24*time.Hour, time.Now().Add(-61*24*time.Hour)
 		put(t, rdb, key, r)
 	}},
 	{name: "value within its grace", put: func(t testing.TB, rdb redis.UniversalClient, key string) { put(t, rdb, key, expired("v")) }},

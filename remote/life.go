@@ -21,20 +21,35 @@ const (
 // A remote floor is an id of a lane: records with an older stamp were invalidated all at once, and count as absent. 0 is below all.
 
 // presence decides by a header, as the scripts do: what cannot be read is there.
-func presence(header []byte, floor uint64) Presence {
+func (s *Store) presence(ctx context.Context, key string, header []byte, floor uint64) (Presence, error) {
+	r, p := presenceAtFloor(header, floor)
+	if p == Absent || r.Grace == 0 || r.life() == 0 {
+		return p, nil
+	}
+	if err := s.settle(ctx, key, &r, nil); err != nil {
+		return Absent, err
+	}
+	if r.Expired(time.Now()) {
+		return Absent, nil
+	}
+	return p, nil
+}
+
+// presenceAtFloor is presence but for the question whether a value is in its grace.
+func presenceAtFloor(header []byte, floor uint64) (Record, Presence) {
 	if len(header) == 0 {
-		return Absent
+		return Record{}, Absent
 	}
 	r, err := parseHeader(header)
 	switch {
 	case err != nil:
-		return Present
-	case r.Kind != KindValue || r.Stamp < floor || r.Expired(time.Now()):
-		return Absent
+		return Record{}, Present
+	case r.Kind != KindValue || r.Stamp < floor:
+		return r, Absent
 	case header[offFlags]&flagTagged != 0:
-		return Tagged
+		return r, Tagged
 	}
-	return Present
+	return r, Present
 }
 
 // Presence asks for the header of what is under key.
@@ -48,7 +63,7 @@ func (s *Store) Presence(ctx context.Context, key string, floor uint64) (Presenc
 	if err != nil {
 		return Absent, err
 	}
-	return presence(header, floor), nil
+	return s.presence(ctx, key, header, floor)
 }
 
 // Exists tells whether there is an entry under key, whatever became of its tags.
@@ -80,16 +95,13 @@ func (s *Store) Life(ctx context.Context, key string, floor uint64) (Life, error
 	text, _ := reply[0].(string)
 	ms, _ := reply[1].(int64)
 	header := []byte(text)
-	p := presence(header, floor)
-	if p == Absent {
+	r, p := presenceAtFloor(header, floor)
+	left := time.Duration(ms)*time.Millisecond - r.Grace
+	if p == Absent || r.Grace > 0 && ms >= 0 && left <= 0 {
 		return Life{}, ErrNotFound
 	}
 	if ms < 0 {
 		return Life{Forever: true, Tagged: p == Tagged}, nil
-	}
-	left := time.Duration(ms) * time.Millisecond
-	if r, err := parseHeader(header); err == nil {
-		left -= r.Grace
 	}
 	return Life{Left: max(left, time.Millisecond), Tagged: p == Tagged}, nil
 }
@@ -104,12 +116,11 @@ func (s *Store) TTL(ctx context.Context, key string, floor uint64) (left time.Du
 // Extend gives an entry another life, counted from now (0: for ever), and announces a. It tells whether there was an
 // entry; if not, nothing is announced.
 func (s *Store) Extend(ctx context.Context, key string, life time.Duration, floor uint64, a *Announcement) (Presence, error) {
-	r := Record{TTL: life, Created: time.Now()}
-	fields := binary.BigEndian.AppendUint64(nil, uint64(r.Created.UnixMilli()))
-	fields = binary.BigEndian.AppendUint32(fields, packDuration(r.life()))
+	r := Record{TTL: life}
+	field := binary.BigEndian.AppendUint32(nil, packDuration(r.life()))
 	token := NewToken()
 	rest, err := s.change(ctx, "expire", scriptExpire, change{
-		key: key, a: a, args: []any{r.Created.UnixMilli(), floorArg(floor), token[:], fields, r.lifetime()},
+		key: key, a: a, args: []any{floorArg(floor), token[:], field, r.lifetime()},
 	})
 	if err != nil {
 		return Absent, err

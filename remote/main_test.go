@@ -132,6 +132,9 @@ func put(t testing.TB, rdb redis.UniversalClient, key string, r *Record) []byte 
 	t.Helper()
 	raw := encode(t, key, r)
 	putRaw(t, rdb, key, string(raw))
+	if left := time.Until(r.Created.Add(r.TTL + r.Grace)); r.Grace > 0 && r.TTL > 0 && left > 0 {
+		must(t, rdb.PExpire(context.Background(), key, left).Err()) // how much of it is grace is told by what Redis keeps it for
+	}
 	return raw
 }
 
@@ -155,6 +158,19 @@ func raw(t testing.TB, rdb redis.UniversalClient, key string) []byte {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// wantDated is wantRaw for what a script has stored, and dated by the server's clock: on this machine, where it runs, that is just now.
+func wantDated(t testing.TB, rdb redis.UniversalClient, key string, r *Record) {
+	t.Helper()
+	got, err := ParseRecord(key, raw(t, rdb, key))
+	must(t, err)
+	if age := time.Since(got.Created); age < -time.Second || age > time.Minute {
+		t.Errorf("stored %v ago, by its date", age)
+	}
+	want := *r
+	want.Created = got.Created
+	wantRaw(t, rdb, key, encode(t, key, &want))
 }
 
 func wantRaw(t testing.TB, rdb redis.UniversalClient, key string, want []byte) {

@@ -67,18 +67,32 @@ type Record struct {
 	Kind    Kind
 	Token   Token
 	Stamp   uint64        // id of the newest announcement known when the load began, or of the one that came with the change
-	Created time.Time     // wall clock of the writer, to the millisecond
+	Created time.Time     // when it was stored, by the server's clock, to the millisecond; of one that is not stored yet, by this machine's
 	TTL     time.Duration // life as users see it; 0, or above LongestLife: without end
 	Grace   time.Duration // how long past TTL it is kept as a stale value (fail-safe)
 	Load    time.Duration // how long its load took
 	Number  bool          // Payload is a decimal integer
+	// Ends is when its life is over, by this machine's clock, as a Store that has read it reckons from the server's time. It is not
+	// stored, and zero where nobody has reckoned, or there is no end.
+	Ends    time.Time
 	Tags    []Tag
 	Payload []byte
 }
 
-// Expired tells whether the record's life is over at now; it may still be within its grace.
+// Expired reports whether the record's life is over at now; it may still be within its grace. One without a grace that a Store has read
+// is alive: Redis would not have returned it otherwise.
 func (r *Record) Expired(now time.Time) bool {
-	return r.life() > 0 && !now.Before(r.Created.Add(r.TTL))
+	if r.life() == 0 || r.Grace == 0 && !r.Ends.IsZero() {
+		return false
+	}
+	return !now.Before(r.ends())
+}
+
+func (r *Record) ends() time.Time {
+	if r.Ends.IsZero() {
+		return r.Created.Add(r.TTL)
+	}
+	return r.Ends
 }
 
 // Remaining is the life left at now. It is never more than TTL, however far the writer's clock is ahead; forever is true
@@ -87,7 +101,7 @@ func (r *Record) Remaining(now time.Time) (left time.Duration, forever bool) {
 	if r.life() == 0 {
 		return 0, true
 	}
-	return min(r.TTL, r.Created.Add(r.TTL).Sub(now)), false
+	return min(r.TTL, r.ends().Sub(now)), false
 }
 
 // life is the TTL as it is stored: 0 is for ever.

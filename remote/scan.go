@@ -5,7 +5,6 @@ import (
 	"errors"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/redis/go-redis/v9"
@@ -41,10 +40,9 @@ func (s *Store) ClearEach(ctx context.Context, prefix, pattern string, of func(k
 
 func (s *Store) reclaimMany(ctx context.Context, keys []string, of func(key string) (reclaim, floor uint64)) ([]bool, []error) {
 	calls, errs := make([]scriptCall, len(keys)), make([]error, len(keys))
-	now := any(time.Now().UnixMilli())
 	for i, key := range keys {
 		reclaim, floor := of(key)
-		calls[i] = scriptCall{keys: []string{key}, args: []any{now, floorArg(floor), floorArg(reclaim)}}
+		calls[i] = scriptCall{keys: []string{key}, args: []any{floorArg(floor), floorArg(reclaim)}}
 	}
 	existed := make([]bool, len(keys))
 	s.scriptMany(ctx, "clear", true, scriptReclaim, calls, errs, func(i int, v any) {
@@ -115,7 +113,7 @@ func (s *Store) presences(ctx context.Context, keys []string, floorOf func(key s
 			header, cmdErr := cmds[j].Bytes()
 			switch cmdErr = classify("exists-many", false, cmdErr); {
 			case cmdErr == nil:
-				out[i] = presence(header, floorOf(keys[i]))
+				out[i], errs[i] = s.presence(ctx, keys[i], header, floorOf(keys[i]))
 			case errors.Is(cmdErr, ErrWrongType):
 				out[i] = Present
 			default:

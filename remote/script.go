@@ -16,7 +16,7 @@ var scriptFiles embed.FS
 
 var (
 	scriptAcquire = loadScript("acquire", mustRead("header"), mustRead("lease"))
-	scriptFill    = loadScript("fill", mustRead("header"), mustRead("lease"), mustRead("put"))
+	scriptFill    = loadScript("fill", mustRead("clock"), mustRead("header"), mustRead("lease"), mustRead("put"))
 	scriptRelease = loadScript("release", mustRead("header"), mustRead("lease"))
 	scriptTTL     = loadScript("ttl", mustRead("header"))
 	scriptTag     = loadScript("tag", mustRead("put"), mustRead("prolong"))
@@ -26,13 +26,13 @@ var (
 	scriptLanes   = loadScript("lanes")
 
 	// These announce.
-	scriptSet       = loadScript("set", mustRead("deadline"), lane.Script, mustRead("change"), mustRead("put"))
-	scriptSetAll    = loadScript("setall", mustRead("deadline"), lane.Script, mustRead("change"), mustRead("put"))
+	scriptSet       = loadScript("set", mustRead("clock"), mustRead("deadline"), lane.Script, mustRead("change"), mustRead("put"))
+	scriptSetAll    = loadScript("setall", mustRead("clock"), mustRead("deadline"), lane.Script, mustRead("change"), mustRead("put"))
 	scriptDeleteAll = loadScript("deleteall", lane.Script, mustRead("header"), mustRead("record"))
-	scriptSetNX     = loadScript("setnx", mustRead("deadline"), lane.Script, mustRead("header"), mustRead("record"), mustRead("change"), mustRead("put"))
+	scriptSetNX     = loadScript("setnx", mustRead("clock"), mustRead("deadline"), lane.Script, mustRead("header"), mustRead("record"), mustRead("change"), mustRead("put"))
 	scriptDelete    = loadScript("delete", lane.Script, mustRead("header"), mustRead("record"), mustRead("change"))
-	scriptExpire    = loadScript("expire", mustRead("deadline"), lane.Script, mustRead("header"), mustRead("record"), mustRead("change"))
-	scriptIncrement = loadScript("increment", mustRead("deadline"), lane.Script, mustRead("header"), mustRead("record"), mustRead("change"), mustRead("put"))
+	scriptExpire    = loadScript("expire", mustRead("clock"), mustRead("deadline"), lane.Script, mustRead("header"), mustRead("record"), mustRead("change"))
+	scriptIncrement = loadScript("increment", mustRead("clock"), mustRead("deadline"), lane.Script, mustRead("header"), mustRead("record"), mustRead("change"), mustRead("put"))
 	scriptRetire    = loadScript("retire", lane.Script, mustRead("header"), mustRead("change"))
 	scriptAnnounce  = loadScript("announce", lane.Script)
 	scriptFloor     = loadScript("floor", lane.Script)

@@ -16,7 +16,8 @@ func (s *Store) Get(ctx context.Context, key string) (Record, error) {
 	if err != nil {
 		return Record{}, err
 	}
-	return ParseRecord(key, data)
+	rec, err := ParseRecord(key, data)
+	return rec, s.settle(ctx, key, &rec, err)
 }
 
 func (s *Store) read(ctx context.Context, key string) ([]byte, error) {
@@ -46,6 +47,7 @@ func (s *Store) Acquire(ctx context.Context, key string, token Token, stamp uint
 		return false, Record{}, err
 	}
 	found, err = ParseRecord(key, []byte(data))
+	err = s.settle(ctx, key, &found, err)
 	return false, found, err
 }
 
@@ -113,7 +115,7 @@ func (s *Store) SetIfAbsent(ctx context.Context, key string, r *Record, floor ui
 		return false, Record{}, err
 	}
 	rest, err := s.change(ctx, "set-if-absent", scriptSetNX, change{
-		key: key, a: a, args: []any{time.Now().UnixMilli(), floorArg(floor), raw, r.lifetime()},
+		key: key, a: a, args: []any{floorArg(floor), raw, r.lifetime()},
 	})
 	if err != nil {
 		return false, Record{}, err
@@ -126,13 +128,14 @@ func (s *Store) SetIfAbsent(ctx context.Context, key string, r *Record, floor ui
 		return false, Record{}, err
 	}
 	found, err = ParseRecord(key, []byte(data))
+	err = s.settle(ctx, key, &found, err)
 	return false, found, err
 }
 
 // Delete removes whatever is under key and announces a, in any case. It tells whether there was an entry. It
 // works when Redis is out of memory.
 func (s *Store) Delete(ctx context.Context, key string, floor uint64, a *Announcement) (bool, error) {
-	rest, err := s.change(ctx, "delete", scriptDelete, change{key: key, a: a, args: []any{time.Now().UnixMilli(), floorArg(floor)}})
+	rest, err := s.change(ctx, "delete", scriptDelete, change{key: key, a: a, args: []any{floorArg(floor)}})
 	if err != nil {
 		return false, err
 	}
@@ -182,7 +185,7 @@ func (s *Store) increment(ctx context.Context, key string, delta int64, bounds *
 		low, high = strconv.FormatInt(bounds.Min, 10), strconv.FormatInt(bounds.Max, 10)
 	}
 	rest, err := s.change(ctx, "increment", scriptIncrement, change{key: key, a: a, args: []any{
-		time.Now().UnixMilli(), floorArg(floor), delta, r.Token[:], raw, begin.lifetime(), low, high, judged, invalidated,
+		floorArg(floor), delta, r.Token[:], raw, begin.lifetime(), low, high, judged, invalidated,
 	}})
 	if err != nil {
 		return 0, err

@@ -22,6 +22,7 @@ type Store struct {
 	nodes   *nodes       // of a Cluster; nil where one server holds all keys
 	tracer  tracing
 	clock   clock
+	servers serverTimes
 
 	// waits and alarms are kept for each store, not for all: a timer and a channel belong to the synctest bubble that they were made in.
 	waits  sync.Pool

@@ -41,7 +41,7 @@ func TestSetIfAbsentFollowsWhatUsersSee(t *testing.T) {
 			}
 			if stored {
 				wantErr(t, err)
-				wantRaw(t, rdb, key, encode(t, key, r))
+				wantDated(t, rdb, key, r)
 				if left := rdb.PTTL(t.Context(), key).Val(); left <= 0 || left > time.Hour {
 					t.Errorf("kept for %v", left)
 				}

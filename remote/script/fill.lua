@@ -2,5 +2,5 @@
 -- ARGV: token seen, record, milliseconds
 local h = redis.call('GETRANGE', KEYS[1], 0, HEADER - 1)
 if string.sub(h, 2, 17) ~= ARGV[1] then return 0 end
-put(KEYS[1], ARGV[2], ARGV[3])
+put(KEYS[1], dated(ARGV[2]), ARGV[3])
 return awaited(h) and 2 or 1

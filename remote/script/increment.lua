@@ -1,6 +1,6 @@
 -- Adds to an entry that holds a decimal integer. Lua's numbers are doubles, exact only to 2^53, so the sum is Redis's own: INCRBY on the
 -- digits, put for a moment where the record was. Bounds are compared as digits for the same reason.
--- ARGV: channel, message, now, floor, delta, token, record to begin with (payload "0"), its milliseconds, lowest, highest ('' for none), token of a record
+-- ARGV: channel, message, floor, delta, token, record to begin with (payload "0"), its milliseconds, lowest, highest ('' for none), token of a record
 -- whose tags were asked for ('*': tags do not matter), 1 if one of them was invalidated
 local key = KEYS[1]
 -- The payload of record s if the echo of the key stands right before it, else nil.
@@ -12,12 +12,12 @@ local function payload(s)
   return string.sub(s, first)
 end
 local old = redis.call('GET', key) or ''
-local fresh = absent(old, ARGV[3], ARGV[4])
-if not fresh and ARGV[11] ~= '*' and known(old) and tagged(old) then
-  if string.sub(old, 2, 17) ~= ARGV[11] then return redis.error_reply('DOPPIO-TAGGED the entry has tags') end
-  fresh = ARGV[12] == '1'
+local fresh = absent(old, ARGV[3], key)
+if not fresh and ARGV[10] ~= '*' and known(old) and tagged(old) then
+  if string.sub(old, 2, 17) ~= ARGV[10] then return redis.error_reply('DOPPIO-TAGGED the entry has tags') end
+  fresh = ARGV[11] == '1'
 end
-local record, sum, overflow = ARGV[7], ARGV[5], false
+local record, sum, overflow = ARGV[6], ARGV[4], false
 local function below(a, b) -- both as Redis writes integers: no leading zeros, no plus
   local minus = string.byte(a) == 45
   if minus ~= (string.byte(b) == 45) then return minus end
@@ -33,7 +33,7 @@ if not fresh then
   end
   record = old
   redis.call('SET', key, digits, 'KEEPTTL')
-  local reply = redis.pcall('INCRBY', key, ARGV[5])
+  local reply = redis.pcall('INCRBY', key, ARGV[4])
   if type(reply) == 'table' then
     redis.call('SET', key, old, 'KEEPTTL')
     -- Digits that INCRBY does not take for an integer are those of one beyond 64 bits.
@@ -42,7 +42,7 @@ if not fresh then
     sum = redis.call('GET', key)
   end
 end
-overflow = overflow or (ARGV[9] ~= '' and below(sum, ARGV[9])) or (ARGV[10] ~= '' and below(ARGV[10], sum))
+overflow = overflow or (ARGV[8] ~= '' and below(sum, ARGV[8])) or (ARGV[9] ~= '' and below(ARGV[9], sum))
 if overflow then
   if not fresh then redis.call('SET', key, old, 'KEEPTTL') end
   return redis.error_reply('DOPPIO-OVERFLOW the sum does not fit')
@@ -54,6 +54,6 @@ if not ok then
   error(id, 0)
 end
 local body = string.sub(record, 1, #record - word(record, 48))
-local updated = string.sub(body, 1, 1) .. ARGV[6] .. string.sub(body, 18, 47) .. string.char(0, 0, 0, #sum) .. string.sub(body, 52) .. sum
-if fresh then put(key, stamped(updated, ms, seq), ARGV[8]) else redis.call('SET', key, updated, 'KEEPTTL') end
+local updated = string.sub(body, 1, 1) .. ARGV[5] .. string.sub(body, 18, 47) .. string.char(0, 0, 0, #sum) .. string.sub(body, 52) .. sum
+if fresh then put(key, dated(stamped(updated, ms, seq)), ARGV[7]) else redis.call('SET', key, updated, 'KEEPTTL') end
 return {1, id, sum}

@@ -16,17 +16,20 @@ local function older(h, id)
   if high ~= limit then return high < limit end
   return word(h, 22) < word(id, 5)
 end
--- Whether the header h stands for no entry, as users see it, at the time now (Unix ms): nothing, a lease, a negative, a value past its soft
--- TTL, or one with a stamp below the floor. What is not a record of this version is an entry that cannot be read.
-local function absent(h, now, floor)
+-- Whether the header h of what is under key stands for no entry, as users see it: nothing, a lease, a negative, a value past its soft TTL,
+-- or one with a stamp below the floor. What is not a record of this version is an entry that cannot be read. A value is over when Redis has
+-- removed it, or when no more than its grace is left of what Redis keeps it for: no clock but Redis's own has a say.
+local function absent(h, floor, key)
   if #h == 0 then return true end
   if not known(h) then return false end
   local kind = string.byte(h, 1)
   if kind == 1 or kind == 3 then return true end
   if kind ~= 2 then return false end
   if older(h, floor) then return true end
-  local ttl = duration(h, 34)
-  return ttl > 0 and word(h, 26) * 4294967296 + word(h, 30) + ttl <= tonumber(now)
+  local grace = duration(h, 44)
+  if grace == 0 then return false end
+  local left = redis.call('PTTL', key)
+  return left >= 0 and left <= grace
 end
 -- Whether a header of this version belongs to a record with tags.
 local function tagged(h) return math.floor(string.byte(h, 43) / 2) % 2 == 1 end
