@@ -115,7 +115,7 @@ func TestExact(t *testing.T) {
 }
 
 func TestTypesThatCannotBeReadBack(t *testing.T) {
-	type hidden struct{ a int }
+	type hidden struct{ _, a int } //nolint:unused // which is the point
 	refused := func(err error, path string) {
 		t.Helper()
 		if !errors.Is(err, ErrInvalidOptions) || !strings.Contains(err.Error(), path) {

@@ -106,9 +106,9 @@ func methods(c Codec, t reflect.Type) (writes, reads bool) {
 	return implements(t, writers), implements(t, readers)
 }
 
-func implements(t reflect.Type, any []reflect.Type) bool {
+func implements(t reflect.Type, interfaces []reflect.Type) bool {
 	p := reflect.PointerTo(t)
-	for _, i := range any {
+	for _, i := range interfaces {
 		if p.Implements(i) {
 			return true
 		}
