@@ -212,7 +212,9 @@ func TestConcurrentUseThroughOutages(t *testing.T) {
 	inAndOut(t, func(t *testing.T) {
 		ctx := t.Context()
 		r := tieredtest.NewRedis(t)
-		one, two := r.Instance(t, eager), r.Instance(t, eager)
+		o := eager
+		o.RemoteTimeout = 5 * time.Second // for so long a change in doubt is pending: by default it is a minute
+		one, two := r.Instance(t, o), r.Instance(t, o)
 		stop := make(chan struct{})
 		var wg sync.WaitGroup
 		for i, cache := range []*tiered.Cache[string]{newCache(t, one), newCache(t, two)} {
@@ -240,7 +242,7 @@ func TestConcurrentUseThroughOutages(t *testing.T) {
 							t.Errorf("call %d: %v", n, err)
 							return
 						}
-						time.Sleep(3 * time.Millisecond) // shorter than an outage; miniredis interprets Lua slowly
+						time.Sleep(time.Millisecond)
 					}
 				})
 			}
