@@ -16,7 +16,7 @@ import (
 // A batch has a few goroutines, however many of its keys are cold, also while other instances wait for their loads; and
 // they are told of the end by a few messages.
 func TestBatchesHaveFewGoroutines(t *testing.T) {
-	const n, few = 20_000, 100
+	const n, few = 2_000, 100
 	commands, clients, caches := counted(t, 2, tiered.CacheOptions{})
 	keys := numbered(n)
 	b := newBlocked(t, map[string]string{})
