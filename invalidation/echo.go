@@ -108,11 +108,18 @@ func (r *Receiver) ask(ctx context.Context) {
 	r.hanging.Add(1)
 	r.done.Go(func() {
 		defer r.hanging.Add(-1)
-		a, err := r.echo(ctx, session, number, floor)
+		var a answer
+		err := guarded(func() (err error) {
+			a, err = r.echo(ctx, session, number, floor)
+			return err
+		})
 		worthless.Stop()
 		free()
 		if ctx.Err() == nil {
 			r.answered(session, number, a, err)
+		}
+		if err == nil {
+			r.follow(ctx)
 		}
 	})
 }
@@ -147,15 +154,21 @@ var opening = func() []byte {
 func (r *Receiver) echo(parent context.Context, session, number uint64, floor string) (answer, error) {
 	ctx, cancel := context.WithTimeout(parent, r.opts.MaxStaleness) // after that it is worth nothing
 	defer cancel()
+	if err := r.servers.Ensure(ctx); err != nil {
+		return answer{}, clientError(err)
+	}
 	sharded := "0"
-	if r.cluster != nil {
+	if r.servers.Many() {
 		sharded = "1"
 	}
+	asked := time.Now()
 	reply, err := scriptEcho.run(ctx, r.rdb, []string{r.names.Count, r.names.Stream, r.names.Floors},
 		r.opts.Lanes, r.names.Echo(r.opts.Instance), nonce(session, number), floor, sharded, r.names.Channel, opening)
+	r.servers.Heard(err)
 	if err != nil {
 		return answer{}, err
 	}
+	r.servers.Proved(asked) // the script writes
 	return parseAnswer(reply)
 }
 

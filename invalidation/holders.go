@@ -6,13 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/doppio-cache/doppio/internal/lane"
+	"github.com/doppio-cache/doppio/internal/topology"
 )
 
 // An operator may ask which instances hold a near copy of a key. The question goes to the channel on which an instance
@@ -105,11 +108,15 @@ func (r *Receiver) tell(ctx context.Context, payload string, sharded bool) {
 	}
 	r.done.Go(func() {
 		defer func() { <-r.telling }()
-		h := holder.Holds(q)
+		var h Holding
+		if err := guarded(func() error { h = holder.Holds(q); return nil }); err != nil {
+			r.opts.Logger.Error("doppio: a question could not be answered", "lane", r.opts.Lane, "error", err)
+			return
+		}
 		h.Instance, h.State = r.opts.Instance, r.State()
 		ctx, cancel := context.WithTimeout(ctx, r.opts.MaxStaleness)
 		defer cancel()
-		if err := publish(ctx, r.rdb, r.names.Echo(asker), h.text(nonce), sharded); err != nil {
+		if err := guarded(func() error { return publish(ctx, r.rdb, r.names.Echo(asker), h.text(nonce), sharded) }); err != nil {
 			r.opts.Logger.Debug("doppio: a question could not be answered", "lane", r.opts.Lane, "error", err)
 		}
 	})
@@ -127,8 +134,15 @@ func publish(ctx context.Context, rdb redis.UniversalClient, channel, payload st
 // there are. Those that are cut off, or of a version that does not know the question, are silent. It needs PUBSUB, which
 // instances do not.
 func Holders(ctx context.Context, rdb redis.UniversalClient, namespace string, index int, q Question) (told []Holding, asked int, err error) {
-	names := lane.Of(namespace, index).In(lane.Database(rdb))
-	cluster, sharded := rdb.(*redis.ClusterClient)
+	servers, err := topology.Of(rdb, namespace, DefaultMaxStaleness)
+	if err != nil {
+		return nil, 0, fmt.Errorf("invalidation: ask who holds a key: %w", err)
+	}
+	names := lane.Of(namespace, index).In(servers.Database())
+	sharded, err := servers.Sharded(ctx, names.Stream)
+	if err != nil {
+		return nil, 0, fmt.Errorf("invalidation: ask who holds a key: %w", err)
+	}
 	asker, nonce := rand.Uint64(), strconv.FormatUint(rand.Uint64(), 16)
 	mine := names.Echo(asker)
 
@@ -159,7 +173,7 @@ func Holders(ctx context.Context, rdb redis.UniversalClient, namespace string, i
 		}
 		switch m := got.(type) {
 		case *redis.Subscription: // an answer cannot be missed from now on
-			if asked, err = inquire(ctx, rdb, cluster, names, mine, q.text(asker, nonce)); err != nil {
+			if asked, err = inquire(ctx, rdb, servers.Cluster(), sharded, names, mine, q.text(asker, nonce)); err != nil {
 				return nil, 0, fmt.Errorf("invalidation: ask who holds a key: %w", err)
 			}
 		case *redis.Message:
@@ -189,15 +203,18 @@ func knows(told []Holding, instance uint64) bool {
 }
 
 // inquire asks every instance that hears its echoes, and tells how many that are.
-func inquire(ctx context.Context, rdb redis.UniversalClient, cluster *redis.ClusterClient, names lane.Names, mine, text string) (asked int, err error) {
+func inquire(ctx context.Context, rdb redis.UniversalClient, cluster *redis.ClusterClient, sharded bool, names lane.Names, mine, text string) (asked int, err error) {
 	var channels []string
-	if cluster == nil {
+	switch {
+	case cluster == nil:
 		channels, err = rdb.PubSubChannels(ctx, names.Echoes()).Result()
-	} else {
+	case sharded:
 		var node *redis.Client // that of the lane has its channels, too
 		if node, err = cluster.MasterForKey(ctx, names.Stream); err == nil {
 			channels, err = node.PubSubShardChannels(ctx, names.Echoes()).Result()
 		}
+	default:
+		channels, err = everywhere(ctx, cluster, names.Echoes())
 	}
 	if err != nil {
 		return 0, err
@@ -206,10 +223,25 @@ func inquire(ctx context.Context, rdb redis.UniversalClient, cluster *redis.Clus
 		if c == mine {
 			continue
 		}
-		if err := publish(ctx, rdb, c, text, cluster != nil); err != nil {
+		if err := publish(ctx, rdb, c, text, sharded); err != nil {
 			return asked, err
 		}
 		asked++
 	}
 	return asked, nil
+}
+
+// everywhere lists the channels of every master: a subscription without shards may be at any of them.
+func everywhere(ctx context.Context, cluster *redis.ClusterClient, pattern string) ([]string, error) {
+	var mu sync.Mutex
+	var all []string
+	err := cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
+		channels, err := node.PubSubChannels(ctx, pattern).Result()
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, channels...)
+		return err
+	})
+	slices.Sort(all)
+	return slices.Compact(all), err
 }

@@ -3,6 +3,7 @@ package invalidation
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/doppio-cache/doppio/internal/lane"
 	"github.com/doppio-cache/doppio/internal/patient"
+	"github.com/doppio-cache/doppio/internal/topology"
 )
 
 // Defaults of Options.
@@ -21,8 +23,22 @@ const (
 	DefaultBackoff      = 5 * time.Second
 )
 
-// ErrLanes reports that the instances of a namespace do not agree on how many lanes it has.
+// ErrLanes is returned when the instances of a namespace do not agree on how many lanes it has.
 var ErrLanes = errors.New("invalidation: another instance has another number of lanes for this namespace")
+
+// ErrClient is returned when the Redis client is one that cannot be used, or its server is another than the client is for,
+// or a replica.
+var ErrClient = errors.New("invalidation: the Redis client cannot be used")
+
+// clientError makes what is wrong with a client match ErrClient; other errors stay as they are.
+func clientError(err error) error {
+	var refused *topology.Refused
+	var replica *topology.NotMaster
+	if errors.As(err, &refused) || errors.As(err, &replica) && replica.Never {
+		return fmt.Errorf("%w: %w", ErrClient, err)
+	}
+	return err
+}
 
 // Options configure a Receiver. Handler must be set.
 type Options struct {
@@ -45,6 +61,8 @@ type Options struct {
 	Known func() uint64
 	// Logger hears, at Debug, of every attempt that ended and every echo that failed. Defaults to silence.
 	Logger *slog.Logger
+	// Topology is what is known of the client, shared with the calls to Redis. Start makes it where it is nil.
+	Topology *topology.Topology
 }
 
 func (o Options) withDefaults() Options {
@@ -78,14 +96,13 @@ func (o Options) firstPause() time.Duration {
 // what the new one publishes, and then so do messages.
 type Receiver struct {
 	rdb     redis.UniversalClient
-	cluster *redis.ClusterClient // rdb, if it is one
+	servers *topology.Topology
 	opts    Options
 	names   lane.Names
 	cancel  context.CancelFunc
 	done    sync.WaitGroup
 	applied atomic.Uint64
 	state   atomic.Uint32
-	classic bool          // the Cluster has no sharded pub/sub, being older than 7.0; only run's goroutine looks
 	kick    chan struct{} // asks for an echo at once
 	asking  chan struct{} // echoes under way
 	telling chan struct{} // answers under way: see Holders
@@ -103,16 +120,26 @@ type Receiver struct {
 	awaiting *trust    // given when the floors that the server had then are known
 }
 
-// Start makes a receiver and its goroutines. It does not wait for the subscription.
+// Start makes a receiver and its goroutines. It does not wait for the subscription. With a client that remote.New would
+// refuse there is none: the Handler is told Lost, and why, once.
 func Start(rdb redis.UniversalClient, opts Options) *Receiver {
 	ctx, cancel := context.WithCancel(context.Background())
 	opts = opts.withDefaults()
+	servers := opts.Topology
+	var err error
+	if servers == nil {
+		servers, err = topology.Of(rdb, opts.Namespace, opts.MaxStaleness)
+	}
+	if err != nil {
+		r := &Receiver{opts: opts, cancel: cancel}
+		r.done.Go(func() { opts.Handler.Lost(opts.Lane, clientError(err)) })
+		return r
+	}
 	rdb = patient.Bound(rdb, max(opts.MaxStaleness, minSetup))
 	r := &Receiver{
-		rdb: rdb, opts: opts, names: lane.Of(opts.Namespace, opts.Lane).In(lane.Database(rdb)), cancel: cancel,
+		rdb: rdb, servers: servers, opts: opts, names: lane.Of(opts.Namespace, opts.Lane).In(servers.Database()), cancel: cancel,
 		answerAt: time.Now(), kick: make(chan struct{}, 1), asking: make(chan struct{}, maxAsking), telling: make(chan struct{}, maxTelling),
 	}
-	r.cluster, _ = rdb.(*redis.ClusterClient)
 	r.done.Go(func() { r.run(ctx) })
 	r.done.Go(func() { r.pulse(ctx) })
 	return r
@@ -149,13 +176,13 @@ func (r *Receiver) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if errors.Is(err, errNotSharded) {
-			continue
+		if p := (*panicError)(nil); errors.As(err, &p) {
+			r.opts.Logger.Error("doppio: the Redis client panicked while it subscribed to invalidations", "lane", r.opts.Lane, "error", err)
 		}
 		r.opts.Logger.Debug("doppio: subscription to invalidations ended", "lane", r.opts.Lane, "error", err)
 		r.met(err)
-		if r.cluster != nil {
-			r.cluster.ReloadState(ctx) // the slot may have moved
+		if c := r.servers.Cluster(); c != nil {
+			c.ReloadState(ctx) // the slot may have moved
 		}
 		switch {
 		case errors.Is(err, ErrLanes):

@@ -38,7 +38,11 @@ func (r *Receiver) catchUp(ctx context.Context, s *session) {
 		r.mu.Unlock()
 		bound := max(r.opts.MaxStaleness, minSetup)
 		silence := time.AfterFunc(bound, func() { _ = r.end(s, errReplaySilent) }) // go-redis may not return
-		p, err := r.page(ctx, from, known)
+		var p page
+		err := guarded(func() (err error) {
+			p, err = r.page(ctx, from, known)
+			return err
+		})
 		silence.Stop()
 		if ctx.Err() != nil {
 			return

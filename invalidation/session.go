@@ -10,13 +10,15 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/doppio-cache/doppio/internal/topology"
 )
 
 var (
 	errSilent       = errors.New("no echo over the subscription: the connection is half-open, or the server stopped or may not write")
 	errResubscribed = errors.New("the connection was replaced")
 	errUnsubscribed = errors.New("unsubscribed by the server")
-	errNotSharded   = errors.New("a Cluster without sharded pub/sub")
+	errMoved        = errors.New("the lane's slot moved to another node")
 )
 
 // minSetup is what the making of a subscription may take, however soon it is given up for silence later.
@@ -27,6 +29,7 @@ type session struct {
 	number uint64 // in each echo's nonce, so that a late one of an earlier subscription is told apart
 	cancel context.CancelFunc
 
+	node      string    // where it is, where no server ends it when the lane's slot moves; else empty
 	lost      error     // set when the handler was told Lost; nothing that comes over the subscription is told after that
 	confirmed []string  // channels
 	heard     time.Time // when the last echo that came back had been sent; before that, when the subscription was asked for, then confirmed
@@ -48,17 +51,18 @@ func (r *Receiver) subscription(parent context.Context) error {
 	r.chain.sync()
 	r.mu.Unlock()
 
-	ps := r.rdb.Subscribe(ctx) // does not dial yet
+	var ps *redis.PubSub
+	if err := guarded(func() error { ps = r.rdb.Subscribe(ctx); return nil }); err != nil { // it does not dial yet
+		cancel()
+		return r.end(s, err)
+	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		<-ctx.Done()
 		_ = ps.Close() // it interrupts Receive, and could only report that it was closed before
 	})
-	err := r.listen(ctx, ps, s)
-	switch {
-	case errors.Is(err, errNotSharded):
-		r.forget(s) // nothing is lost: it begins again at once
-	case parent.Err() == nil:
+	err := guarded(func() error { return r.listen(ctx, ps, s) })
+	if parent.Err() == nil {
 		err = r.end(s, err)
 	}
 	cancel()
@@ -69,10 +73,20 @@ func (r *Receiver) subscription(parent context.Context) error {
 // listen subscribes, and tells what arrives until it fails.
 func (r *Receiver) listen(ctx context.Context, ps *redis.PubSub, s *session) error {
 	echo := r.names.Echo(r.opts.Instance)
+	// A master that was made a replica brings no echo back, which ends the subscription; it may be made a master again.
+	var replica *topology.NotMaster
+	if err := r.servers.Ensure(ctx); err != nil && (!errors.As(err, &replica) || replica.Never) {
+		return clientError(err)
+	}
 	subscribe := ps.Subscribe
-	sharded := r.cluster != nil && !r.classic
+	sharded, err := r.servers.Sharded(ctx, r.names.Stream)
+	if err != nil {
+		return err
+	}
 	if sharded {
 		subscribe = ps.SSubscribe
+	} else if err := r.stayAt(ctx, s); err != nil {
+		return err
 	}
 	if err := subscribe(ctx, r.names.Channel, echo); err != nil {
 		return err
@@ -80,10 +94,6 @@ func (r *Receiver) listen(ctx context.Context, ps *redis.PubSub, s *session) err
 	for {
 		got, err := ps.Receive(ctx)
 		if err != nil {
-			if sharded && redis.HasErrorPrefix(err, "unknown command") { // it cuts off the ERR
-				r.classic = true
-				return errNotSharded
-			}
 			return err
 		}
 		behind := false
@@ -191,11 +201,36 @@ func (r *Receiver) endLocked(s *session, err error) error {
 	return err
 }
 
-func (r *Receiver) forget(s *session) {
+// stayAt notes at which node of a Cluster without sharded pub/sub a subscription is, which no server ends when the lane's
+// slot moves: what is published at the lane's new node still comes, but over the bus between the nodes, which loses
+// messages without an error, and not at all once the old node has left the Cluster.
+func (r *Receiver) stayAt(ctx context.Context, s *session) error {
+	if !r.servers.Many() {
+		return nil
+	}
+	node, err := r.servers.Node(ctx, r.names.Stream)
+	if err != nil {
+		return err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.session == s {
-		r.session = nil
+	s.node = node
+	return nil
+}
+
+// follow ends a subscription that is at another node than the lane. The echo that went before asked the lane's node, so
+// that the client has learned where it is.
+func (r *Receiver) follow(ctx context.Context) {
+	r.mu.Lock()
+	s := r.session
+	if s == nil || s.node == "" {
+		r.mu.Unlock()
+		return
+	}
+	was := s.node
+	r.mu.Unlock()
+	if node, err := r.servers.Node(ctx, r.names.Stream); err == nil && node != was {
+		_ = r.end(s, errMoved) // it is the reason, unless there was one before
 	}
 }
 

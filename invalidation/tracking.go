@@ -15,6 +15,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 	"github.com/redis/go-redis/v9/push"
+
+	"github.com/doppio-cache/doppio/internal/topology"
 )
 
 // TrackingHandler is told what a Tracker learns, one call at a time. It must neither block nor close the Tracker.
@@ -87,8 +89,8 @@ type Tracker struct {
 
 // StartTracking makes a tracker and its goroutine. It does not wait for the connection, which is one of its own, made
 // with the options of rdb but without its hooks. It fails for options that are incomplete, and for every client but
-// *redis.Client (of one server, or Sentinel's failover client): on a Cluster or a Ring each node tells of its own keys
-// only.
+// *redis.Client (of one server, or Sentinel's failover client) and types that embed one: on a Cluster or a Ring each node
+// tells of its own keys only.
 //
 // Close it before rdb: Sentinel's client finds the master for both.
 func StartTracking(rdb redis.UniversalClient, opts TrackingOptions) (*Tracker, error) {
@@ -96,9 +98,9 @@ func StartTracking(rdb redis.UniversalClient, opts TrackingOptions) (*Tracker, e
 }
 
 func startTracking(rdb redis.UniversalClient, opts TrackingOptions, silence time.Duration) (*Tracker, error) {
-	client, ok := rdb.(*redis.Client)
+	client := topology.Single(rdb)
 	switch {
-	case !ok:
+	case client == nil:
 		return nil, fmt.Errorf("invalidation: tracking needs a *redis.Client (of one server or of Sentinel), not a %T: "+
 			"each node of a Cluster or Ring tells of its own keys only", rdb)
 	case opts.Prefix == "":
@@ -131,7 +133,10 @@ func (t *Tracker) run(ctx context.Context) {
 	pause := first
 	for {
 		began := time.Now()
-		err := t.connection(ctx)
+		var err error
+		if p := guarded(func() error { err = t.connection(ctx); return nil }); p != nil {
+			err = p
+		}
 		if ctx.Err() != nil {
 			return
 		}
@@ -180,10 +185,12 @@ func (t *Tracker) connection(parent context.Context) error {
 	ps := rdb.Subscribe(ctx) // to nothing; does not dial yet
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		c.watch(ctx, ps)
+		if err := guarded(func() error { c.watch(ctx, ps); return nil }); err != nil {
+			cancel(err)
+		}
 		c.hangUp()
 	})
-	cancel(c.listen(ctx, ps))
+	cancel(guarded(func() error { return c.listen(ctx, ps) }))
 	wg.Wait()
 	_ = ps.Close() // its connection is closed already
 	_ = rdb.Close()

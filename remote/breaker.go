@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/doppio-cache/doppio/internal/topology"
 )
 
 // breaker is the failure detector of one server. While it is closed, calls go through. After an outage it is open: calls
@@ -208,7 +210,7 @@ func (b *breaker) skippedLocked() error {
 // nodes are the breakers of a Cluster, one for each master: a node that does not answer is no concern of the keys of
 // others.
 type nodes struct {
-	find   masterWalker
+	find   topology.Masters
 	fresh  func(addr string) *breaker
 	lost   *breaker    // of calls that are made before the cluster's layout is known
 	layout atomic.Bool // go-redis has the layout, and gives a key's node without asking for it

@@ -160,6 +160,7 @@ func (s *Store) change(ctx context.Context, op string, sc script, c change) ([]a
 		}
 	}
 	out, err := call(ctx, s, s.at(ctx, c.key), op, true, func(ctx context.Context) (settled, error) {
+		began := time.Now()
 		data := s.by(ctx, op, st.data)
 		v, err := sc.run(ctx, s.rdb, data.keys, data.args...)
 		if s.clock.late(err) && ctx.Err() == nil {
@@ -171,6 +172,7 @@ func (s *Store) change(ctx context.Context, op string, sc script, c change) ([]a
 			met(ctx, out.err)
 			s.announceEach(context.WithoutCancel(ctx), []scriptCall{st.lane}, func(_ int, v any, err error) { out.announced(op, v, err) })
 		}
+		s.wrote(began, out)
 		return out, out.err
 	})
 	if err != nil {
@@ -234,6 +236,13 @@ func (s *Store) announceEach(ctx context.Context, calls []scriptCall, done func(
 	}, nil)
 }
 
+// wrote notes that the server takes changes, if it made one.
+func (s *Store) wrote(began time.Time, o settled) {
+	if o.err == nil && o.id > 0 {
+		s.servers.Proved(began)
+	}
+}
+
 // changeMany makes changes of one kind, in chunks. Those whose error is set already are left out; done is told the
 // reply of each that succeeded, by one goroutine at a time. What shares an announcement is in one chunk if it fits: who
 // hears the announcement takes all for made. For a Cluster see changeApart.
@@ -267,8 +276,10 @@ func (s *Store) stepsOf(changes []change, part []int) []steps {
 // conclude makes those of changes that part names, by settle, and notes what became of each.
 func (s *Store) conclude(ctx context.Context, op string, node *breaker, changes []change, part []int, errs []error, done func(i int, rest []any), settle func(context.Context) []settled) {
 	out, err := call(ctx, s, node, op, true, func(ctx context.Context) ([]settled, error) {
+		began := time.Now()
 		out := settle(ctx)
 		for _, o := range out {
+			s.wrote(began, o)
 			if !isOutage(o.err) {
 				return out, nil
 			}

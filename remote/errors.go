@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/doppio-cache/doppio/internal/topology"
 )
 
 // What a call can report. All are found with errors.Is, through *Error and through batches.
@@ -38,6 +40,8 @@ var (
 	ErrMalformed = errors.New("doppio: malformed record")
 	// ErrTooLarge: a key, a tag or a payload over what a record can hold.
 	ErrTooLarge = errors.New("doppio: too large for a record")
+	// ErrInvalidOptions: an option is wrong. Every *OptionError matches it.
+	ErrInvalidOptions = errors.New("doppio: invalid options")
 )
 
 // Error says which operation failed and why. Its message holds no key, no value and no credential.
@@ -96,10 +100,34 @@ func (e *MalformedError) Error() string { return ErrMalformed.Error() + ": " + e
 // Unwrap makes every MalformedError match ErrMalformed.
 func (e *MalformedError) Unwrap() error { return ErrMalformed }
 
-// OptionError reports one faulty option.
-type OptionError struct{ Field, Reason string }
+// OptionError reports one faulty option. It matches ErrInvalidOptions.
+type OptionError struct {
+	Field  string // as in the struct or the option's name; "rdb" is the Redis client
+	Reason string // what is wrong, with the limit; never a secret
+}
 
-func (e *OptionError) Error() string { return fmt.Sprintf("remote: option %s: %s", e.Field, e.Reason) }
+func (e *OptionError) Error() string { return "doppio: option " + e.Field + ": " + e.Reason }
+
+// Is makes every OptionError match ErrInvalidOptions.
+func (e *OptionError) Is(target error) bool { return target == ErrInvalidOptions }
+
+// PanicError is what becomes of a panic in code that is not this library's: a loader, a codec, a hook or a dialer of the
+// Redis client.
+type PanicError struct {
+	Value any
+	Stack []byte // of the goroutine that panicked
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
+
+// Unwrap gives the panic's value when that is an error, but none that matches ErrNotFound: a panic says nothing about what there is.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}
 
 // errTimeout is the cause when Options.Timeout ended a call before its context did.
 var errTimeout = errors.New("no reply within the timeout")
@@ -168,6 +196,22 @@ func classify(op string, write bool, err error) error {
 		kinds = append(kinds, ErrUnknownOutcome)
 	}
 	return &Error{Op: op, Err: err, kinds: kinds}
+}
+
+// unusable says why the servers behind the client must not be asked for anything, or their answer not be used. changed says
+// whether something may have been changed, unless the server is one that changes nothing.
+func unusable(op string, changed bool, err error) error {
+	var refused *topology.Refused
+	if errors.As(err, &refused) {
+		return &Error{Op: op, Err: clientFault(refused), kinds: []error{ErrUnavailable}}
+	}
+	if replica := (*topology.NotMaster)(nil); errors.As(err, &replica) {
+		if replica.Never {
+			return &Error{Op: op, Err: &OptionError{Field: "rdb", Reason: topology.NotMasterReason}, kinds: []error{ErrUnavailable}}
+		}
+		return classify(op, false, replica.Err)
+	}
+	return classify(op, changed, err)
 }
 
 func classifyReply(op string, reply redis.Error) error {
@@ -263,4 +307,7 @@ func timedOut(op string, write bool) error {
 var errLate = fmt.Errorf("doppio: too late: %w", ErrUnavailable)
 
 // isOutage tells the breaker which errors speak against the server. A reply, even an error, speaks for it.
-func isOutage(err error) bool { return errors.Is(err, ErrUnavailable) && !errors.Is(err, errLate) }
+// The wrong server is none either: it answers.
+func isOutage(err error) bool {
+	return errors.Is(err, ErrUnavailable) && !errors.Is(err, errLate) && !errors.Is(err, ErrInvalidOptions)
+}

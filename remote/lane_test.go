@@ -14,6 +14,7 @@ import (
 
 	"github.com/doppio-cache/doppio/internal/lane"
 	"github.com/doppio-cache/doppio/internal/redistest"
+	"github.com/doppio-cache/doppio/internal/topology"
 )
 
 // servers are what a lane must be the same on.
@@ -42,7 +43,7 @@ func onEachServer(t *testing.T, run func(t *testing.T, s *Store, rdb redis.Unive
 	}
 }
 
-func oneServer(rdb redis.UniversalClient) bool { _, many := rdb.(masterWalker); return !many }
+func oneServer(rdb redis.UniversalClient) bool { return topology.Cluster(rdb) == nil }
 
 // listen hears a lane as instances do: by sharded pub/sub on a Cluster.
 func listen(t *testing.T, rdb redis.UniversalClient, index int) <-chan *redis.Message {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/doppio-cache/doppio/internal/topology"
 )
 
 // Defaults of Options.
@@ -44,6 +46,8 @@ type Options struct {
 	TracerProvider trace.TracerProvider
 	// Logger hears when the breaker opens and closes. Defaults to silence.
 	Logger *slog.Logger
+	// Topology is what is known of the client, shared with the receivers of the same client. New makes it where it is nil.
+	Topology *topology.Topology
 }
 
 func (o Options) withDefaults() Options {

@@ -59,13 +59,13 @@ func (s *Store) settle(ctx context.Context, key string, r *Record, err error) er
 // serverTime gives the estimate for the server that keeps key. Where there is none, or an old one, the caller asks the server; of
 // several callers one does, unless there is none yet.
 func (s *Store) serverTime(ctx context.Context, key string) (*serverTime, error) {
-	t, node := &s.servers.one, redis.Cmdable(s.rdb)
+	t, node := &s.times.one, redis.Cmdable(s.rdb)
 	if s.masters != nil {
 		master, err := s.masters.MasterForKey(ctx, key)
 		if err != nil {
 			return nil, classify("time", false, err)
 		}
-		known, _ := s.servers.many.LoadOrStore(master.Options().Addr, new(serverTime))
+		known, _ := s.times.many.LoadOrStore(master.Options().Addr, new(serverTime))
 		t, node = known.(*serverTime), master
 	}
 	known := t.ahead.Load() != 0

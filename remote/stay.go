@@ -57,7 +57,7 @@ func stay[T any](s *Store, t *trip, op string, write bool, fn func(context.Conte
 	a.op, a.write = op, write
 	a.trip.Store(t)
 	a.timer.Reset(time.Until(t.deadline))
-	val, err := fn(t)
+	val, err := run(t, s, op, write, fn)
 	err = t.late(classify(op, write && wasSent(t, err), err))
 	t.tell(err)
 	if a.timer.Stop() {

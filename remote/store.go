@@ -3,26 +3,27 @@ package remote
 import (
 	"context"
 	"errors"
-	"reflect"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/doppio-cache/doppio/internal/lane"
 	"github.com/doppio-cache/doppio/internal/patient"
+	"github.com/doppio-cache/doppio/internal/topology"
 )
 
 // Store is the far tier. It may be used by any number of goroutines.
 type Store struct {
 	rdb     redis.UniversalClient
 	opts    Options
-	masters masterWalker // nil where one server holds all keys
+	masters topology.Masters // nil where one server holds all keys
+	servers *topology.Topology
 	lanes   []lane.Names // nil where nothing is announced
 	only    *breaker     // of the one server
 	nodes   *nodes       // of a Cluster; nil where one server holds all keys
 	tracer  tracing
 	clock   clock
-	servers serverTimes
+	times   serverTimes
 
 	// waits and alarms are kept for each store, not for all: a timer and a channel belong to the synctest bubble that they were made in.
 	waits  sync.Pool
@@ -35,28 +36,31 @@ type Store struct {
 	inflight sync.WaitGroup
 }
 
-// masterWalker is what a client of several masters offers.
-type masterWalker interface {
-	ForEachMaster(ctx context.Context, fn func(ctx context.Context, master *redis.Client) error) error
-	MasterForKey(ctx context.Context, key string) (*redis.Client, error)
-}
-
 // New makes a store over rdb, which stays the caller's to close. It does not dial.
 //
-// A *redis.Ring is refused: a script publishes on the shard of its key, where subscribers do not listen. So is a
-// Cluster client that reads from replicas: what one of them still holds may have been invalidated before. All faults
-// are reported at once, each as an *OptionError.
+// A client that cannot be made to work is refused, be it itself or inside a type that embeds it. A *redis.Ring: a script
+// publishes on the shard of its key, where subscribers do not listen. A Cluster client that reads from replicas, and a
+// client with go-redis's client-side cache: what either still holds may have been invalidated before. All faults are
+// reported at once, each as an *OptionError. What only the server can tell is asked at the first call: where it is a
+// replica, or another kind of server than the client is for, every call fails with an *OptionError for rdb.
 func New(rdb redis.UniversalClient, opts Options) (*Store, error) {
-	if err := errors.Join(validateClient(rdb), opts.validate()); err != nil {
-		return nil, err
+	wrong := opts.validate()
+	opts = opts.withDefaults()
+	servers := opts.Topology
+	if servers == nil {
+		var err error
+		if servers, err = topology.Of(rdb, opts.Namespace, opts.Timeout); err != nil {
+			wrong = errors.Join(clientFault(err), wrong)
+		}
 	}
-	s := &Store{opts: opts.withDefaults()}
-	s.rdb = patient.Bound(rdb, s.opts.Timeout)
-	s.masters, _ = rdb.(masterWalker)
+	if wrong != nil {
+		return nil, wrong
+	}
+	s := &Store{rdb: patient.Bound(rdb, opts.Timeout), opts: opts, servers: servers, masters: servers.Masters()}
 	if s.opts.Namespace != "" {
 		s.lanes = make([]lane.Names, s.opts.Lanes)
 		for i := range s.lanes {
-			s.lanes[i] = lane.Of(s.opts.Namespace, i).In(lane.Database(rdb))
+			s.lanes[i] = lane.Of(s.opts.Namespace, i).In(servers.Database())
 		}
 	}
 	s.waits.New, s.alarms.New = newWait, newAlarm
@@ -73,21 +77,8 @@ func New(rdb redis.UniversalClient, opts Options) (*Store, error) {
 	return s, nil
 }
 
-func validateClient(rdb redis.UniversalClient) error {
-	fault := func(reason string) error { return &OptionError{Field: "rdb", Reason: reason} }
-	if v := reflect.ValueOf(rdb); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
-		return fault("must not be nil")
-	}
-	switch c := rdb.(type) {
-	case *redis.Ring:
-		return fault("a redis.Ring cannot announce changes to all instances; use a standalone, Sentinel or Cluster client")
-	case *redis.ClusterClient:
-		if o := c.Options(); o.ReadOnly || o.RouteByLatency || o.RouteRandomly {
-			return fault("a Cluster client that reads from replicas serves what was invalidated; leave ReadOnly, RouteByLatency and RouteRandomly off")
-		}
-	}
-	return nil
-}
+// clientFault says of a client that it was refused.
+func clientFault(err error) error { return &OptionError{Field: "rdb", Reason: err.Error()} }
 
 // OneStep tells whether a change and its announcement are one step, as they are on one server; on a Cluster one may be made
 // without the other.

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"os"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // trip is one call on its way, and the context that it is made with. What it met is told to the breaker once: by its
@@ -164,7 +167,7 @@ func call[T any](ctx context.Context, s *Store, node *breaker, op string, write 
 	arrived := w.arrived
 	go func() {
 		defer s.inflight.Done()
-		val, err := fn(&o.trip)
+		val, err := run(&o.trip, s, op, write, fn)
 		err = classify(op, write && wasSent(&o.trip, err), err)
 		o.tell(err)
 		o.val, o.err = val, err
@@ -188,4 +191,34 @@ func call[T any](ctx context.Context, s *Store, node *breaker, op string, write 
 	}
 	span.end(err)
 	return none, err
+}
+
+// run makes the round trip, if the servers are such as may be asked. What panics in a hook, a dialer or another part of
+// the client that is not go-redis's is an error.
+//
+// Before a read it must be known that the server takes changes: what a replica holds may be old. A change says so itself,
+// unless it found nothing to do; then it is asked afterwards, so that the outcome of a change is never in doubt for the
+// sake of the question.
+func run[T any](ctx context.Context, s *Store, op string, write bool, fn func(context.Context) (T, error)) (val T, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = &PanicError{Value: r, Stack: debug.Stack()}
+		}
+	}()
+	before := s.servers.Ensure
+	if write {
+		before = s.servers.Place
+	}
+	if err := before(ctx); err != nil {
+		return val, unusable(op, false, err)
+	}
+	val, err = fn(ctx)
+	s.servers.Heard(err)
+	if write && (err == nil || errors.Is(err, redis.Nil)) {
+		if err := s.servers.Ensure(ctx); err != nil {
+			var none T
+			return none, unusable(op, true, err)
+		}
+	}
+	return val, err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/doppio-cache/doppio/internal/codec"
+	"github.com/doppio-cache/doppio/internal/topology"
 	"github.com/doppio-cache/doppio/invalidation"
 	"github.com/doppio-cache/doppio/local"
 	"github.com/doppio-cache/doppio/remote"
@@ -25,6 +26,7 @@ type Client struct {
 
 	near    *local.Tier
 	far     *remote.Store
+	servers *topology.Topology // what is known of the Redis client
 	co      *coherence
 	sets    []*changing // by lane
 	deletes []*changing // likewise
@@ -60,9 +62,16 @@ type registration struct {
 }
 
 // New makes a client over rdb, which stays the caller's to close, after the client. It does not dial: with Redis down
-// the client works without it, and finds it when it comes. A *redis.Ring is refused.
+// the client works without it, and finds it when it comes.
+//
+// rdb is a client of one server, of Sentinel or of a Cluster, or a type that embeds one. One that does not read where
+// changes are made is refused with an *OptionError for rdb: a *redis.Ring; a Cluster client with ReadOnly, ReplicaOnly,
+// RouteByLatency or RouteRandomly; a client with go-redis's client-side cache. What only the server can tell is found out
+// by the first call: where it is a replica, a node of a Cluster behind a client of one server, or where connections use
+// another database than the client's options say, every read and every change fails with such an *OptionError, and so
+// does Ready.
 func New(rdb redis.UniversalClient, opts Options) (*Client, error) {
-	opts = opts.withDefaults()
+	opts = opts.withDefaults().guarded()
 	wrong := opts.validate()
 	if opts.Disabled && wrong != nil {
 		return nil, wrong
@@ -118,6 +127,7 @@ func (c *Client) listen(rdb redis.UniversalClient) {
 		c.co.lanes[i].receiver = invalidation.Start(rdb, invalidation.Options{
 			Namespace: o.Namespace, Lane: i, Lanes: o.Lanes, Instance: instance,
 			MaxStaleness: o.MaxStaleness, Backoff: o.RetryBackoff, Handler: c.co, Known: c.co.lanes[i].last.Load, Logger: o.Logger,
+			Topology: c.servers,
 		})
 	}
 	c.running.Go(func() { c.co.pending.run(c.life) })
@@ -127,22 +137,13 @@ func (c *Client) listen(rdb redis.UniversalClient) {
 func (c *Client) openTiers(rdb redis.UniversalClient) error {
 	o := c.opts
 	var farErr, nearErr error
+	c.servers, _ = topology.Of(rdb, o.Namespace, o.MaxStaleness) // what is wrong with rdb, the far tier reports beside the rest
 	c.far, farErr = remote.New(rdb, remote.Options{
 		Timeout: max(o.RemoteTimeout, 0), ReadTimeout: max(o.RemoteReadTimeout, 0), Namespace: o.Namespace, Lanes: max(o.Lanes, 0), BreakerFailures: max(o.BreakerFailures, 0), BreakerPause: max(o.BreakerPause, 0),
-		TracerProvider: o.TracerProvider, Logger: o.Logger,
+		TracerProvider: o.TracerProvider, Logger: o.Logger, Topology: c.servers,
 	})
 	c.near, nearErr = local.New(o.Local)
-	return errors.Join(remoteFaults(farErr), localFaults(nearErr))
-}
-
-func remoteFaults(err error) error {
-	var f faults
-	for _, e := range joined(err) {
-		if fault := (*remote.OptionError)(nil); errors.As(e, &fault) {
-			f = append(f, &OptionError{Field: fault.Field, Reason: fault.Reason})
-		}
-	}
-	return f.err() // New reports nothing else
+	return errors.Join(farErr, localFaults(nearErr))
 }
 
 func localFaults(err error) error {
@@ -172,7 +173,7 @@ func joined(err error) []error {
 }
 
 // Ready waits until the near tier is coherent: the subscription to every lane is Live. It returns ctx's error, ErrClosed,
-// or an *OptionError when the namespace has another number of lanes. Nothing has to wait for it; until then
+// or an *OptionError when the namespace has another number of lanes, or the Redis client cannot be used. Nothing has to wait for it; until then
 // WhenIncoherent holds.
 func (c *Client) Ready(ctx context.Context) error {
 	if c.isClosed() {

@@ -33,7 +33,7 @@ var (
 	// ErrWrongType: the key holds another Redis type, written by somebody else.
 	ErrWrongType = remote.ErrWrongType
 	// ErrInvalidOptions: an option is wrong. It is beside an *OptionError for each fault.
-	ErrInvalidOptions = errors.New("doppio: invalid options")
+	ErrInvalidOptions = remote.ErrInvalidOptions
 	// ErrInvalidKey: a key is empty or longer than MaxKeyBytes.
 	ErrInvalidKey = errors.New("doppio: invalid key")
 	// ErrValueTooLarge: an encoded value is over CacheOptions.MaxValueBytes.
@@ -48,15 +48,7 @@ var (
 )
 
 // OptionError reports one faulty option. It matches ErrInvalidOptions.
-type OptionError struct {
-	Field  string // as in the struct or the option's name
-	Reason string // what is wrong, with the limit; never a secret
-}
-
-func (e *OptionError) Error() string { return "doppio: option " + e.Field + ": " + e.Reason }
-
-// Is makes every OptionError match ErrInvalidOptions.
-func (e *OptionError) Is(target error) bool { return target == ErrInvalidOptions }
+type OptionError = remote.OptionError
 
 // DecodeError reports that what is stored under a key cannot be read as this cache's type: it was written by another
 // type or codec, was cut short, or was not written by this library. Get returns it; GetOrSet loads anew and counts it.
@@ -108,22 +100,9 @@ func (e *LoadError) Error() string {
 // Unwrap gives the cause.
 func (e *LoadError) Unwrap() error { return e.Err }
 
-// PanicError is what becomes of a loader's panic: every waiting caller gets it as an error.
-type PanicError struct {
-	Value any
-	Stack []byte // of the loader's goroutine
-}
-
-func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
-
-// Unwrap gives the panic's value when that is an error, but none that matches ErrNotFound: a panic says nothing about what there is.
-func (e *PanicError) Unwrap() error {
-	err, _ := e.Value.(error)
-	if errors.Is(err, ErrNotFound) {
-		return nil
-	}
-	return err
-}
+// PanicError is what becomes of a panic in code that is not this library's: a loader's reaches every waiting caller as an
+// error, and one in a hook or dialer of the Redis client is the error of the call.
+type PanicError = remote.PanicError
 
 // BatchError reports which keys, or tags, of a batch failed, and why. The others succeeded.
 type BatchError struct {

@@ -20,7 +20,7 @@ type laneState struct {
 	floors   map[string]uint64 // ids below which far records are invalid: by cache name, allCaches for all
 	unnamed  map[uint64]uint64 // the same by seed, of caches that this instance did not have when it heard of it; maxUnnamed at most
 	later    uint64            // the same for every cache that this instance makes later: what unnamed had no room for
-	refused  error             // why this lane will not do: the namespace has another number of lanes
+	refused  error             // why this lane will not do: the namespace has another number of lanes, or the client leads elsewhere
 	state    invalidation.State
 	lost     bool        // the lane lost its history, and the far tier has to be invalidated
 	lostAt   uint64      // the newest id that was known then
@@ -287,9 +287,13 @@ func (c *coherence) Lost(index int, err error) {
 	l := &c.lanes[index]
 	l.until = min(l.until, local.Monotonic())
 	c.extendLocked()
-	if errors.Is(err, invalidation.ErrLanes) {
+	switch {
+	case errors.Is(err, invalidation.ErrLanes):
 		l.refused = lanesFault(err)
 		c.agreed.Store(false)
+		c.wakeReady()
+	case errors.Is(err, invalidation.ErrClient):
+		l.refused = &OptionError{Field: "rdb", Reason: err.Error()}
 		c.wakeReady()
 	}
 	if l.state == invalidation.Live {
@@ -313,7 +317,7 @@ func (c *Client) lanesAgree(ctx context.Context) error {
 		return nil
 	}
 	err := c.far.CheckLanes(ctx)
-	if fault := (*remote.OptionError)(nil); errors.As(err, &fault) {
+	if fault := (*remote.OptionError)(nil); errors.As(err, &fault) && fault.Field == "Lanes" {
 		return lanesFault(errors.New(fault.Reason))
 	}
 	if err == nil {

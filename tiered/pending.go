@@ -87,10 +87,10 @@ func pendingError(cause error) error {
 }
 
 // undeliverable tells whether a change that failed leaves something to be invalidated: not if it never began, for it was
-// wrong, or the client is closed.
+// wrong, or the client is closed. An option that shows to be wrong only at the server (a replica) may be right later.
 func undeliverable(err error) bool {
 	var option *OptionError
-	return err != nil && !errors.Is(err, ErrClosed) && !errors.As(err, &option) && !errors.Is(err, ErrEncode)
+	return err != nil && !errors.Is(err, ErrClosed) && (!errors.As(err, &option) || errors.Is(err, ErrRemoteUnavailable)) && !errors.Is(err, ErrEncode)
 }
 
 // hearsay is how long a change of unknown outcome is given to say by its message that it was made.

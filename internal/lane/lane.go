@@ -12,8 +12,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // MaxLen is about how many invalidations a lane keeps for replay (XADD MAXLEN ~): some 2 MB.
@@ -30,6 +28,7 @@ type Names struct {
 	Floors  string // a hash: the id below which far records are invalid, by cache name, "*" for all caches, "!" for the newest of all
 	Count   string // how many lanes the namespace has, so that an instance that disagrees is found out
 	Channel string // where messages are published
+	Probe   string // what an instance writes for a moment to find out in which database it is, where its client does not tell
 	echo    string
 }
 
@@ -37,7 +36,7 @@ type Names struct {
 func Of(namespace string, index int) Names {
 	tag := "{" + namespace + ":" + strconv.Itoa(index) + "}:"
 	return Names{
-		Stream: tag + "lane", Floors: tag + "floors", Count: tag + "lanes",
+		Stream: tag + "lane", Floors: tag + "floors", Count: tag + "lanes", Probe: tag + "probe",
 		Channel: tag + "invalidations", echo: tag + "echo:",
 	}
 }
@@ -50,14 +49,6 @@ func (n Names) In(db int) Names {
 		n.echo = strings.TrimSuffix(n.echo, ":") + at + ":"
 	}
 	return n
-}
-
-// Database is the number of the database that a client uses; a Cluster has only one.
-func Database(rdb redis.UniversalClient) int {
-	if c, ok := rdb.(*redis.Client); ok {
-		return c.Options().DB
-	}
-	return 0
 }
 
 // Echo is the channel on which one instance hears itself.

@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/doppio-cache/doppio/internal/lane"
+	"github.com/doppio-cache/doppio/internal/topology"
 	"github.com/doppio-cache/doppio/invalidation"
 )
 
@@ -42,7 +43,7 @@ type follower struct {
 func newFollower(rdb redis.UniversalClient, o TailOptions, index int, skew time.Duration, events chan<- Event) *follower {
 	return &follower{
 		rdb: rdb, opts: o, index: index, skew: skew, events: events,
-		names: lane.Of(o.Namespace, index).In(lane.Database(rdb)),
+		names: lane.Of(o.Namespace, index).In(topology.Database(rdb)),
 	}
 }
 
@@ -72,8 +73,7 @@ func (f *follower) run(ctx context.Context) error {
 func over(ctx context.Context) bool { return ctx.Err() != nil }
 
 func (f *follower) cluster() bool {
-	_, ok := f.rdb.(*redis.ClusterClient)
-	return ok
+	return topology.Cluster(f.rdb) != nil
 }
 
 // subscription lives through one subscription.

@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/doppio-cache/doppio/internal/lane"
+	"github.com/doppio-cache/doppio/internal/topology"
 )
 
 // look finds the entry's lane and where it stands, and gives the floor of the entry's cache.
@@ -19,7 +20,7 @@ func (f *Finding) look(ctx context.Context, rdb redis.UniversalClient, p Place) 
 		return 0, err
 	}
 	f.Lane = Lane{Index: lane.Index(p.hash(), count), Lanes: count}
-	names := lane.Of(p.Namespace, f.Lane.Index).In(lane.Database(rdb))
+	names := lane.Of(p.Namespace, f.Lane.Index).In(topology.Database(rdb))
 	if f.Lane.Length, err = rdb.XLen(ctx, names.Stream).Result(); err != nil {
 		return 0, err
 	}
