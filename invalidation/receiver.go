@@ -32,8 +32,8 @@ var ErrClient = errors.New("invalidation: the Redis client cannot be used")
 
 // clientError makes what is wrong with a client match ErrClient; other errors stay as they are.
 func clientError(err error) error {
-	var refused *topology.Refused
-	var replica *topology.NotMaster
+	var refused *topology.RefusedError
+	var replica *topology.NotMasterError
 	if errors.As(err, &refused) || errors.As(err, &replica) && replica.Never {
 		return fmt.Errorf("%w: %w", ErrClient, err)
 	}

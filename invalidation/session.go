@@ -74,7 +74,7 @@ func (r *Receiver) subscription(parent context.Context) error {
 func (r *Receiver) listen(ctx context.Context, ps *redis.PubSub, s *session) error {
 	echo := r.names.Echo(r.opts.Instance)
 	// A master that was made a replica brings no echo back, which ends the subscription; it may be made a master again.
-	var replica *topology.NotMaster
+	var replica *topology.NotMasterError
 	if err := r.servers.Ensure(ctx); err != nil && (!errors.As(err, &replica) || replica.Never) {
 		return clientError(err)
 	}

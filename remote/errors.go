@@ -201,11 +201,11 @@ func classify(op string, write bool, err error) error {
 // unusable says why the servers behind the client must not be asked for anything, or their answer not be used. changed says
 // whether something may have been changed, unless the server is one that changes nothing.
 func unusable(op string, changed bool, err error) error {
-	var refused *topology.Refused
+	var refused *topology.RefusedError
 	if errors.As(err, &refused) {
 		return &Error{Op: op, Err: clientFault(refused), kinds: []error{ErrUnavailable}}
 	}
-	if replica := (*topology.NotMaster)(nil); errors.As(err, &replica) {
+	if replica := (*topology.NotMasterError)(nil); errors.As(err, &replica) {
 		if replica.Never {
 			return &Error{Op: op, Err: &OptionError{Field: "rdb", Reason: topology.NotMasterReason}, kinds: []error{ErrUnavailable}}
 		}

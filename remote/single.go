@@ -17,7 +17,8 @@ func (s *Store) Get(ctx context.Context, key string) (Record, error) {
 		return Record{}, err
 	}
 	rec, err := ParseRecord(key, data)
-	return rec, s.settle(ctx, key, &rec, err)
+	err = s.settle(ctx, key, &rec, err)
+	return rec, err
 }
 
 func (s *Store) read(ctx context.Context, key string) ([]byte, error) {

@@ -17,32 +17,35 @@ func (o Options) guarded() Options {
 	if cost := o.Local.Cost; cost != nil {
 		caught := catcher("Local.Cost", o.Logger)
 		o.Local.Cost = func(key string, value any) (n int64) {
-			n = math.MaxInt64 // what cannot be weighed is not kept near
-			defer caught()
+			defer func() {
+				if caught(recover()) {
+					n = math.MaxInt64 // a value that cannot be weighed is not kept in the local tier
+				}
+			}()
 			return cost(key, value)
 		}
 	}
 	if tell := o.OnStateChange; tell != nil {
 		caught := catcher("OnStateChange", o.Logger)
 		o.OnStateChange = func(ch StateChange) {
-			defer caught()
+			defer func() { caught(recover()) }()
 			tell(ch)
 		}
 	}
 	return o
 }
 
-// catcher gives a function to be deferred, which ends a panic and logs it.
-func catcher(name string, log *slog.Logger) func() {
+// catcher returns a function that takes what was recovered, logs it if it is a panic's value, and reports whether it is.
+func catcher(name string, log *slog.Logger) func(recovered any) bool {
 	var last atomic.Int64 // Unix ns of the last line
-	return func() {
-		r := recover()
+	return func(r any) bool {
 		if r == nil {
-			return
+			return false
 		}
 		now, was := time.Now().UnixNano(), last.Load()
 		if now-was > int64(panicInterval) && last.CompareAndSwap(was, now) {
 			log.Error("doppio: an option's function panicked", "function", name, "panic", r, "stack", string(debug.Stack()))
 		}
+		return true
 	}
 }

@@ -55,11 +55,13 @@ func (j *job[V]) claim(ctx context.Context, f *flight[V], st *seat) (landing[V],
 	patience := time.NewTimer(j.st.hardTimeout)
 	defer patience.Stop()
 	look, waits, taken := firstLook, false, 0
-	asking := ctx
-	if !j.until.IsZero() {
-		asking = remote.Until(ctx, j.until)
-	}
+	first := true // later looks are about another instance's load, and have a budget each
 	for {
+		asking := ctx
+		if first && !j.until.IsZero() {
+			asking = remote.Until(ctx, j.until)
+		}
+		first = false
 		token := remote.NewToken()
 		st.since = local.Monotonic()
 		claim := s.client.claims.acquire(asking, remote.Claim{Key: s.prefix + j.key, Token: token, Stamp: f.id, Replaces: st.replaces, Tags: st.tags})
@@ -71,7 +73,6 @@ func (j *job[V]) claim(ctx context.Context, f *flight[V], st *seat) (landing[V],
 				how = unseated
 			}
 		}
-		asking = ctx // later looks are about another instance's load
 		switch {
 		case how == loaded:
 			return end, err, true

@@ -16,7 +16,7 @@ func saysNotFound(err error) bool {
 	if err == ErrNotFound { //nolint:errorlint // what wraps it, and what stands beside it, is looked at below
 		return true
 	}
-	if is, ok := err.(interface{ Is(error) bool }); ok && is.Is(ErrNotFound) { //nolint:errorlint // likewise
+	if is, ok := err.(interface{ Is(error) bool }); ok && is.Is(ErrNotFound) {
 		return true
 	}
 	switch x := err.(type) { //nolint:errorlint // likewise
@@ -44,7 +44,7 @@ func failureOf(err error) error {
 	if !errors.Is(err, ErrNotFound) {
 		return err
 	}
-	return &partFailure{err, failuresIn(err)}
+	return &partError{err, failuresIn(err)}
 }
 
 func failuresIn(err error) []error {
@@ -67,14 +67,14 @@ func failuresIn(err error) []error {
 	return nil
 }
 
-// partFailure is an error of several parts, some of which say that there is no such thing.
-type partFailure struct {
+// partError is an error of several parts, some of which say that there is no such thing.
+type partError struct {
 	whole error
 	parts []error // those that failed
 }
 
-func (e *partFailure) Error() string   { return e.whole.Error() }
-func (e *partFailure) Unwrap() []error { return e.parts }
+func (e *partError) Error() string   { return e.whole.Error() }
+func (e *partError) Unwrap() []error { return e.parts }
 
 // contradicted is a key of which its loader has said that there is no such thing, where that word is not kept.
 type contradicted[V any] struct {

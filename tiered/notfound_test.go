@@ -103,12 +103,12 @@ func TestNotFoundLeavesWhatWasStoredMeanwhile(t *testing.T) {
 	})
 }
 
-// errAbsent says by itself that it means ErrNotFound, and has a cause.
-type errAbsent struct{ cause error }
+// absentError says by itself that it means ErrNotFound, and has a cause.
+type absentError struct{ cause error }
 
-func (e errAbsent) Error() string        { return "absent: " + e.cause.Error() }
-func (e errAbsent) Unwrap() error        { return e.cause }
-func (e errAbsent) Is(target error) bool { return target == tiered.ErrNotFound }
+func (e absentError) Error() string        { return "absent: " + e.cause.Error() }
+func (e absentError) Unwrap() error        { return e.cause }
+func (e absentError) Is(target error) bool { return target == tiered.ErrNotFound }
 
 func TestNotFoundIsThatAndNothingElse(t *testing.T) {
 	errTimeout := errors.New("i/o timeout")
@@ -119,7 +119,7 @@ func TestNotFoundIsThatAndNothingElse(t *testing.T) {
 		"itself":                         {tiered.ErrNotFound, true},
 		"wrapped":                        {fmt.Errorf("user 7: %w", tiered.ErrNotFound), true},
 		"wrapped twice":                  {fmt.Errorf("db: %w", fmt.Errorf("user 7: %w", tiered.ErrNotFound)), true},
-		"by its own Is":                  {errAbsent{errTimeout}, true},
+		"by its own Is":                  {absentError{errTimeout}, true},
 		"joined, all of them":            {errors.Join(tiered.ErrNotFound, fmt.Errorf("replica 2: %w", tiered.ErrNotFound)), true},
 		"joined with a failure":          {errors.Join(fmt.Errorf("replica 1: %w", tiered.ErrNotFound), errTimeout), false},
 		"a failure first":                {errors.Join(errTimeout, tiered.ErrNotFound), false},

@@ -157,7 +157,7 @@ func TestDocsAgreeOnTheGutter(t *testing.T) {
 			t.Errorf("%s does not say that Gutter keeps a load %s", path, gutterSpan)
 		}
 	}
-	said := regexp.MustCompile("(?i)gutter[^.;|]{0,60} (for a second|for min\\([^)]*\\)|for [0-9]+ ?m?s)")
+	said := regexp.MustCompile(`(?i)gutter[^.;|]{0,60} (for a second|for min\([^)]*\)|for [0-9]+ ?m?s)`)
 	for path, doc := range documents(t) {
 		for _, m := range said.FindAllString(strings.ReplaceAll(doc, gutterSpan, ""), -1) {
 			t.Errorf("%s says it in another way: %q", path, m)

@@ -21,10 +21,10 @@ import (
 	"github.com/doppio-cache/doppio/internal/lane"
 )
 
-// Refused is why a client cannot be used. Its text names no address and no credential.
-type Refused struct{ Reason string }
+// RefusedError is why a client cannot be used. Its text names no address and no credential.
+type RefusedError struct{ Reason string }
 
-func (r *Refused) Error() string { return r.Reason }
+func (r *RefusedError) Error() string { return r.Reason }
 
 // Masters is what a client of several masters offers.
 type Masters interface {
@@ -61,7 +61,7 @@ type flight struct {
 	left bool // its caller left before the answer came
 }
 
-// Of finds out what rdb's type tells. It reports a *Refused for a client that cannot be made to work: one that reads
+// Of finds out what rdb's type tells. It reports a *RefusedError for a client that cannot be made to work: one that reads
 // from replicas or from a cache of its own, or that spreads keys without slots. It does not dial. The proof that a server
 // takes changes is worth something for as long as fresh.
 func Of(rdb redis.UniversalClient, namespace string, fresh time.Duration) (*Topology, error) {
@@ -183,8 +183,8 @@ func (t *Topology) Place(ctx context.Context) error {
 	return t.Ensure(ctx)
 }
 
-// Ensure reports why the server behind the client must not be used, and asks it if the last proof is too old: a *Refused
-// where it is another than the client's type promised, or a *NotMaster where it takes no changes; else what kept it from
+// Ensure reports why the server behind the client must not be used, and asks it if the last proof is too old: a *RefusedError
+// where it is another than the client's type promised, or a *NotMasterError where it takes no changes; else what kept it from
 // being asked, in which case nothing was changed. One caller asks for all who wait.
 func (t *Topology) Ensure(ctx context.Context) error {
 	for !t.settled() {
@@ -232,17 +232,17 @@ func (t *Topology) forget(f *flight) {
 	}
 }
 
-// NotMaster reports that the client's server takes no changes, because it is a replica. What a replica holds may be
+// NotMasterError reports that the client's server takes no changes, because it is a replica. What a replica holds may be
 // older than what was acknowledged, so nothing is read from it either.
-type NotMaster struct {
+type NotMasterError struct {
 	Err   error // the server's words
 	Never bool  // no server behind this client has ever taken a change
 }
 
-func (e *NotMaster) Error() string { return NotMasterReason + ": " + e.Err.Error() }
+func (e *NotMasterError) Error() string { return NotMasterReason + ": " + e.Err.Error() }
 
 // Unwrap gives the server's reply.
-func (e *NotMaster) Unwrap() error { return e.Err }
+func (e *NotMasterError) Unwrap() error { return e.Err }
 
 // NotMasterReason is what is wrong with a client whose server has never taken a change.
 const NotMasterReason = "its server is a replica, which may lag: reads and changes need the master (leave ReplicaOnly off)"
@@ -291,9 +291,9 @@ func (t *Topology) probe(ctx context.Context) error {
 	case err == nil:
 	case saysReplica(err):
 		t.proved.Store(0)
-		return &NotMaster{Err: err, Never: !t.ever.Load()}
+		return &NotMasterError{Err: err, Never: !t.ever.Load()}
 	case t.cluster == nil && (says(err, "CROSSSLOT ") || says(err, "MOVED ")):
-		return &Refused{"its server is a node of a Redis Cluster; use a client that redis.NewClusterClient made, or a type that embeds one"}
+		return &RefusedError{"its server is a node of a Redis Cluster; use a client that redis.NewClusterClient made, or a type that embeds one"}
 	case says(err, "NOREPLICAS ") || says(err, "MISCONF "):
 		// A master says so, and refuses changes only.
 		t.Proved(sent)
@@ -308,7 +308,7 @@ func (t *Topology) probe(ctx context.Context) error {
 		return err
 	}
 	if db, _ := reply.(string); db != "" && db != strconv.Itoa(t.db) {
-		return &Refused{"its connections use database " + db + ", where its type shows database " + strconv.Itoa(t.db) +
+		return &RefusedError{"its connections use database " + db + ", where its type shows database " + strconv.Itoa(t.db) +
 			"; set redis.Options.DB or FailoverOptions.DB, of a client that is not a Cluster client"}
 	}
 	t.placed.Store(true)

@@ -33,9 +33,9 @@ func unwrap(rdb redis.UniversalClient) (client, error) {
 		}
 		if !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 			if depth == 0 {
-				return client{}, &Refused{"must not be nil"}
+				return client{}, &RefusedError{"must not be nil"}
 			}
-			return client{}, &Refused{"wraps a client that is nil"}
+			return client{}, &RefusedError{"wraps a client that is nil"}
 		}
 		// The value may come from a field that is not exported, whose pointer may be read all the same.
 		switch v.Type() {
@@ -97,14 +97,14 @@ func asClient(f reflect.Value) (reflect.Value, bool) {
 func (c client) check() error {
 	switch {
 	case c.ring != nil:
-		return &Refused{"a redis.Ring cannot announce changes to all instances; use a standalone, Sentinel or Cluster client"}
+		return &RefusedError{"a redis.Ring cannot announce changes to all instances; use a standalone, Sentinel or Cluster client"}
 	case c.cluster != nil:
 		if o := c.cluster.Options(); o.ReadOnly || o.RouteByLatency || o.RouteRandomly {
-			return &Refused{"a Cluster client that reads from replicas serves what was invalidated; leave ReadOnly, ReplicaOnly, RouteByLatency and RouteRandomly off"}
+			return &RefusedError{"a Cluster client that reads from replicas serves what was invalidated; leave ReadOnly, ReplicaOnly, RouteByLatency and RouteRandomly off"}
 		}
 	case c.single != nil:
 		if o := c.single.Options(); o.ClientSideCache != nil || o.ClientSideCacheConfig != nil {
-			return &Refused{"go-redis's own client-side cache serves what was invalidated; leave ClientSideCache and ClientSideCacheConfig nil"}
+			return &RefusedError{"go-redis's own client-side cache serves what was invalidated; leave ClientSideCache and ClientSideCacheConfig nil"}
 		}
 	}
 	return nil
