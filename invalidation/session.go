@@ -24,6 +24,10 @@ var (
 // minSetup is what the making of a subscription may take, however soon it is given up for silence later.
 const minSetup = time.Second
 
+// minSilence is how long echoes must go unanswered before the server is skipped, however short MaxStaleness is: a busy
+// machine leaves one unanswered for less.
+const minSilence = time.Second
+
 // session is one subscription. Its fields, but for the first two, are guarded by the receiver's mu.
 type session struct {
 	number uint64 // in each echo's nonce, so that a late one of an earlier subscription is told apart
@@ -239,7 +243,7 @@ func (r *Receiver) watch(now time.Time) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	beat := r.opts.beat()
-	if left := r.opts.MaxStaleness/2 - now.Sub(r.answerAt); left <= 0 {
+	if left := max(r.opts.MaxStaleness/2, minSilence) - now.Sub(r.answerAt); left <= 0 {
 		r.silenceLocked(errUnanswered)
 	} else {
 		beat = min(beat, max(left, time.Millisecond))

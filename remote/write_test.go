@@ -14,6 +14,9 @@ func TestSetReplacesAnything(t *testing.T) {
 			c.put(t, rdb, key)
 			r := value("new")
 			must(t, s.Set(t.Context(), key, r, nil))
+			stored, err := ParseRecord(key, raw(t, rdb, key))
+			must(t, err)
+			r.Created = stored.Created // the server's own time
 			wantRaw(t, rdb, key, encode(t, key, r))
 			if left := rdb.PTTL(t.Context(), key).Val(); left <= 0 || left > time.Hour {
 				t.Errorf("kept for %v", left)

@@ -20,7 +20,7 @@ func exampleClient() (client *tiered.Client, end func()) {
 		log.Fatal(err)
 	}
 	rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
-	client, err = tiered.New(rdb, tiered.Options{Namespace: "shop"})
+	client, err = tiered.New(rdb, tiered.Options{Namespace: "shop", RemoteReadTimeout: tiered.DefaultRemoteTimeout})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -214,6 +214,9 @@ func TestADeadNodeConcernsItsOwnKeysOnly(t *testing.T) {
 	for name, ofLane := range map[string]bool{"another node": false, "the node of the lane": true} {
 		t.Run(name, func(t *testing.T) {
 			cluster := redistest.StartCluster(t, 3)
+			for _, n := range cluster.Nodes { // else the others stop, too, once they have noticed
+				check(t, n.Client(t).ConfigSet(t.Context(), "cluster-require-full-coverage", "no").Err())
+			}
 			ns := namespace(t)
 			client := coherent(t, cluster.Client(t, func(o *redis.ClusterOptions) { o.MaxRedirects = 1 }), tiered.Options{
 				Namespace: ns, RemoteTimeout: time.Second, RemoteReadTimeout: time.Second, BreakerPause: 20 * time.Millisecond, BreakerFailures: 3,

@@ -85,7 +85,7 @@ func (f *fleet) instance(h redistest.Host, namespace string, change ...func(*tie
 	o := tiered.Options{
 		Namespace: namespace, Local: local.Options{Engine: f.engine, MaxEntries: 10_000},
 		// A busy machine must look like neither an outage nor a silent subscription.
-		RemoteTimeout: patience, MaxStaleness: patience, RetryBackoff: 500 * time.Millisecond,
+		RemoteTimeout: patience, RemoteReadTimeout: patience, MaxStaleness: patience, RetryBackoff: 500 * time.Millisecond,
 	}
 	for _, c := range change {
 		c(&o)
