@@ -22,7 +22,7 @@ ARGS     ?=
 
 # bench is a module of its own, so that its dependencies are not those of the library's users. So is tools.
 MODULES  := . bench
-TESTTIME := 8m
+TESTTIME := 20m
 
 .PHONY: help
 help: ## list the targets

@@ -38,6 +38,7 @@ type shared[V any] struct {
 	flights   flights[V]
 	recent    recency
 	counts    counters
+	failures  failureLog
 }
 
 // NewCache gives the cache of that name. A name may be used again with the same type and codec, and other defaults;
@@ -91,6 +92,7 @@ func newShared[V any](c *Client, name string, values *codec.Typed[V]) *shared[V]
 		client: c, name: name, prefix: ns + ":" + name + ":", tagPrefix: ns + "::tag:" + name + ":",
 		codec: values,
 	}
+	s.failures.log = c.opts.Logger
 	s.seed, s.tagSeed = seedOf(ns, name), keyhash.Seed(s.tagPrefix)
 	s.flights.byKey, s.flights.looking = make(map[string]*flight[V]), make(map[string]struct{})
 	numeric, lowest, highest, bounded := values.Numeric()

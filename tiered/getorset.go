@@ -256,9 +256,9 @@ func (j *job[V]) wait(ctx context.Context, f *flight[V], ch <-chan singleflight.
 		select {
 		case r := <-ch:
 			l, _ := r.Val.(landing[V])
-			return j.landed(f, l, r.Err)
+			return j.landed(ctx, f, l, r.Err)
 		case <-f.done:
-			return j.landed(f, f.end, f.err)
+			return j.landed(ctx, f, f.end, f.err)
 		case <-soft:
 			soft, late = nil, f.stale.there
 		case <-busy:
@@ -276,14 +276,14 @@ func (j *job[V]) wait(ctx context.Context, f *flight[V], ch <-chan singleflight.
 }
 
 // landed is what a flight that has ended gives this caller.
-func (j *job[V]) landed(f *flight[V], l landing[V], err error) (landing[V], error) {
+func (j *job[V]) landed(ctx context.Context, f *flight[V], l landing[V], err error) (landing[V], error) {
 	if err == nil {
 		return l, nil
 	}
 	var failed *LoadError
 	if errors.As(err, &failed) {
 		if v := j.stale(f); v != nil {
-			j.cache.client.opts.Logger.Warn("doppio: load failed, serving a stale value", "cache", j.cache.name, "error", failed.Err)
+			j.cache.failures.warn(ctx, "doppio: load failed, serving a stale value", j.cache.name, failed.Err)
 			return landing[V]{v, AnsweredStale}, nil
 		}
 	}

@@ -258,7 +258,7 @@ func (j *job[V]) encode(f *flight[V], st seat, v *V, took time.Duration) (*V, *r
 	}
 	if err != nil {
 		s.counts.storeErrors.Add(1)
-		s.client.opts.Logger.Warn("doppio: a loaded value cannot be stored", "cache", s.name, "error", err)
+		s.failures.warn(context.Background(), "doppio: a loaded value cannot be stored", s.name, err)
 		return v, nil
 	}
 	rec.Stamp, rec.Load = f.id, took
@@ -336,5 +336,5 @@ func (j *job[V]) note(err error) {
 	if decode := (*DecodeError)(nil); !errors.As(err, &decode) { // decode errors have been counted where they were met
 		s.counts.farErrors.Add(1)
 	}
-	s.client.opts.Logger.Warn("doppio: far tier failed behind a load", "cache", s.name, "error", err)
+	s.failures.warn(context.Background(), "doppio: remote tier failed behind a load", s.name, err)
 }
