@@ -99,7 +99,7 @@ func (r *Receiver) ask(ctx context.Context) {
 	r.mu.Unlock()
 	free := sync.OnceFunc(func() { <-r.asking })
 	// go-redis may not return: it heeds no context once it has sent a command. Its echo is worth nothing then.
-	worthless := time.AfterFunc(r.opts.MaxStaleness, func() {
+	stop := after(r.opts.MaxStaleness, func() {
 		free()
 		if ctx.Err() == nil {
 			r.answered(session, number, answer{}, errUnanswered)
@@ -113,7 +113,7 @@ func (r *Receiver) ask(ctx context.Context) {
 			a, err = r.echo(ctx, session, number, floor)
 			return err
 		})
-		worthless.Stop()
+		stop()
 		free()
 		if ctx.Err() == nil {
 			r.answered(session, number, a, err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/doppio-cache/doppio/internal/lane"
 )
@@ -37,13 +36,18 @@ func (r *Receiver) catchUp(ctx context.Context, s *session) {
 		from, known, had := r.chain.w, r.chain.known, r.known()
 		r.mu.Unlock()
 		bound := max(r.opts.MaxStaleness, minSetup)
-		silence := time.AfterFunc(bound, func() { _ = r.end(s, errReplaySilent) }) // go-redis may not return
+		// go-redis may not return.
+		stop := after(bound, func() {
+			if ctx.Err() == nil {
+				_ = r.end(s, errReplaySilent)
+			}
+		})
 		var p page
 		err := guarded(func() (err error) {
 			p, err = r.page(ctx, from, known)
 			return err
 		})
-		silence.Stop()
+		stop()
 		if ctx.Err() != nil {
 			return
 		}
