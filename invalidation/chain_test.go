@@ -110,6 +110,13 @@ func FuzzChain(f *testing.F) {
 	f.Add([]byte{7, 0, 2, 0, 2, 8, 9, 0, 1, 2, 3})
 	f.Add([]byte{0, 2, 7, 0, 2, 3, 4, 5, 6, 3, 8, 0, 2, 3})
 	f.Fuzz(func(t *testing.T, ops []byte) {
+		// A chain keeps nothing of what it is told, however much that is and in whatever order.
+		var c chain
+		within(t, 0, func() {
+			for i, op := range ops {
+				c.do(step{what: []string{"message", "echo", "sync", "page", "join"}[op%5], from: lane.ID(op), id: lane.ID(op) + lane.ID(i%3)})
+			}
+		})
 		follow(t, ops)
 	})
 }

@@ -204,11 +204,24 @@ func nonce(session, number uint64) string {
 	return strconv.FormatUint(session, 16) + "-" + strconv.FormatUint(number, 16)
 }
 
+// maxEcho is more than the bytes of an echo: two numbers in hex, and two ids.
+const maxEcho = 128
+
+// words splits a text of most bytes at most into n words. Anybody may publish on a channel, and what is longer or has
+// more words is not looked at any further.
+func words(text string, n, most int) ([]string, bool) {
+	if len(text) > most {
+		return nil, false
+	}
+	f := strings.SplitN(text, " ", n+1)
+	return f, len(f) == n
+}
+
 // parseEcho reads what the script publishes.
 func parseEcho(payload string) (session, number uint64, last lane.ID, newest string, err error) {
-	f := strings.Fields(payload)
-	if len(f) != 3 {
-		return 0, 0, 0, "", fmt.Errorf("%w: an echo of %d parts", ErrMalformed, len(f))
+	f, ok := words(payload, 3, maxEcho)
+	if !ok {
+		return 0, 0, 0, "", fmt.Errorf("%w: %d bytes are no echo", ErrMalformed, len(payload))
 	}
 	left, right, _ := strings.Cut(f[0], "-")
 	session, err1 := strconv.ParseUint(left, 16, 64)

@@ -2,18 +2,29 @@ package invalidation
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/doppio-cache/doppio/internal/alloctest"
 	"github.com/doppio-cache/doppio/internal/lane"
 )
+
+// within fails t if f, which reads size bytes, allocates more than they justify: what is read is a copy, which the parts
+// of a list take some words for, and a map some more.
+func within(t *testing.T, size int, f func()) {
+	t.Helper()
+	alloctest.AtMost(t, 4<<10+64*uint64(size), "reading "+strconv.Itoa(size)+" bytes", f)
+}
 
 // Whatever is published on the channel of echoes, an echo that can be read is the one that its script would publish.
 func FuzzEcho(f *testing.F) {
 	for _, s := range []string{"1f-2a 1764089278123-7 0-0", "1-1 5-1048576 x", "-", "1-1 0-0", "1-1  0-0 \x00"} {
 		f.Add(s)
 	}
+	f.Add(strings.Repeat("1 ", 10_000))
 	f.Fuzz(func(t *testing.T, payload string) {
+		within(t, len(payload), func() { _, _, _, _, _ = parseEcho(payload) }) //nolint:dogsled // what it costs counts
 		session, number, last, newest, err := parseEcho(payload)
 		if err != nil {
 			return
@@ -59,8 +70,10 @@ func FuzzAnswer(f *testing.F) {
 	} {
 		f.Add(s)
 	}
+	f.Add("1\n5-1\n5-0\n[\n" + strings.Repeat("a\n5-0\n", 1000) + "]")
 	f.Fuzz(func(t *testing.T, text string) {
 		reply := parts(text)
+		within(t, len(text), func() { _, _ = parseAnswer(reply) })
 		a, err := parseAnswer(reply)
 		if err != nil || a.floors == nil {
 			return
@@ -87,9 +100,13 @@ func FuzzPage(f *testing.F) {
 	} {
 		f.Add(s)
 	}
+	f.Add("5-1\nfound\n[\n" + strings.Repeat("5-1\n\n", 1000) + "]")
+	f.Add("5-1\nfound\n[\n5-1\n\xc1\x0100000000\xff\xff\n]")
 	f.Fuzz(func(t *testing.T, text string) {
 		from, _ := lane.Parse("5-0")
-		p, err := parsePage(parts(text), from)
+		reply := parts(text)
+		within(t, len(text), func() { _, _ = parsePage(reply, from) })
+		p, err := parsePage(reply, from)
 		if err != nil {
 			return
 		}
@@ -101,7 +118,8 @@ func FuzzPage(f *testing.F) {
 			if e.id == from {
 				t.Errorf("the entry at %v follows itself", from)
 			}
-			_, _ = parseStored([]byte(e.data), at, e.id)
+			stored := []byte(e.data)
+			within(t, len(stored), func() { _, _ = parseStored(stored, at, e.id) })
 			at = e.id
 		}
 	})

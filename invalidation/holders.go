@@ -26,7 +26,9 @@ import (
 const (
 	questionMark = "?1 " // the protocol's version is in it, and no echo begins so
 	answerMark   = "!1 "
-	maxTelling   = 4 // answers under way; a flood of questions gets no more, and delays no message
+	maxQuestion  = 128 << 10 // more than the bytes of a question: a key of 65,535 bytes in base64, and three numbers
+	maxHolding   = 256       // more than the bytes of an answer
+	maxTelling   = 4         // answers under way; a flood of questions gets no more, and delays no message
 )
 
 // Question is about the near copy of one key.
@@ -49,9 +51,9 @@ type Holder interface{ Holds(q Question) Holding }
 
 // parseQuestion reads what an asker published.
 func parseQuestion(payload string) (asker uint64, nonce string, q Question, err error) {
-	f := strings.Fields(strings.TrimPrefix(payload, questionMark))
-	if len(f) != 4 {
-		return 0, "", Question{}, fmt.Errorf("%w: a question of %d parts", ErrMalformed, len(f))
+	f, ok := words(strings.TrimPrefix(payload, questionMark), 4, maxQuestion)
+	if !ok {
+		return 0, "", Question{}, fmt.Errorf("%w: %d bytes are no question", ErrMalformed, len(payload))
 	}
 	asker, err1 := strconv.ParseUint(f[0], 16, 64)
 	seed, err2 := strconv.ParseUint(f[2], 16, 64)
@@ -73,8 +75,8 @@ func (h Holding) text(nonce string) string {
 
 // parseHolding reads what an instance answered to the question with this nonce.
 func parseHolding(payload, nonce string) (h Holding, err error) {
-	f := strings.Fields(strings.TrimPrefix(payload, answerMark))
-	if !strings.HasPrefix(payload, answerMark) || len(f) != 6 || f[0] != nonce {
+	f, ok := words(strings.TrimPrefix(payload, answerMark), 6, maxHolding)
+	if !ok || !strings.HasPrefix(payload, answerMark) || f[0] != nonce {
 		return h, fmt.Errorf("%w: no answer to what was asked", ErrMalformed)
 	}
 	instance, err1 := strconv.ParseUint(f[1], 16, 64)

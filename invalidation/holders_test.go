@@ -131,7 +131,12 @@ func FuzzQuestion(f *testing.F) {
 	f.Add(questionMark)
 	f.Add("?1 x n 1 !")
 	f.Add("!1 n 1 256 true true 1")
+	f.Add(strings.Repeat("!1 n ", 10_000))
 	f.Fuzz(func(t *testing.T, payload string) {
+		within(t, len(payload), func() {
+			_, _, _, _ = parseQuestion(payload) //nolint:dogsled // what it costs counts
+			_, _ = parseHolding(payload, "n")
+		})
 		if asker, nonce, q, err := parseQuestion(payload); err == nil && q.Key != "" {
 			if a, n, again, err := parseQuestion(q.text(asker, nonce)); err != nil || a != asker || n != nonce || again != q {
 				t.Errorf("%q: %+v, %v", payload, again, err)

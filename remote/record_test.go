@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/doppio-cache/doppio/internal/alloctest"
 )
 
 func full() *Record {
@@ -159,7 +161,12 @@ func FuzzParseRecord(f *testing.F) {
 	f.Add("k", encode(f, "k", short))
 	f.Add("", encode(f, "", negative()))
 	f.Add("k", futureVersion(f, "k", value("v")))
+	full := encode(f, "k", value(strings.Repeat("v", 1000)))
+	full[headerSize], full[headerSize+1] = 0xff, 0xff
+	f.Add("k", full)
 	f.Fuzz(func(t *testing.T, key string, data []byte) {
+		// A tag takes 18 bytes at least where it is stored, and its name and two words and a half more in memory.
+		alloctest.AtMost(t, 1<<10+4*uint64(len(data)), "reading a record", func() { _, _ = ParseRecord(key, data) })
 		r, err := ParseRecord(key, data)
 		var bad *MalformedError
 		var version *UnknownVersionError

@@ -29,10 +29,22 @@ type weights struct {
 	member uint64             // each member of a map
 	null   uint64             // a null, which is short and may be an element of any type
 	scalar uint64             // any other value
+	// stray is the largest element of a slice that no scalar can be read into. The library for MessagePack makes room
+	// for such elements before it finds a scalar in their place; see abridgeMessagePack.
+	stray uint64
 }
 
 // parts are how many of what weights has weights for a payload has.
 type parts struct{ containers, filled, members, nulls, scalars uint64 }
+
+// add counts the parts of what is inside.
+func (p *parts) add(o parts) {
+	p.containers += o.containers
+	p.filled += o.filled
+	p.members += o.members
+	p.nulls += o.nulls
+	p.scalars += o.scalars
+}
 
 // object counts an object with n members.
 func (p *parts) object(n uint64) {
@@ -44,18 +56,23 @@ func (p *parts) object(n uint64) {
 }
 
 // check refuses a payload that would take more memory than a record with a body of size bytes may. Small payloads,
-// and types for which no byte can cost much, are not even counted.
-func (w *weights) check(payload []byte, size int) error {
-	if w.count == nil || uint64(len(payload))*(w.object+w.group+w.member+w.null+w.scalar) <= freeCost {
-		return nil
+// and types for which no byte can cost much, are not even counted. It reports whether the payload is suspect: it takes
+// too much if there are scalars in the place of what no scalar can be read into.
+func (w *weights) check(payload []byte, size int) (suspect bool, err error) {
+	if w.count == nil || uint64(len(payload))*w.sum() <= freeCost {
+		return false, nil
 	}
 	p := w.count(payload)
 	cost := p.containers*w.object + p.filled*w.group + p.members*w.member + p.nulls*w.null + p.scalars*w.scalar
-	if limit := freeCost + growth*min(uint64(len(payload)), growthAt*uint64(size)); cost > limit {
-		return &CostError{Cost: cost, Size: size, Limit: limit}
+	limit := freeCost + growth*min(uint64(len(payload)), growthAt*uint64(size))
+	if cost > limit {
+		return false, &CostError{Cost: cost, Size: size, Limit: limit}
 	}
-	return nil
+	return cost+p.scalars*w.stray > limit, nil
 }
+
+// sum is more than a byte of a payload can cost.
+func (w *weights) sum() uint64 { return w.object + w.group + w.member + w.null + w.scalar + w.stray }
 
 const (
 	wordBytes = 8
@@ -70,13 +87,18 @@ func weightsOf(c Codec, t reflect.Type) weights {
 		w.count = countJSON
 	case messagePackCodec:
 		w.count = countMessagePack
+	case protobufCodec:
+		return protobufWeights(t)
 	default:
-		return weights{} // raw copies, and the parts of a message are no smaller than two bytes
+		return weights{} // raw copies
 	}
 	w.add(t)
 	w.object += w.element + w.target
 	w.scalar = max(w.scalar, w.pointed)
-	if w.weights.object+w.group+w.member+w.null+w.scalar == 0 {
+	if _, packed := c.(messagePackCodec); !packed {
+		w.stray = 0
+	}
+	if w.sum() == 0 {
 		return weights{}
 	}
 	return w.weights
@@ -116,6 +138,8 @@ func (w *weighing) add(t reflect.Type) {
 		w.element, w.null = max(w.element, each), max(w.null, each)
 		if isScalar(t.Elem()) {
 			w.scalar = max(w.scalar, each)
+		} else {
+			w.stray = max(w.stray, each)
 		}
 		w.add(t.Elem())
 	case reflect.Array:

@@ -5,8 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // allocated is how many bytes f allocates.
@@ -70,6 +72,38 @@ func TestHonestValuesAreWithinTheirCost(t *testing.T) {
 		if got := roundTrip[any](t, mustNew[any](t, Options{Codec: codec}), dense, nil); len(got.([]any)) != len(dense) {
 			t.Errorf("%s: lost elements", codec.Name())
 		}
+	}
+}
+
+// What a hostile payload is refused for may be in an honest one of the same type.
+func TestHonestMessagePackIsNotTakenForHostile(t *testing.T) {
+	type mixed struct {
+		Items  []struct{ A [64]int64 }
+		Scores []int
+		Times  map[string]time.Time
+	}
+	v := mixed{Items: make([]struct{ A [64]int64 }, 3), Scores: make([]int, 100_000), Times: make(map[string]time.Time)}
+	for i := range 256 { // among the first bytes of their times is every one that a map begins with
+		v.Times[strconv.Itoa(i)] = time.Unix(1_700_000_000, int64(i)*3_900_000).UTC()
+	}
+	for _, o := range []Options{{Codec: MessagePack()}, {Codec: MessagePack(), Compression: Zstd, CompressAbove: 1}} {
+		got := roundTrip(t, mustNew[mixed](t, o), v, mixed{})
+		for k, at := range got.Times {
+			if !at.Equal(v.Times[k]) {
+				t.Errorf("%v became %v", v.Times[k], at)
+			}
+		}
+		if len(got.Items) != 3 || len(got.Scores) != len(v.Scores) || len(got.Times) != len(v.Times) {
+			t.Errorf("%d items, %d scores, %d times", len(got.Items), len(got.Scores), len(got.Times))
+		}
+	}
+	// A map may be the body of an extension.
+	var m map[string]int
+	if err := MessagePack().Decode([]byte{0xc7, 4, 1, 0x81, 0xa1, 'a', 5}, &m); err != nil || m["a"] != 5 {
+		t.Errorf("%v, %v", m, err)
+	}
+	if err := MessagePack().Decode([]byte{0xc7, 4, 1, 0x82, 0xa1, 'a', 5}, &m); !errors.Is(err, ErrDecode) {
+		t.Errorf("%v, %v", m, err)
 	}
 }
 

@@ -33,14 +33,15 @@
 //
 // What Go cannot recover from stays fatal: exhausting the stack or the memory. JSON and Protobuf bound the depth of
 // what they decode, and the MessagePack codec checks depth and every declared length before the library sees the
-// data. A cyclic value is an error in JSON; do not give one to MessagePack.
+// data, also those of a map in the body of an extension. A cyclic value is an error in JSON; do not give one to MessagePack.
 //
 // # What a record may cost
 //
 // A compressed payload may expand to 1 MiB and 1,024 times its compressed size; what compresses better is stored as it
-// is. Decoding JSON or MessagePack may take 1 MiB of memory and 128 times the payload's size, of which 64 times the
-// compressed size count: the payload's parts are counted, and weighed by the largest that the type can make of them.
-// What would take more is a [CostError], before room is made for it.
+// is. Decoding JSON, MessagePack or Protocol Buffers may take 1 MiB of memory and 128 times the payload's size, of
+// which 64 times the compressed size count: the payload's parts are counted, and weighed by the largest that the type
+// can make of them. What would take more is a [CostError], before room is made for it. Garbage comes on top: decoders
+// let slices and maps grow step by step. A user's own codec bounds its memory by itself.
 //
 // # Types
 //

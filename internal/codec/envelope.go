@@ -137,8 +137,15 @@ func (t *Typed[V]) decodeEnvelope(key string, bound, data []byte, v *V) error {
 		}
 		payload = plain.b
 	}
-	if err := t.costs.check(payload, len(e.body)); err != nil {
+	suspect, err := t.costs.check(payload, len(e.body))
+	if err != nil {
 		return err
+	}
+	if suspect {
+		var trial V
+		if err := t.decodeValue(abridgeMessagePack(payload), &trial); err != nil {
+			return err
+		}
 	}
 	return t.decodeValue(payload, v)
 }

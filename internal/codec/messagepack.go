@@ -1,7 +1,7 @@
 package codec
 
 import (
-	"bytes"
+	"errors"
 	"sync"
 
 	"github.com/vmihailenco/msgpack/v5"
@@ -56,8 +56,11 @@ func (c messagePackCodec) Append(dst []byte, v any) ([]byte, error) {
 
 func (c messagePackCodec) appendPointer(dst []byte, p any) ([]byte, error) { return c.Append(dst, p) }
 
+// errNoMap ends what would be read as a map. Decode's error does not repeat it.
+var errNoMap = errors.New("the body of an extension is no map")
+
 type messagePackReader struct {
-	src bytes.Reader
+	src messagePackSource
 	dec *msgpack.Decoder
 }
 
@@ -71,15 +74,18 @@ var messagePackReaders = sync.Pool{New: func() any {
 // declare, and recurses as deep as they nest. It does not use msgpack.Unmarshal, which starts a goroutine for every
 // type and never ends it.
 func (c messagePackCodec) Decode(data []byte, into any) error {
-	if err := scanMessagePack(data); err != nil {
+	noMaps, err := scanMessagePack(data)
+	if err != nil {
 		return err
 	}
 	r := messagePackReaders.Get().(*messagePackReader)
 	r.src.Reset(data)
+	r.src.noMaps = noMaps
 	r.dec.Reset(&r.src)
-	err := r.dec.Decode(into)
+	err = r.dec.Decode(into)
 	left := r.src.Len()
 	r.src.Reset(nil) // the memory is the caller's
+	r.src.noMaps = nil
 	r.dec.Reset(&r.src)
 	messagePackReaders.Put(r)
 	if err != nil {

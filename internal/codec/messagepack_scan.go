@@ -9,19 +9,22 @@ import (
 const maxMessagePackDepth = 10_000
 
 // scanMessagePack accepts exactly one well-formed value: every declared length is covered by bytes that are there,
-// and no nesting is deeper than the stack can bear.
-func scanMessagePack(data []byte) error {
+// and no nesting is deeper than the stack can bear. It returns where the library must not read a map.
+func scanMessagePack(data []byte) (noMaps []int, err error) {
 	s := messagePackScanner{data: data}
 	if !s.value(0) || s.pos != len(data) {
-		return &ValueError{Codec: "msgpack", Detail: fmt.Sprintf("malformed MessagePack at byte %d", s.pos), kind: ErrDecode}
+		return nil, &ValueError{Codec: "msgpack", Detail: fmt.Sprintf("malformed MessagePack at byte %d", s.pos), kind: ErrDecode}
 	}
-	return nil
+	return s.noMaps, nil
 }
 
 type messagePackScanner struct {
 	data  []byte
 	pos   int
 	parts parts // of what was passed
+	// inside is true in the body of an extension, where extensions is set if there is another one that begins like a map.
+	inside, extensions bool
+	noMaps             []int // where bodies of extensions begin that must not be read as maps
 }
 
 // value skips one value, and reports whether there was one.
@@ -41,7 +44,13 @@ func (s *messagePackScanner) value(depth int) bool {
 		s.parts.nulls++
 		return true
 	}
-	if c < 0xdc || c > 0xdf {
+	switch {
+	case c >= 0xc7 && c <= 0xc9: // ext
+		n, ok := s.length(1 << (c - 0xc7))
+		return ok && s.extension(n)
+	case c >= 0xd4 && c <= 0xd8: // fixext
+		return s.extension(1 << (c - 0xd4))
+	case c < 0xdc || c > 0xdf:
 		s.parts.scalars++
 	}
 	switch {
@@ -54,19 +63,15 @@ func (s *messagePackScanner) value(depth int) bool {
 	case 0xc2, 0xc3: // false, true
 		return true
 	case 0xc4, 0xc5, 0xc6: // bin
-		return s.sized(1<<(c-0xc4), 0)
-	case 0xc7, 0xc8, 0xc9: // ext, with a type
-		return s.sized(1<<(c-0xc7), 1)
+		return s.sized(1 << (c - 0xc4))
 	case 0xca, 0xcb: // float
 		return s.skip(4 << (c - 0xca))
 	case 0xcc, 0xcd, 0xce, 0xcf: // uint
 		return s.skip(1 << (c - 0xcc))
 	case 0xd0, 0xd1, 0xd2, 0xd3: // int
 		return s.skip(1 << (c - 0xd0))
-	case 0xd4, 0xd5, 0xd6, 0xd7, 0xd8: // fixext, with a type
-		return s.skip(1 + 1<<(c-0xd4))
 	case 0xd9, 0xda, 0xdb: // str
-		return s.sized(1<<(c-0xd9), 0)
+		return s.sized(1 << (c - 0xd9))
 	case 0xdc, 0xdd: // array
 		n, ok := s.length(2 << (c - 0xdc))
 		s.parts.containers++
@@ -98,10 +103,10 @@ func (s *messagePackScanner) values(n uint64, depth int) bool {
 	return true
 }
 
-// sized skips what a length of width bytes announces, and more.
-func (s *messagePackScanner) sized(width, more int) bool {
+// sized skips what a length of width bytes announces.
+func (s *messagePackScanner) sized(width int) bool {
 	n, ok := s.length(width)
-	return ok && s.skip(n+uint64(more))
+	return ok && s.skip(n)
 }
 
 func (s *messagePackScanner) length(width int) (uint64, bool) {

@@ -46,11 +46,11 @@ func TestScannerAcceptsAllForms(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := scanMessagePack(b); err != nil {
+			if _, err := scanMessagePack(b); err != nil {
 				t.Errorf("%T %d: %v", v, n, err)
 			}
 			for _, cut := range []int{len(b) - 1, len(b) / 2} {
-				if scanMessagePack(b[:cut]) == nil {
+				if _, err := scanMessagePack(b[:cut]); err == nil {
 					t.Errorf("%T %d: accepted %d of %d bytes", v, n, cut, len(b))
 				}
 			}

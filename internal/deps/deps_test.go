@@ -66,6 +66,7 @@ var mayImport = map[string][]string{
 	"remote":               {"internal/keyhash", "internal/lane", "internal/patient", "internal/topology"},
 	"invalidation":         {"internal/keyhash", "internal/lane", "internal/patient", "internal/topology"},
 	"internal/patient":     {},
+	"internal/alloctest":   {},
 	"internal/lane":        {},
 	"internal/topology":    {"internal/lane"},
 	"internal/history":     {},

@@ -1,7 +1,10 @@
 package lane
 
 import (
+	"strings"
 	"testing"
+
+	"github.com/doppio-cache/doppio/internal/alloctest"
 )
 
 func TestFieldThatIsNoIDIsNoFloor(t *testing.T) {
@@ -13,8 +16,10 @@ func TestFieldThatIsNoIDIsNoFloor(t *testing.T) {
 
 func FuzzFloors(f *testing.F) {
 	f.Add("users", "1764089278123-7", "!", "garbage")
+	f.Add("users", strings.Repeat("1", 1000), "!", strings.Repeat("x", 1000))
 	f.Fuzz(func(t *testing.T, name, id, name2, id2 string) {
 		fields := map[string]string{name: id, name2: id2}
+		alloctest.AtMost(t, 4<<10, "reading floors", func() { Floors(fields) })
 		floors, unreadable := Floors(fields)
 		if len(floors)+unreadable != len(fields) {
 			t.Errorf("%d floors and %d unreadable ones of %q", len(floors), unreadable, fields)

@@ -89,8 +89,14 @@ func pack(ms, seq uint64) (ID, error) {
 	return ID((ms+carry)<<seqBits | seq&maxSeq), nil
 }
 
+// maxText is how long an id is at most where Redis has written it: two numbers of 64 bits.
+const maxText = 20 + 1 + 20
+
 // Parse reads an id as Redis writes it, ms-seq.
 func Parse(s string) (ID, error) {
+	if len(s) > maxText {
+		return 0, fmt.Errorf("lane: %d bytes are not an id of a stream", len(s)) // errors must not repeat all of them
+	}
 	left, right, ok := strings.Cut(s, "-")
 	ms, err1 := strconv.ParseUint(left, 10, 64)
 	seq, err2 := strconv.ParseUint(right, 10, 64)

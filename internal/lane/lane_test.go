@@ -2,7 +2,10 @@ package lane
 
 import (
 	"math"
+	"strings"
 	"testing"
+
+	"github.com/doppio-cache/doppio/internal/alloctest"
 )
 
 func TestIDsReadBackAndKeepTheirOrder(t *testing.T) {
@@ -28,7 +31,7 @@ func TestIDsReadBackAndKeepTheirOrder(t *testing.T) {
 }
 
 func TestWhatIsNoIDIsRefused(t *testing.T) {
-	for _, s := range []string{"", "-", "1", "1-", "-1", "a-b", "1-2-3", "1 - 2", "17592186044416-0", "17592186044415-1048576", "1-18446744073709551616", "99999999999999999999-0"} {
+	for _, s := range []string{"", "-", "1", "1-", "-1", "a-b", "1-2-3", "1 - 2", "17592186044416-0", "17592186044415-1048576", "1-18446744073709551616", "99999999999999999999-0", "1-" + strings.Repeat("0", 40)} {
 		if id, err := Parse(s); err == nil {
 			t.Errorf("%q is read as %v", s, id)
 		}
@@ -72,7 +75,9 @@ func TestEveryLaneIsUsed(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add("1764089278123-7")
+	f.Add(strings.Repeat("x", 1000) + "-" + strings.Repeat("1", 1000))
 	f.Fuzz(func(t *testing.T, s string) {
+		alloctest.AtMost(t, 1<<10, "reading an id", func() { _, _ = Parse(s) })
 		if id, err := Parse(s); err == nil {
 			if again, err := Parse(id.String()); err != nil || again != id {
 				t.Errorf("%q is %v, then %v, %v", s, id, again, err)
