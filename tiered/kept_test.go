@@ -52,16 +52,24 @@ func TestAFallbackDoesNotOutliveItsInvalidation(t *testing.T) {
 // The value's own tags count, whether the caller names any or not, and wherever the value was found.
 func TestAFallbackKeepsItsOwnTags(t *testing.T) {
 	for _, named := range []bool{false, true} {
-		for _, local := range []bool{true, false} {
+		for _, where := range []string{"local", "remote", "remote, after misses"} {
 			for _, many := range []bool{false, true} {
-				t.Run(fmt.Sprintf("caller names tags=%t local=%t many=%t", named, local, many), func(t *testing.T) {
+				t.Run(fmt.Sprintf("caller names tags=%t %s many=%t", named, where, many), func(t *testing.T) {
 					o := tiered.CacheOptions{TTL: time.Minute, FailSafe: time.Hour}
 					bubble(t, o, func(t *testing.T, r *tieredtest.Redis, _ *tiered.Client, c *tiered.Cache[string]) {
 						check(t, c.Set(t.Context(), "k", "old", tiered.Tags("tag")))
-						if !local {
+						if where != "local" {
 							c = newCache[string](t, r.Instance(t, rarely), "c", o)
 						}
 						time.Sleep(2 * time.Minute)
+						for i := range 8 { // after which a load asks for its lease before it reads
+							if where != "remote, after misses" {
+								break
+							}
+							if _, err := c.GetOrSet(t.Context(), fmt.Sprint("missing", i), failing); err == nil {
+								t.Error("a load that fails gave a value")
+							}
+						}
 						var opts []tiered.EntryOption
 						if named {
 							opts = append(opts, tiered.Tags("tag"))
