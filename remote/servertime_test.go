@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -25,8 +26,11 @@ func TestTheServersClockDecidesHowLongRecordsLive(t *testing.T) {
 				}
 				for how, store := range map[string]func(key string) error{
 					"Set": func(key string) error { return s.Set(ctx, key, record(), nil) },
-					"SetMany": func(key string) error {
+					"SetMany of one": func(key string) error {
 						return s.SetMany(ctx, []Write{{Key: key, Record: record()}})[0]
+					},
+					"SetMany": func(key string) error {
+						return errors.Join(s.SetMany(ctx, []Write{{Key: key, Record: record()}, {Key: key + "2", Record: record()}})...)
 					},
 					"SetIfAbsent": func(key string) error { _, _, err := s.SetIfAbsent(ctx, key, record(), 0, nil); return err },
 					"Increment":   func(key string) error { _, err := s.Increment(ctx, key, 5, nil, record(), 0, nil); return err },
@@ -42,6 +46,10 @@ func TestTheServersClockDecidesHowLongRecordsLive(t *testing.T) {
 						r := record()
 						r.TTL = time.Hour
 						if err := s.Set(ctx, key, r, nil); err != nil {
+							return err
+						}
+						long := string(binary.BigEndian.AppendUint64(nil, uint64(time.Now().Add(-24*time.Hour).UnixMilli())))
+						if err := rdb.SetRange(ctx, key, 25, long).Err(); err != nil { // it was stored long ago
 							return err
 						}
 						_, err := s.Expire(ctx, key, 5*time.Second, 0, nil)
