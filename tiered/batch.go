@@ -57,6 +57,7 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string) (map[string]V, er
 		origins[i] = c.origin(hash)
 	}
 	if err := c.catchUp(ctx, c.client.co.allLanes()...); err != nil {
+		c.countFar(err)
 		for _, key := range missing {
 			failed.add(key, err)
 		}
@@ -258,6 +259,7 @@ func (c *Cache[V]) ExistsMany(ctx context.Context, keys []string) (map[string]bo
 		missing = append(missing, key)
 	}
 	if err := c.catchUp(ctx, c.client.co.allLanes()...); err != nil {
+		c.countFar(err)
 		for _, key := range missing {
 			failed.add(key, err)
 		}

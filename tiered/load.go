@@ -300,8 +300,10 @@ func (j *job[V]) filled(tried, stored bool, err error) {
 	case !tried:
 		s.counts.fillsSkipped.Add(1)
 	case err != nil:
-		s.counts.storeErrors.Add(1)
-		j.note(err)
+		if !ctxError(err) {
+			s.counts.storeErrors.Add(1)
+			j.warn(err)
+		}
 	case stored:
 		s.counts.fills.Add(1)
 	default:
@@ -333,8 +335,14 @@ func (j *job[V]) note(err error) {
 	if errors.Is(err, ErrRemoteUnavailable) {
 		j.down.Store(true)
 	}
-	if decode := (*DecodeError)(nil); !errors.As(err, &decode) { // decode errors have been counted where they were met
+	if farFailure(err) {
 		s.counts.farErrors.Add(1)
 	}
+	j.warn(err)
+}
+
+// warn logs an error of the remote tier that no caller sees.
+func (j *job[V]) warn(err error) {
+	s := j.cache.shared
 	s.failures.warn(context.Background(), "doppio: remote tier failed behind a load", s.name, err)
 }

@@ -176,6 +176,9 @@ func (c *Cache[V]) askFar(ctx context.Context, hash uint64) (origin, error) {
 		return origin{}, err
 	}
 	err := c.catchUp(ctx, co.laneOf(hash))
+	if err != nil {
+		c.countFar(err)
+	}
 	return c.origin(hash), err
 }
 
@@ -199,15 +202,30 @@ func (c *Cache[V]) accept(ctx context.Context, now time.Time, hash uint64, key s
 	return seen.value, nil
 }
 
+// countFar counts a call that the remote tier ended with err. It is called once for a failure: by the function that
+// ends the call, and not by those that it has called.
 func (s *shared[V]) countFar(err error) {
 	switch {
 	case errors.Is(err, ErrNotFound):
 		s.counts.farMisses.Add(1)
-	case ctxError(err), errors.Is(err, ErrNotNumeric), errors.Is(err, ErrOverflow), errors.Is(err, ErrEncode):
-		// The caller's own doing.
-	default:
+	case farFailure(err):
 		s.counts.farErrors.Add(1)
 	}
+}
+
+// farFailure reports whether err is a failure of the remote tier that no other counter has. A caller's own mistake and
+// the end of its context are none, nor is the end of the client.
+func farFailure(err error) bool {
+	for _, own := range []error{ErrNotFound, ErrNotNumeric, ErrOverflow, ErrEncode, ErrClosed, ErrInvalidKey, remote.ErrTooLarge} {
+		if errors.Is(err, own) {
+			return false
+		}
+	}
+	if errors.Is(err, ErrInvalidOptions) && !errors.Is(err, ErrRemoteUnavailable) {
+		return false // an option is wrong: Redis has answered
+	}
+	decode := (*DecodeError)(nil) // counted where it was met
+	return err != nil && !ctxError(err) && !errors.As(err, &decode)
 }
 
 // ctxError tells a caller's own impatience from trouble.

@@ -125,6 +125,7 @@ func (c *Cache[V]) Count(ctx context.Context, pattern string) (int, error) {
 		return 0, nil
 	}
 	if err := c.catchUp(ctx, c.client.co.allLanes()...); err != nil {
+		c.countFar(err)
 		return 0, err
 	}
 	n, err := c.client.far.CountEach(ctx, c.prefix, pattern, c.floorOf)

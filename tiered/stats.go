@@ -58,9 +58,13 @@ type CacheStats struct {
 	NearMisses uint64 // nothing near
 	NearStale  uint64 // something near that could not be served: invalid, past its life, or not to be trusted
 
-	FarHits      uint64
-	FarMisses    uint64
-	FarErrors    uint64 // calls to the far tier that failed, whoever was told
+	FarHits   uint64
+	FarMisses uint64
+	// FarErrors is how many calls to the remote tier failed, or were not made since it did not answer, whoever was told:
+	// one for each key that the call was about, or one where it was about none. A failure is counted once: one that
+	// DecodeErrors or StoreErrors counts is not counted here. A caller's own mistake, the end of its context, and calls
+	// after Close are no failures of the remote tier.
+	FarErrors    uint64
 	DecodeErrors uint64 // records that did not decode
 	Foreign      uint64 // records of a later version, taken for misses
 
@@ -74,7 +78,7 @@ type CacheStats struct {
 	Fills        uint64 // loaded values stored in the far tier
 	FillsRefused uint64 // because the key was changed while its load ran
 	FillsSkipped uint64 // because another instance was loading still when HardTimeout had passed, or the far tier could not be asked
-	StoreErrors  uint64 // loaded values that could not be stored
+	StoreErrors  uint64 // loaded values that could not be stored: they do not encode, or the remote tier did not take them
 
 	Sets    uint64 // entries stored by Set, SetMany, SetIfAbsent, GetOrSetValue and Increment
 	Deletes uint64 // deletions acknowledged, whether there was an entry or not

@@ -184,7 +184,6 @@ func covers(have, want []place) bool {
 // instance knows what it has heard.
 func (c *Cache[V]) catchUp(ctx context.Context, lanes ...int) error {
 	if err := c.client.co.freshFloors(ctx, lanes...); err != nil {
-		c.countFar(err)
 		return err
 	}
 	if len(c.after) == 0 || !c.behind() {
@@ -196,7 +195,6 @@ func (c *Cache[V]) catchUp(ctx context.Context, lanes ...int) error {
 		}
 		floors, err := c.client.far.Floors(ctx, p.lane)
 		if err != nil {
-			c.countFar(err)
 			return err
 		}
 		c.client.co.learnFloors(p.lane, floors)

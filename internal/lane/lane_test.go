@@ -77,7 +77,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("1764089278123-7")
 	f.Add(strings.Repeat("x", 1000) + "-" + strings.Repeat("1", 1000))
 	f.Fuzz(func(t *testing.T, s string) {
-		alloctest.AtMost(t, 1<<10, "reading an id", func() { _, _ = Parse(s) })
+		alloctest.AtMost(t, 4<<10, "reading an id", func() { _, _ = Parse(s) })
 		if id, err := Parse(s); err == nil {
 			if again, err := Parse(id.String()); err != nil || again != id {
 				t.Errorf("%q is %v, then %v, %v", s, id, again, err)
