@@ -15,18 +15,18 @@ import (
 	"github.com/doppio-cache/doppio/tiered"
 )
 
-// Each of aclRules is needed: without it some operation fails, or the subscription does. That together they are enough,
-// the whole table says.
+// Each of aclRules is needed, and aclAboveZero in a database above 0: without it some operation fails, or the
+// subscription does. That together they are enough, the tour says for database 0, and the whole table for another one.
 func TestACLRulesAreMinimal(t *testing.T) {
 	t.Parallel()
 	d := secured.start()
-	try := func(t *testing.T, without string) error {
+	try := func(t *testing.T, db int, without string) error {
 		t.Helper()
 		ns := fmt.Sprintf("acl%d", unique.Add(1))
 		limited := *d
 		limited.connect = func(h redistest.Host, ns string) redis.UniversalClient {
-			rules := slices.DeleteFunc(rulesFor(ns), func(r string) bool { return r == strings.ReplaceAll(without, "<ns>", ns) })
-			return d.connectWith(h, ns, rules)
+			rules := slices.DeleteFunc(rulesFor(ns, db), func(r string) bool { return r == strings.ReplaceAll(without, "<ns>", ns) })
+			return d.connectWith(h, ns, db, rules)
 		}
 		f := &fleet{deployment: &limited, target: &secured, engine: local.Ristretto}
 		c := f.instance(t, ns, func(o *tiered.Options) { o.MaxStaleness = silence })
@@ -35,21 +35,27 @@ func TestACLRulesAreMinimal(t *testing.T) {
 			return d.raw.Do(t.Context(), "CLIENT", "KILL", "USER", ns, "TYPE", "pubsub").Err()
 		})
 	}
-	t.Run("all", func(t *testing.T) {
-		if err := try(t, ""); err != nil {
-			t.Fatalf("the rules are not enough: %v", err)
-		}
-	})
-	for _, rule := range strings.Fields(aclRules) {
-		if rule == "resetchannels" || rule == "-@all" {
-			continue // they take away
-		}
-		t.Run("without "+rule, func(t *testing.T) {
-			if err := try(t, rule); err == nil {
+	for _, db := range []int{0, securedDatabase} {
+		t.Run(fmt.Sprintf("all in database %d", db), func(t *testing.T) {
+			if err := try(t, db, ""); err != nil {
+				t.Fatalf("the rules are not enough: %v", err)
+			}
+		})
+	}
+	needed := func(db int, rule string) {
+		t.Run(fmt.Sprintf("without %s in database %d", rule, db), func(t *testing.T) {
+			if err := try(t, db, rule); err == nil {
 				t.Fatal("the rule is not needed")
 			}
 		})
 	}
+	for _, rule := range strings.Fields(aclRules) {
+		if rule == "resetchannels" || rule == "-@all" {
+			continue // they take away
+		}
+		needed(0, rule)
+	}
+	needed(securedDatabase, aclAboveZero)
 }
 
 // silence is after how long a subscription that does not answer is given up.

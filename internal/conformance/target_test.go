@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -21,6 +22,12 @@ const aclRules = `~<ns>:* ~{<ns>:* resetchannels &{<ns>:* -@all +subscribe +publ
 	`+evalsha +eval +get +mget +getrange +set +setrange +incrby +unlink +persist +pexpire +pttl +scan ` +
 	`+xadd +xrange +xrevrange +xlen +hget +hset +hgetall +time`
 
+// aclAboveZero is what a database above 0 needs besides: every connection begins with SELECT.
+const aclAboveZero = "+select"
+
+// securedDatabase is the database of the secured deployment.
+const securedDatabase = 3
+
 const (
 	adminPassword = "admin's own"
 	userPassword  = "user's own"
@@ -37,8 +44,8 @@ type target struct {
 type deployment struct {
 	raw     redis.UniversalClient // may do anything
 	connect func(h redistest.Host, namespace string) redis.UniversalClient
-	// connectWith gives the namespace's user these rules instead of aclRules; nil where there are no users.
-	connectWith func(h redistest.Host, namespace string, rules []string) redis.UniversalClient
+	// connectWith gives the namespace's user these rules, and a client of this database; nil where there are no users.
+	connectWith func(h redistest.Host, namespace string, db int, rules []string) redis.UniversalClient
 	failover    func(h redistest.Host) // nil where there is none
 	// forget removes what a row has left, where the number of keys makes every command slower; nil elsewhere.
 	forget func(prefix string)
@@ -91,8 +98,21 @@ var targets = sync.OnceValue(func() []*target {
 func plain(s *redistest.Server) *deployment {
 	return &deployment{
 		raw:     s.Client(host, patient),
-		connect: func(h redistest.Host, _ string) redis.UniversalClient { return s.Client(h, patient) },
+		connect: func(h redistest.Host, _ string) redis.UniversalClient { return wrapSome(s.Client(h, patient)) },
 	}
+}
+
+// wrapper is a client whose type shows nothing of what it wraps.
+type wrapper struct{ redis.UniversalClient }
+
+var connections atomic.Int64
+
+// wrapSome wraps every second client: fleets work whose instances have their clients in types of their own.
+func wrapSome(rdb redis.UniversalClient) redis.UniversalClient {
+	if connections.Add(1)%2 == 0 {
+		return wrapper{rdb}
+	}
+	return rdb
 }
 
 func startCluster(opts ...redistest.Option) *deployment {
@@ -102,7 +122,7 @@ func startCluster(opts ...redistest.Option) *deployment {
 	}
 	return &deployment{
 		raw:     c.Client(host, calm),
-		connect: func(h redistest.Host, _ string) redis.UniversalClient { return c.Client(h, calm) },
+		connect: func(h redistest.Host, _ string) redis.UniversalClient { return wrapSome(c.Client(h, calm)) },
 	}
 }
 
@@ -118,21 +138,28 @@ func startSentinel() *deployment {
 	}
 }
 
-// startSecured gives each namespace a user of its own, which may do what aclRules say and nothing else.
+// startSecured gives each namespace a user of its own, which may do what aclRules and aclAboveZero say and nothing else, in
+// a database above 0.
 func startSecured() *deployment {
 	s := redistest.Start(host, redistest.WithTLS(), redistest.WithPassword(adminPassword))
-	admin := s.Client(host, patient)
-	connectWith := func(h redistest.Host, namespace string, rules []string) redis.UniversalClient {
+	in := func(db int) func(*redis.Options) { return func(o *redis.Options) { o.DB = db } }
+	admin := s.Client(host, patient, in(securedDatabase))
+	connectWith := func(h redistest.Host, namespace string, db int, rules []string) redis.UniversalClient {
 		allow(h, admin, namespace, rules)
-		return s.Client(h, patient, func(o *redis.Options) { o.Username, o.Password = namespace, userPassword })
+		return wrapSome(s.Client(h, patient, in(db), func(o *redis.Options) { o.Username, o.Password = namespace, userPassword }))
 	}
 	return &deployment{raw: admin, connectWith: connectWith, connect: func(h redistest.Host, namespace string) redis.UniversalClient {
-		return connectWith(h, namespace, rulesFor(namespace))
+		return connectWith(h, namespace, securedDatabase, rulesFor(namespace, securedDatabase))
 	}}
 }
 
-func rulesFor(namespace string) []string {
-	return strings.Fields(strings.ReplaceAll(aclRules, "<ns>", namespace))
+// rulesFor gives the rules of a namespace's user in one of the numbered databases.
+func rulesFor(namespace string, db int) []string {
+	rules := aclRules
+	if db > 0 {
+		rules += " " + aclAboveZero
+	}
+	return strings.Fields(strings.ReplaceAll(rules, "<ns>", namespace))
 }
 
 // allow makes a user with these rules and no others.
