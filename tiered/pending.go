@@ -82,6 +82,9 @@ func pendingError(cause error) error {
 	if cause == nil {
 		return fmt.Errorf("%w: an invalidation of this entry could not be delivered yet", kind)
 	}
+	if fault := (*OptionError)(nil); errors.As(cause, &fault) {
+		return fmt.Errorf("%w: an invalidation of this entry could not be delivered yet: %w", kind, fault)
+	}
 	// Its text only: it may be another caller's impatience.
 	return fmt.Errorf("%w: an invalidation of this entry could not be delivered yet: %s", kind, cause.Error())
 }

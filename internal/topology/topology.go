@@ -174,10 +174,11 @@ func (t *Topology) settled() bool {
 	return at != 0 && t.placed.Load() && int64(time.Since(t.began))+1-at < int64(t.fresh)
 }
 
-// Place reports why nothing must be written by the client: its connections use another database than its type shows.
-// It asks only until that is known. All else, a server tells when it is asked for a change.
+// Place reports why nothing must be written by the client: its connections use another database than its type shows, or
+// its server never was one that the client is for. It asks only until it is known that neither is so. A server that
+// takes no changes any more says so itself when it is asked for one.
 func (t *Topology) Place(ctx context.Context) error {
-	if !t.asks || t.placed.Load() {
+	if !t.asks || t.placed.Load() && t.ever.Load() {
 		return nil
 	}
 	return t.Ensure(ctx)
