@@ -14,7 +14,9 @@ import (
 
 // Whatever the clock of the machine that stores a record, the server dates it, and every machine agrees on its life.
 func TestTheServersClockDecidesHowLongRecordsLive(t *testing.T) {
-	s, rdb := onShared(t)
+	rdb := shared.Client(t)
+	fresh(t, rdb)
+	s := newStore(t, rdb, func(o *Options) { o.Lanes = 1 })
 	ctx := t.Context()
 	for _, skew := range []time.Duration{-24 * time.Hour, -6 * time.Second, 6 * time.Second, 24 * time.Hour} {
 		for _, grace := range []time.Duration{0, time.Hour} {
@@ -29,8 +31,12 @@ func TestTheServersClockDecidesHowLongRecordsLive(t *testing.T) {
 					"SetMany of one": func(key string) error {
 						return s.SetMany(ctx, []Write{{Key: key, Record: record()}})[0]
 					},
-					"SetMany": func(key string) error {
-						return errors.Join(s.SetMany(ctx, []Write{{Key: key, Record: record()}, {Key: key + "2", Record: record()}})...)
+					"SetMany": func(key string) error { // with one announcement, in one step
+						a := news("set")
+						return errors.Join(s.SetMany(ctx, []Write{
+							{Key: key, Record: record(), Announcement: a},
+							{Key: key + "2", Record: record(), Announcement: a},
+						})...)
 					},
 					"SetIfAbsent": func(key string) error { _, _, err := s.SetIfAbsent(ctx, key, record(), 0, nil); return err },
 					"Increment":   func(key string) error { _, err := s.Increment(ctx, key, 5, nil, record(), 0, nil); return err },
@@ -89,6 +95,52 @@ func TestTheServersClockDecidesHowLongRecordsLive(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A reader whose clock differs from the server's judges a record with a grace by the server's.
+func TestAReadersClockDoesNotDecideWhatHasALifeLeft(t *testing.T) {
+	for _, ahead := range []time.Duration{-time.Hour, time.Hour} { // the server's clock, of the reader's
+		for _, age := range []time.Duration{time.Minute, 3 * time.Minute} {
+			t.Run(fmt.Sprintf("the server is ahead by %v, the record is of %v ago", ahead, age), func(t *testing.T) {
+				_, rdb := onShared(t)
+				skewed := redis.NewClient(rdb.Options())
+				t.Cleanup(func() { _ = skewed.Close() })
+				skewed.AddHook(&timeAhead{by: ahead})
+				s := newStore(t, skewed)
+				r := value("v")
+				r.TTL, r.Grace = 2*time.Minute, 24*time.Hour
+				must(t, s.Set(t.Context(), t.Name(), r, nil))
+				date := binary.BigEndian.AppendUint64(nil, uint64(time.Now().Add(ahead-age).UnixMilli()))
+				must(t, rdb.SetRange(t.Context(), t.Name(), 25, string(date)).Err())
+				got, err := s.Get(t.Context(), t.Name())
+				must(t, err)
+				left, _ := got.Remaining(time.Now())
+				if over := age > r.TTL; got.Expired(time.Now()) != over || (left > 0) == over || left > r.TTL-age+time.Second {
+					t.Errorf("the reader finds %v left, expired: %t; by the server's clock it has lived %v of %v",
+						left, got.Expired(time.Now()), age, r.TTL)
+				}
+			})
+		}
+	}
+}
+
+// timeAhead answers TIME as a server does whose clock is ahead of its machine's.
+type timeAhead struct{ by time.Duration }
+
+func (h *timeAhead) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h *timeAhead) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if c, ok := cmd.(*redis.TimeCmd); ok {
+			c.SetVal(c.Val().Add(h.by))
+		}
+		return err
+	}
+}
+
+func (h *timeAhead) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
 }
 
 // timeless answers no TIME while it is told so, and counts those that it was asked for.
