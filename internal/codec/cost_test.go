@@ -148,6 +148,11 @@ func TestExact(t *testing.T) {
 	check("user's", mustNew[string](t, Options{Codec: reverser{id: 64}}).Exact(), false)
 }
 
+// onlyText writes itself, and cannot be read.
+type onlyText struct{ N int }
+
+func (onlyText) MarshalText() ([]byte, error) { return []byte("text"), nil }
+
 func TestTypesThatCannotBeReadBack(t *testing.T) {
 	type hidden struct{ _, a int } //nolint:unused // which is the point
 	refused := func(err error, path string) {
@@ -163,4 +168,8 @@ func TestTypesThatCannotBeReadBack(t *testing.T) {
 	refused(of(New[map[[2]int]string](Options{})), "V")
 	refused(of(New[[]*hidden](packed)), "V[]")
 	refused(of(New[struct{ H hidden }](Options{})), "V.H")
+	refused(of(New[[]struct{ W onlyText }](Options{})), "V[].W")
+	refused(of(New[[]struct{ W onlyText }](packed)), "V[].W")
+	type inner struct{ A int }
+	refused(of(New[map[string]struct{ *inner }](Options{})), "V[].inner")
 }
