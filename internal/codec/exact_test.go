@@ -19,7 +19,7 @@ func (q *quiet) UnmarshalBinary(b []byte) error {
 	return nil
 }
 
-type point struct{ X, Y int }
+type Point struct{ X, Y int }
 
 // shares reports whether a value of type t may share memory with a copy of it, other than that of strings.
 func shares(t reflect.Type) bool {
@@ -78,8 +78,8 @@ func TestWhatIsCalledExactIsReadBackAsItWas(t *testing.T) {
 			B string `json:"b_b" msgpack:"b-b"`
 			C [2]bool
 			D float32
-			E point
-		}{1, "b", [2]bool{true, false}, 0.1, point{1, 2}}, true, true),
+			E Point
+		}{1, "b", [2]bool{true, false}, 0.1, Point{1, 2}}, true, true),
 		honest(struct {
 			A int `json:"-"`
 		}{1}, false, true),
@@ -111,9 +111,9 @@ func TestWhatIsCalledExactIsReadBackAsItWas(t *testing.T) {
 		}{1, 2}, true, false),
 		honest(struct{ A, b int }{1, 2}, false, false),
 		honest(struct {
-			point
+			Point
 			Z int
-		}{point{1, 2}, 3}, false, false),
+		}{Point{1, 2}, 3}, false, false),
 		honest(quiet{"said", "meant"}, false, false),
 		honest(struct{ Q quiet }{quiet{"said", "meant"}}, false, false),
 		honest([1]quiet{{"said", "meant"}}, false, false),
