@@ -36,10 +36,12 @@ func TestClusterUsesShardedChannels(t *testing.T) {
 	}
 }
 
-// Servers before 7.0 have no sharded pub/sub.
+// withoutShards takes sharded pub/sub away, which servers before 7.0 do not have.
+var withoutShards = redistest.WithArgs("--rename-command", "SSUBSCRIBE", "", "--rename-command", "SPUBLISH", "")
+
 func TestClusterWithoutShardedChannels(t *testing.T) {
 	t.Parallel()
-	c := redistest.StartCluster(t, 3, redistest.WithArgs("--rename-command", "SSUBSCRIBE", "", "--rename-command", "SPUBLISH", ""))
+	c := redistest.StartCluster(t, 3, withoutShards)
 	rdb := c.Client(t)
 	rec := receive(t, rdb)
 	rec.live(t)
@@ -53,11 +55,19 @@ func TestClusterWithoutShardedChannels(t *testing.T) {
 }
 
 func TestClusterSlotMovesUnderMessages(t *testing.T) {
-	for _, protocol := range []int{2, 3} {
-		t.Run(fmt.Sprintf("RESP%d", protocol), func(t *testing.T) {
+	for name, of := range map[string]struct {
+		protocol int
+		servers  []redistest.Option
+		lost     error // nil: what the server says
+	}{
+		"RESP2": {protocol: 2}, "RESP3": {protocol: 3},
+		// No server ends a subscription that is not sharded: the receiver notices that the slot has moved.
+		"RESP2 without shards": {2, []redistest.Option{withoutShards}, errMoved}, "RESP3 without shards": {3, []redistest.Option{withoutShards}, errMoved},
+	} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := redistest.StartCluster(t, 3)
-			rdb := c.Client(t, func(o *redis.ClusterOptions) { o.Protocol = protocol; o.MaxRedirects = 8 })
+			c := redistest.StartCluster(t, 3, of.servers...)
+			rdb := c.Client(t, func(o *redis.ClusterOptions) { o.Protocol = of.protocol; o.MaxRedirects = 8 })
 			rec := receive(t, rdb)
 			rec.live(t)
 			slot := c.Slot(t, lane.Of(t.Name(), 0).Stream)
@@ -80,7 +90,11 @@ func TestClusterSlotMovesUnderMessages(t *testing.T) {
 				moved := time.Now()
 				say(10)
 				e := rec.await(t, "lost", lost+1)
+				if of.lost != nil && !errors.Is(e.err, of.lost) {
+					t.Errorf("round %d: lost by %v", round, e.err)
+				}
 				rec.live(t)
+				subscribedAt(t, rec, to, of.lost == nil)
 				t.Logf("round %d: lost by %v after %v, live after %v", round, e.err, e.at.Sub(moved), time.Since(moved))
 				redistest.Eventually(t, patience, func() error {
 					got := slices.Compact(slices.Sorted(slices.Values(rec.received())))
@@ -93,6 +107,24 @@ func TestClusterSlotMovesUnderMessages(t *testing.T) {
 			rec.awaitDrops(t, FirstSync)
 		})
 	}
+}
+
+// subscribedAt waits until the lane's subscription is at a node.
+func subscribedAt(t *testing.T, rec *recorder, node *redistest.Server, sharded bool) {
+	t.Helper()
+	channel := lane.Of(t.Name(), 0).Channel
+	rdb := node.Client(t)
+	redistest.Eventually(t, patience, func() error {
+		ask := rdb.PubSubNumSub
+		if sharded {
+			ask = rdb.PubSubShardNumSub
+		}
+		if n, err := ask(t.Context(), channel).Result(); err != nil || n[channel] != 1 {
+			return fmt.Errorf("%d subscriptions at %s, %w", n[channel], node.Addr, err)
+		}
+		return nil
+	})
+	rec.live(t)
 }
 
 func TestSentinelFailover(t *testing.T) {

@@ -50,6 +50,9 @@ func TestInstancesTellWhatTheyHold(t *testing.T) {
 			return shared.Client(t, func(o *redis.Options) { o.DB = 3 })
 		},
 		"cluster": func(t *testing.T) redis.UniversalClient { return redistest.StartCluster(t, 3).Client(t) },
+		"cluster without shards": func(t *testing.T) redis.UniversalClient {
+			return redistest.StartCluster(t, 3, withoutShards).Client(t)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
