@@ -29,21 +29,21 @@ var (
 // follower follows one lane.
 type follower struct {
 	rdb     redis.UniversalClient
+	servers *topology.Topology
 	opts    TailOptions
 	index   int
 	names   lane.Names
 	skew    time.Duration
 	events  chan<- Event
-	classic bool    // a Cluster without sharded pub/sub
 	began   bool    // a subscription was confirmed once
 	last    lane.ID // the newest that was seen; 0: none yet
 	overlap lane.ID // up to here messages that come were replayed before
 }
 
-func newFollower(rdb redis.UniversalClient, o TailOptions, index int, skew time.Duration, events chan<- Event) *follower {
+func newFollower(rdb redis.UniversalClient, servers *topology.Topology, o TailOptions, index int, skew time.Duration, events chan<- Event) *follower {
 	return &follower{
-		rdb: rdb, opts: o, index: index, skew: skew, events: events,
-		names: lane.Of(o.Namespace, index).In(topology.Database(rdb)),
+		rdb: rdb, servers: servers, opts: o, index: index, skew: skew, events: events,
+		names: lane.Of(o.Namespace, index).In(servers.Database()),
 	}
 }
 
@@ -54,9 +54,6 @@ func (f *follower) run(ctx context.Context) error {
 		switch {
 		case over(ctx):
 			return nil
-		case !f.classic && f.cluster() && redis.HasErrorPrefix(err, "unknown command"):
-			f.classic = true
-			continue
 		case !f.began:
 			return err
 		}
@@ -72,10 +69,6 @@ func (f *follower) run(ctx context.Context) error {
 // over tells whether the end was asked for, which is no error.
 func over(ctx context.Context) bool { return ctx.Err() != nil }
 
-func (f *follower) cluster() bool {
-	return topology.Cluster(f.rdb) != nil
-}
-
 // subscription lives through one subscription.
 func (f *follower) subscription(parent context.Context) error {
 	ctx, cancel := context.WithCancel(parent)
@@ -88,7 +81,12 @@ func (f *follower) subscription(parent context.Context) error {
 	defer closing.Wait()
 	defer cancel()
 	subscribe := ps.Subscribe
-	if f.cluster() && !f.classic {
+	// Asked for each subscription, as instances do: a server may be replaced by one of another version.
+	sharded, err := f.servers.Sharded(ctx, f.names.Stream)
+	if err != nil {
+		return err
+	}
+	if sharded {
 		subscribe = ps.SSubscribe
 	}
 	if err := subscribe(ctx, f.names.Channel); err != nil {

@@ -18,12 +18,14 @@ const patience = time.Minute
 var (
 	shared  *redistest.Server
 	cluster *redistest.Cluster
+	older   *redistest.Cluster // without sharded pub/sub, as before Redis 7
 )
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(redistest.Shared(m, func(h redistest.Host) {
 		shared = redistest.Start(h)
 		cluster = redistest.StartCluster(h, 3)
+		older = redistest.StartCluster(h, 3, redistest.WithArgs("--rename-command", "SSUBSCRIBE", "", "--rename-command", "SPUBLISH", ""))
 	}))
 }
 
@@ -37,6 +39,7 @@ func deployments() []deployment {
 	return []deployment{
 		{"standalone", func(t *testing.T) redis.UniversalClient { return shared.Client(t) }},
 		{"cluster", func(t *testing.T) redis.UniversalClient { return cluster.Client(t) }},
+		{"cluster without shards", func(t *testing.T) redis.UniversalClient { return older.Client(t) }},
 	}
 }
 

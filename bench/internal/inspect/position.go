@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/doppio-cache/doppio/internal/lane"
 	"github.com/doppio-cache/doppio/internal/topology"
+	"github.com/doppio-cache/doppio/invalidation"
 )
 
 // look finds the entry's lane and where it stands, and gives the floor of the entry's cache.
@@ -54,7 +56,7 @@ func (f *Finding) look(ctx context.Context, rdb redis.UniversalClient, p Place) 
 	if floor > 0 {
 		f.Lane.Floor = floor.String()
 	}
-	f.subscribers(ctx, rdb, names.Channel)
+	f.subscribers(ctx, rdb, p.Namespace, names.Channel)
 	return floor, nil
 }
 
@@ -75,7 +77,7 @@ func countLanes(ctx context.Context, rdb redis.UniversalClient, namespace string
 }
 
 // subscribers counts who listens to the lane: one for each instance, and those who tail. Where that may not be asked, it stays unknown.
-func (f *Finding) subscribers(ctx context.Context, rdb redis.UniversalClient, channel string) {
+func (f *Finding) subscribers(ctx context.Context, rdb redis.UniversalClient, namespace, channel string) {
 	count := func(counts map[string]int64, err error) {
 		if err != nil {
 			return
@@ -86,21 +88,31 @@ func (f *Finding) subscribers(ctx context.Context, rdb redis.UniversalClient, ch
 		}
 		f.Lane.Subscribers = &n
 	}
-	cluster, ok := rdb.(*redis.ClusterClient)
-	if !ok {
+	cluster := topology.Cluster(rdb)
+	if cluster == nil {
 		count(rdb.PubSubNumSub(ctx, channel).Result())
 		return
 	}
-	// Sharded subscribers are all at the node that has the lane. A Cluster without sharded pub/sub counts node by node, and
-	// classic subscribers of another node are not seen from here.
-	node, err := cluster.MasterForKey(ctx, channel)
+	servers, err := topology.Of(rdb, namespace, invalidation.DefaultMaxStaleness)
 	if err != nil {
 		return
 	}
-	counts, err := node.PubSubShardNumSub(ctx, channel).Result()
-	f.Lane.ShardedSub = err == nil
-	if err != nil {
-		counts, err = node.PubSubNumSub(ctx, channel).Result()
+	if f.Lane.ShardedSub, err = servers.Sharded(ctx, channel); err != nil {
+		return
 	}
-	count(counts, err)
+	if f.Lane.ShardedSub { // all subscribers are at the node that has the lane
+		if node, err := cluster.MasterForKey(ctx, channel); err == nil {
+			count(node.PubSubShardNumSub(ctx, channel).Result())
+		}
+		return
+	}
+	// A subscription that is not sharded may be at any node.
+	var mu sync.Mutex
+	_ = cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
+		counts, err := node.PubSubNumSub(ctx, channel).Result()
+		mu.Lock()
+		defer mu.Unlock()
+		count(counts, err)
+		return nil
+	})
 }

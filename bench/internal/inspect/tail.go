@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/doppio-cache/doppio/internal/lane"
+	"github.com/doppio-cache/doppio/internal/topology"
 	"github.com/doppio-cache/doppio/invalidation"
 )
 
@@ -88,10 +89,14 @@ func Tail(ctx context.Context, rdb redis.UniversalClient, o TailOptions, emit fu
 	if err != nil {
 		return s, fmt.Errorf("inspect: tail: %w", err)
 	}
+	servers, err := topology.Of(rdb, o.Namespace, invalidation.DefaultMaxStaleness)
+	if err != nil {
+		return s, fmt.Errorf("inspect: tail: %w", err)
+	}
 	events := make(chan Event)
 	failed := make(chan error, len(lanes))
 	for _, l := range lanes {
-		f := newFollower(rdb, o, l, skew, events)
+		f := newFollower(rdb, servers, o, l, skew, events)
 		followers.Go(func() {
 			if err := f.run(following); err != nil {
 				failed <- err
