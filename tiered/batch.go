@@ -26,6 +26,7 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string) (map[string]V, er
 	var failed failures
 	var missing []string
 	var hashes []uint64
+	until := c.client.patienceOfReads()
 	for _, key := range keys {
 		hash := c.hash(key)
 		n := c.near(ctx, hash, key)
@@ -39,7 +40,7 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string) (map[string]V, er
 				continue
 			}
 			if !c.client.opts.Disabled {
-				if err := c.client.co.pending.blocks(c.name, hash); err != nil {
+				if err := c.client.co.pending.blocks(ctx, until, query{cache: c.name, hash: hash}); err != nil {
 					c.countFar(err)
 					failed.add(key, err)
 					continue
@@ -241,7 +242,7 @@ func (c *Cache[V]) ExistsMany(ctx context.Context, keys []string) (map[string]bo
 	if c.client.opts.Disabled {
 		return out, failed.err()
 	}
-	missing := keys[:0]
+	missing, until := keys[:0], c.client.patienceOfReads()
 	for _, key := range keys {
 		hash := c.hash(key)
 		switch c.near(ctx, hash, key).state {
@@ -251,7 +252,7 @@ func (c *Cache[V]) ExistsMany(ctx context.Context, keys []string) (map[string]bo
 		case absent:
 			continue
 		}
-		if err := c.client.co.pending.blocks(c.name, hash); err != nil {
+		if err := c.client.co.pending.blocks(ctx, until, query{cache: c.name, hash: hash}); err != nil {
 			c.countFar(err)
 			failed.add(key, err)
 			continue

@@ -75,7 +75,8 @@ func (c *Cache[V]) looksFirst(key string, st *settings) bool {
 func (c *Cache[V]) look(ctx context.Context, hash uint64, key string, st *settings) (v *V, left *looked[V], err error, served bool) {
 	defer c.flights.looked(key)
 	co := c.client.co
-	if err = co.pending.blocks(c.name, hash); err == nil {
+	began := local.Monotonic()
+	if err = co.pending.blocks(ctx, c.client.patienceOfReads(), query{cache: c.name, hash: hash}); err == nil {
 		err = c.catchUp(ctx, co.laneOf(hash))
 	}
 	from := c.origin(hash)
@@ -83,6 +84,7 @@ func (c *Cache[V]) look(ctx context.Context, hash uint64, key string, st *settin
 		return nil, nil, ctx.Err(), true
 	}
 	if err != nil {
+		from.begun = began // what was waited for is part of the time that reads have
 		return nil, &looked[V]{origin: from, err: err}, nil, false
 	}
 	rec, err := c.client.reads.get(ctx, c.prefix+key)

@@ -239,17 +239,11 @@ func (b *batch[V]) left(busy bool) []*leg[V] {
 // instance invalidated, neither is asked.
 func (b *batch[V]) readFar(ctx context.Context) {
 	s := b.cache.shared
-	if err := b.cache.catchUp(ctx, s.client.co.allLanes()...); err != nil {
-		b.legs[0].job.note(err)
-		return
-	}
-	for _, l := range b.legs {
-		l.flight.id = s.origin(l.job.hash).id
-	}
 	var legs []*leg[V]
 	var keys []string
+	until := s.client.patienceOfReads()
 	for _, l := range b.legs {
-		if err := s.client.co.pending.blocks(s.name, l.job.hash, l.flight.tags...); err != nil {
+		if err := s.client.co.pending.blocks(ctx, until, query{cache: s.name, hash: l.job.hash, tags: l.flight.tags}); err != nil {
 			l.job.note(err)
 			continue
 		}
@@ -257,6 +251,13 @@ func (b *batch[V]) readFar(ctx context.Context) {
 	}
 	if len(legs) == 0 {
 		return
+	}
+	if err := b.cache.catchUp(ctx, s.client.co.allLanes()...); err != nil {
+		b.legs[0].job.note(err)
+		return
+	}
+	for _, l := range legs {
+		l.flight.id = s.origin(l.job.hash).id
 	}
 	var claiming []*leg[V]
 	tags, tagErr := s.tagsToCarry(ctx, &b.st)

@@ -17,12 +17,12 @@ func (j *job[V]) run(ctx context.Context, f *flight[V]) (landing[V], error) {
 	if s.client.opts.Disabled {
 		return j.runLoad(ctx, f, seat{})
 	}
-	if err := s.client.co.pending.blocks(s.name, j.hash, f.tags...); err != nil {
+	l := j.looked
+	reading := j.within(ctx)
+	if err := s.client.co.pending.blocks(ctx, j.until, query{cache: s.name, hash: j.hash, tags: f.tags}); err != nil {
 		j.note(err)
 		return j.runLoad(ctx, f, seat{}) // both tiers may hold what this instance invalidated
 	}
-	l := j.looked
-	reading := j.within(ctx)
 	if l == nil || errors.Is(l.err, ErrNotFound) {
 		if err := j.cache.catchUp(reading, s.client.co.laneOf(j.hash)); err != nil {
 			j.note(err)

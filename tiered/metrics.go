@@ -56,7 +56,7 @@ func newMetrics(c *Client) (*metrics, error) {
 	age, err5 := meter.Float64ObservableGauge("doppio.pending.age", metric.WithUnit("s"), metric.WithDescription("Age of the oldest invalidation that could not be delivered yet"))
 	coherent, err6 := meter.Int64ObservableGauge("doppio.coherent", metric.WithUnit("1"), metric.WithDescription("1 while the near tier can be trusted"))
 	delivered, err7 := meter.Int64ObservableCounter("doppio.pending.delivered", metric.WithUnit("{invalidation}"), metric.WithDescription("Invalidations delivered by a retry"))
-	overflows, err8 := meter.Int64ObservableCounter("doppio.pending.overflows", metric.WithUnit("{overflow}"), metric.WithDescription("Times there were too many, and the namespace was invalidated"))
+	overflows, err8 := meter.Int64ObservableCounter("doppio.pending.overflows", metric.WithUnit("{overflow}"), metric.WithDescription("Times there were too many, and a cache was invalidated"))
 	if err := errors.Join(append(errs, err1, err2, err3, err4, err5, err6, err7, err8)...); err != nil {
 		return nil, err
 	}

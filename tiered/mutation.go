@@ -102,7 +102,7 @@ func (m mutation) cancel() {
 // Not so on a Cluster: there a message says that some of the changes that share it were made, or that one may have been.
 func (m mutation) failed(err error, key string) {
 	if !m.co.far.OneStep() {
-		m.co.pending.add(err, 0, key, m.hash, false)
+		m.co.pending.add(err, 0, m.floors.name, key, m.hash, false)
 		return
 	}
 	if !m.co.own.heard(m.publisher) {
@@ -112,7 +112,7 @@ func (m mutation) failed(err error, key string) {
 
 // pend puts a key on the pending set, unless the change's message comes at this very moment.
 func (m mutation) pend(err error, key string, announce bool) {
-	m.co.pending.add(err, m.publisher, key, m.hash, announce)
+	m.co.pending.add(err, m.publisher, m.floors.name, key, m.hash, announce)
 	if m.co.own.heard(m.publisher) {
 		m.co.pending.happened(m.publisher)
 	}

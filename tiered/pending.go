@@ -14,8 +14,8 @@ import (
 
 // pending are the invalidations that could not be delivered, or of which nobody knows whether they were. Reads of these
 // keys pass over both tiers and fill neither, and each is tried again, as a deletion, until it is acknowledged: how long
-// the far entry may live, whoever stored it, is not known. More of them than there is room for turn into one invalidation of the whole namespace, until
-// which every read passes over both tiers.
+// the far entry may live, whoever stored it, is not known. When there are more of them than there is room for, those of
+// the cache that has most turn into one invalidation of that cache, until which its reads pass over both tiers.
 type pending struct {
 	co  *coherence
 	log *slog.Logger
@@ -31,10 +31,12 @@ type pending struct {
 	depth atomic.Int64 // of items, plus one for each flush: what readers look at first
 
 	mu      sync.Mutex
-	items   map[string]*undelivered // by what has to be deleted
-	hashes  map[uint64]int          // how many items have this hash
-	cause   error                   // of the last failure
-	flushes map[int]*undelivered    // by lane: everything that belongs to it
+	items   map[string]*undelivered   // by what has to be deleted
+	hashes  map[uint64][]*undelivered // the items with this hash
+	cause   error                     // of the last failure that was not a caller's end
+	failing bool                      // the last retry failed
+	settled chan struct{}             // closed when a retry has ended, or an item is gone; nil while no read waits
+	flushes map[int]*undelivered      // by lane: everything that belongs to it
 	floors  map[floorOfLane]*undelivered
 
 	overflows, delivered atomic.Uint64
@@ -48,6 +50,10 @@ type floorOfLane struct {
 
 // undelivered is one invalidation to be tried again.
 type undelivered struct {
+	cache string // whose entry, or tag, it is
+	// prompt: its change was certainly not sent, and only since its caller's context had ended, and no retry has failed.
+	// Redis is not known to be in trouble, so reads wait for the first retry instead of being turned away.
+	prompt    bool
 	publisher uint64 // of the change, as long as it is one
 	position  uint64 // what was known when it failed, or failed anew
 	announce  bool   // it is announced, and not deleted
@@ -66,7 +72,7 @@ type undelivered struct {
 func newPending(co *coherence, o Options) *pending {
 	return &pending{
 		co: co, log: o.Logger, namespace: o.Namespace, most: o.MaxPending, backoff: o.RetryBackoff, patience: o.RemoteTimeout, wake: make(chan struct{}, 1), again: make(chan struct{}, 1),
-		items: make(map[string]*undelivered), hashes: make(map[uint64]int), flushes: make(map[int]*undelivered), floors: make(map[floorOfLane]*undelivered),
+		items: make(map[string]*undelivered), hashes: make(map[uint64][]*undelivered), flushes: make(map[int]*undelivered), floors: make(map[floorOfLane]*undelivered),
 	}
 }
 
@@ -99,9 +105,9 @@ func undeliverable(err error) bool {
 // hearsay is how long a change of unknown outcome is given to say by its message that it was made.
 const hearsay = 100 * time.Millisecond
 
-// add notes that what is under key could not be invalidated, for the reason err; announce: it shall stay, and only be
-// announced, unless it has to go for another reason.
-func (p *pending) add(err error, publisher uint64, key string, hash uint64, announce bool) {
+// add notes that what a cache has under key could not be invalidated, for the reason err; announce: it shall stay, and
+// only be announced, unless it has to go for another reason.
+func (p *pending) add(err error, publisher uint64, cache, key string, hash uint64, announce bool) {
 	if !undeliverable(err) {
 		return
 	}
@@ -113,32 +119,30 @@ func (p *pending) add(err error, publisher uint64, key string, hash uint64, anno
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.cause = err
+	prompt := p.blameLocked(err)
 	if it := p.items[key]; it != nil {
 		it.doubt, it.next, it.publisher, it.position = max(it.doubt, doubt), next, 0, p.co.table.Now()
 		it.announce = it.announce && announce
 		it.round++ // a retry under way may have been before what failed now
+		it.prompt = it.prompt && prompt
 		p.nudge()
 		return
 	}
-	if len(p.items) >= p.most {
-		p.overflows.Add(1)
-		p.log.Error("doppio: too many undelivered invalidations, the whole namespace is invalidated instead", "limit", p.most)
-		for _, it := range p.items {
-			doubt = max(doubt, it.doubt)
-		}
-		clear(p.items)
-		clear(p.hashes)
-		for i := range p.co.lanes {
-			p.flushLocked(i, 0).doubt = doubt
-		}
-		p.count()
+	if !announce && p.coveredLocked(cache, doubt, prompt) {
+		p.hasten(prompt)
 		return
 	}
-	p.items[key] = &undelivered{publisher: publisher, position: p.co.table.Now(), announce: announce, hash: hash, since: time.Now(), doubt: doubt, next: next}
-	p.hashes[hash]++
+	it := &undelivered{
+		cache: cache, prompt: prompt, publisher: publisher, position: p.co.table.Now(), announce: announce, hash: hash,
+		since: time.Now(), doubt: doubt, next: next,
+	}
+	p.items[key] = it
+	p.hashes[hash] = append(p.hashes[hash], it)
+	if len(p.items) > p.most {
+		p.overflowLocked()
+	}
 	p.count()
-	p.nudge()
+	p.hasten(prompt)
 }
 
 // happened notes that a change which was given up was made after all, and announced: its message has come. That is all
@@ -208,15 +212,10 @@ func (p *pending) flushLocked(lane int, after uint64) *undelivered {
 func (p *pending) clearCache(name string, lane int, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.cause = err
-	f := floorOfLane{name, lane}
-	if it := p.floors[f]; it != nil {
-		it.round++
-	} else {
-		p.floors[f] = &undelivered{since: time.Now(), doubt: neverLive, next: neverLive}
-	}
+	prompt := p.blameLocked(err)
+	p.floorLocked(floorOfLane{name, lane}, neverLive, prompt)
 	p.count()
-	p.nudge()
+	p.hasten(prompt)
 }
 
 func (p *pending) count() {
@@ -235,59 +234,10 @@ func signal(ch chan<- struct{}) {
 	}
 }
 
-// blocks gives a *pendingError where the far tier may hold what this instance invalidated: under a key with this hash, or
-// for any of these tags.
-func (p *pending) blocks(cache string, hash uint64, tags ...uint64) error {
-	if p.depth.Load() == 0 {
-		return nil
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.holdsLocked(cache, hash, tags) {
-		return nil
-	}
-	return pendingError(p.cause)
-}
-
-func (p *pending) holdsLocked(cache string, hash uint64, tags []uint64) bool {
-	lane := p.co.laneOf(hash)
-	if p.hashes[hash] > 0 || p.flushedLocked(lane) || p.floors[floorOfLane{cache, lane}] != nil {
-		return true
-	}
-	return p.holdsTagsLocked(tags)
-}
-
-// blocksTags is blocks for the tags that an entry turned out to have.
-func (p *pending) blocksTags(tags []uint64) error {
-	if p.depth.Load() == 0 {
-		return nil
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.holdsTagsLocked(tags) {
-		return nil
-	}
-	return pendingError(p.cause)
-}
-
-func (p *pending) holdsTagsLocked(tags []uint64) bool {
-	return slices.ContainsFunc(tags, func(t uint64) bool { return p.hashes[t] > 0 || p.flushedLocked(p.co.laneOf(t)) })
-}
-
 // flushedLocked tells whether nothing that belongs to a lane may be read.
 func (p *pending) flushedLocked(lane int) bool {
 	it := p.flushes[lane]
 	return it != nil && it.after == 0
-}
-
-// holds tells whether blocks would give an error.
-func (p *pending) holds(cache string, hash uint64, tags ...uint64) bool {
-	if p.depth.Load() == 0 {
-		return false
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.holdsLocked(cache, hash, tags)
 }
 
 // stats gives how many invalidations wait, and since when the oldest does.
@@ -308,7 +258,11 @@ func (p *pending) stats(now time.Time) (depth int, age time.Duration) {
 
 func (p *pending) dropLocked(key string, it *undelivered) {
 	delete(p.items, key)
-	if p.hashes[it.hash]--; p.hashes[it.hash] == 0 {
+	same := slices.DeleteFunc(p.hashes[it.hash], func(other *undelivered) bool { return other == it })
+	if len(same) == 0 {
 		delete(p.hashes, it.hash)
+	} else {
+		p.hashes[it.hash] = same
 	}
+	p.settledLocked()
 }

@@ -156,35 +156,6 @@ func TestUndeliveredInvalidationIsNotReadAround(t *testing.T) {
 
 func errorOf[V any](_ V, err error) error { return err }
 
-// More undelivered invalidations than there is room for become one of the whole namespace.
-func TestTooManyUndeliveredInvalidationsAreOneOfTheNamespace(t *testing.T) {
-	t.Parallel()
-	p, behind, _, a, b := pair(t, tiered.Options{MaxPending: 3})
-	ctx := t.Context()
-	p.Refuse(true)
-	p.CutAll()
-	eventually(t, "connections that broke are gone, and the near tier is not trusted", func() bool {
-		return errors.Is(errorOf(a.TTL(ctx, "nothing")), tiered.ErrRemoteUnavailable) && behind.Stats().Lanes[0].State != tiered.Live
-	})
-	_, err := a.DeleteMany(ctx, numbered(4))
-	wantErr(t, err, tiered.ErrRemoteUnavailable)
-	if s := behind.Stats(); s.PendingOverflows != 1 || s.Pending != 1 {
-		t.Fatalf("%d overflows, %d pending, want one flush", s.PendingOverflows, s.Pending)
-	}
-	_, err = a.Get(ctx, "bystander") // all of it is in doubt
-	wantErr(t, err, tiered.ErrRemoteUnavailable)
-	wantGet(t, b, "bystander", 1)
-	p.Refuse(false)
-	eventually(t, "the other instance drops all", func() bool {
-		return errors.Is(errorOf(b.Get(ctx, "bystander")), tiered.ErrNotFound) && errors.Is(errorOf(b.Get(ctx, "k")), tiered.ErrNotFound)
-	})
-	eventually(t, "nothing is pending", func() bool { return behind.Stats().Pending == 0 })
-	wantMissing(t, a, "bystander")
-	wantMissing(t, far[int64](t, tiered.NamespaceOf(a), "c"), "bystander")
-	check(t, a.Set(ctx, "k", 5))
-	eventually(t, "changes go on", func() bool { got, err := b.Get(ctx, "k"); return err == nil && got == 5 })
-}
-
 // Given up, changes may happen yet. What they leave does not stay when a later change of this instance was acknowledged.
 func TestAChangeThatHappensTooLateDoesNotStay(t *testing.T) {
 	t.Parallel()

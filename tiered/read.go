@@ -171,7 +171,7 @@ func (c *Cache[V]) getSlowly(ctx context.Context, hash uint64, key string, n nea
 // askFar begins a far read of a key with this hash, or says why the far tier must not be asked.
 func (c *Cache[V]) askFar(ctx context.Context, hash uint64) (origin, error) {
 	co := c.client.co
-	if err := co.pending.blocks(c.name, hash); err != nil {
+	if err := co.pending.blocks(ctx, c.client.patienceOfReads(), query{cache: c.name, hash: hash}); err != nil {
 		c.countFar(err)
 		return origin{}, err
 	}
@@ -275,6 +275,8 @@ func (s *shared[V]) examine(ctx context.Context, now time.Time, hash uint64, key
 		return farCopy[V]{state: leased}, nil
 	case lease:
 		return farCopy[V]{state: overtaken}, nil
+	case len(rec.Tags) > 0 && rec.Stamp < s.farFloor(hash):
+		intact = false // a floor was raised while the tags were asked for, perhaps in the place of one of them
 	}
 	if !intact || (rec.Kind == remote.KindNegative && rec.Expired(now)) {
 		return farCopy[V]{state: stale}, nil

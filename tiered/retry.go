@@ -62,7 +62,7 @@ func (p *pending) retry(ctx context.Context) bool {
 		for i, err := range p.deliver(ctx, attempts) {
 			if err != nil {
 				failed = true
-				p.failed(err)
+				p.failed(err, attempts[i].it)
 				continue
 			}
 			p.co.table.Raise(attempts[i].hash)
@@ -126,11 +126,13 @@ func (p *pending) deliver(ctx context.Context, attempts []attempt) []error {
 	return errs
 }
 
-func (p *pending) failed(err error) {
+// failed notes that the retry of an invalidation failed.
+func (p *pending) failed(err error, it *undelivered) {
 	p.log.Debug("doppio: an invalidation is still undelivered", "error", err)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.cause = err
+	p.cause, p.failing, it.prompt = err, true, false
+	p.settledLocked()
 }
 
 // settle takes off what was delivered, and tells whether it did: not if it failed once more meanwhile, or was asked too
@@ -138,6 +140,7 @@ func (p *pending) failed(err error) {
 func (p *pending) settle(asked int64, a attempt) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	defer p.answeredLocked()
 	it := a.it
 	if p.items[a.key] != it || it.round != a.round || asked < it.doubt {
 		it.next = it.doubt
@@ -167,7 +170,9 @@ func (p *pending) retryFloors(ctx context.Context) bool {
 		}
 	}
 	for f, it := range p.floors {
-		todo = append(todo, floor{f.cache, f.lane, 0, it, it.round})
+		if now >= it.next {
+			todo = append(todo, floor{f.cache, f.lane, 0, it, it.round})
+		}
 	}
 	p.mu.Unlock()
 	for _, f := range todo {
@@ -178,9 +183,10 @@ func (p *pending) retryFloors(ctx context.Context) bool {
 		}
 		told := p.co.announcement(f.lane, m)
 		if err := p.co.far.RaiseFloor(remote.Background(ctx), f.name, f.since, told); err != nil {
-			p.failed(err)
+			p.failed(err, f.it)
 			return false
 		}
+		p.co.reached(f.lane, told.ID) // what is stored from now on must not lie below the floor
 		if f.name == allCaches {
 			p.co.flushed(f.lane, told.ID)
 		} else {
@@ -198,6 +204,7 @@ func (p *pending) retryFloors(ctx context.Context) bool {
 			}
 			p.count()
 		}
+		p.answeredLocked()
 		p.mu.Unlock()
 	}
 	return true

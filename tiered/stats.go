@@ -41,7 +41,7 @@ type Stats struct {
 	Pending          int           // invalidations that could not be delivered yet
 	PendingAge       time.Duration // since when the oldest of them waits
 	PendingDelivered uint64        // how many were delivered by a retry
-	PendingOverflows uint64        // how often there were too many, and the namespace was invalidated instead
+	PendingOverflows uint64        // how often there were too many, and a cache was invalidated instead
 	NoticesDropped   uint64        // transitions that OnStateChange was too slow for
 }
 

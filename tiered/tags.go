@@ -46,6 +46,7 @@ func tagLife(st *settings) time.Duration {
 // tagVersions are the versions of some tags, by name, or why they could not be had.
 type tagVersions struct {
 	versions map[string]remote.Token
+	blocked  map[string]error // why the version of a tag, asked for with those of others, says nothing: see tagsBlocked
 	err      error
 }
 
@@ -80,11 +81,34 @@ func (s *shared[V]) versionsOf(ctx context.Context, results []remote.Result) *ta
 	for _, r := range results {
 		names = append(names, tagNames(r.Record.Tags)...)
 	}
+	return s.versionsNow(ctx, names)
+}
+
+// versionsNow asks for the versions of tags, with one round trip.
+func (s *shared[V]) versionsNow(ctx context.Context, names []string) *tagVersions {
+	blocked := s.tagsBlocked(ctx, names)
 	known, err := s.askVersions(ctx, names, nil)
 	if err != nil {
 		return &tagVersions{err: err}
 	}
+	known.blocked = blocked
 	return known
+}
+
+// tagsBlocked gives the tags whose versions the far tier may still have though this instance invalidated them. It is asked
+// before the versions: what is delivered in between leaves no version.
+func (s *shared[V]) tagsBlocked(ctx context.Context, names []string) map[string]error {
+	p := s.client.co.pending
+	if p.depth.Load() == 0 {
+		return nil
+	}
+	blocked, until := make(map[string]error), s.client.patienceOfReads()
+	for i, h := range s.tagHashes(names) {
+		if err := p.blocks(ctx, until, query{cache: s.name, tags: []uint64{h}, tagsOnly: true}); err != nil {
+			blocked[names[i]] = err
+		}
+	}
+	return blocked
 }
 
 func (s *shared[V]) askVersions(ctx context.Context, names []string, life *time.Duration) (*tagVersions, error) {
@@ -111,20 +135,16 @@ func (s *shared[V]) tagsIntact(ctx context.Context, tags []remote.Tag, known *ta
 	if len(tags) == 0 {
 		return true, nil
 	}
-	// The far tier may still have a version that this instance invalidated.
-	if err := s.client.co.pending.blocksTags(s.tagHashes(tagNames(tags))); err != nil {
-		return false, err
-	}
 	if known == nil {
-		var err error
-		if known, err = s.askVersions(ctx, tagNames(tags), nil); err != nil {
-			return false, err
-		}
+		known = s.versionsNow(ctx, tagNames(tags))
 	}
 	if known.err != nil {
 		return false, known.err
 	}
 	for _, t := range tags {
+		if err := known.blocked[t.Name]; err != nil {
+			return false, err
+		}
 		if t.Version != known.versions[t.Name] || t.Version == (remote.Token{}) {
 			return false, nil
 		}
