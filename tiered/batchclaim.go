@@ -70,7 +70,7 @@ func (b *batch[V]) askTogether(ctx context.Context, legs []*leg[V]) (waiting, fr
 				freed = append(freed, losing[i])
 			}
 		}
-		b.note(errs)
+		b.note(ctx, errs)
 	}
 	return waiting, freed
 }

@@ -244,7 +244,7 @@ func (b *batch[V]) readFar(ctx context.Context) {
 	until := s.client.patienceOfReads()
 	for _, l := range b.legs {
 		if err := s.client.co.pending.blocks(ctx, until, query{cache: s.name, hash: l.job.hash, tags: l.flight.tags}); err != nil {
-			l.job.note(err)
+			l.job.note(ctx, err)
 			continue
 		}
 		legs, keys = append(legs, l), append(keys, s.prefix+l.job.key)
@@ -253,7 +253,7 @@ func (b *batch[V]) readFar(ctx context.Context) {
 		return
 	}
 	if err := b.cache.catchUp(ctx, s.client.co.allLanes()...); err != nil {
-		b.legs[0].job.note(err)
+		b.legs[0].job.note(ctx, err)
 		return
 	}
 	for _, l := range legs {
@@ -262,7 +262,7 @@ func (b *batch[V]) readFar(ctx context.Context) {
 	var claiming []*leg[V]
 	tags, tagErr := s.tagsToCarry(ctx, &b.st)
 	if tagErr != nil {
-		legs[0].job.note(tagErr)
+		legs[0].job.note(ctx, tagErr)
 	}
 	results := s.client.far.GetMany(ctx, keys)
 	for i, r := range results {
@@ -273,7 +273,7 @@ func (b *batch[V]) readFar(ctx context.Context) {
 	for i, r := range results {
 		l := legs[i]
 		seen, err := s.examine(ctx, now, l.job.hash, l.job.key, r.Record, r.Err, known)
-		l.job.note(err)
+		l.job.note(ctx, err)
 		if end, err, served := l.job.served(l.flight, &r.Record, seen, err); served {
 			l.finish(end, err)
 			continue
@@ -325,7 +325,7 @@ func (b *batch[V]) giveBack(ctx context.Context, legs []*leg[V]) {
 		return
 	}
 	awaited, errs := s.client.far.ReleaseMany(context.WithoutCancel(ctx), leases)
-	b.note(errs)
+	b.note(ctx, errs)
 	b.wake(ctx, hashes, func(i int) bool { return awaited[i] })
 }
 
@@ -338,14 +338,14 @@ func (b *batch[V]) wake(ctx context.Context, hashes []uint64, awaited func(i int
 		}
 	}
 	if len(woken) > 0 {
-		b.legs[0].job.note(b.cache.wakeOthers(ctx, woken))
+		b.legs[0].job.note(ctx, b.cache.wakeOthers(ctx, woken))
 	}
 }
 
 // note counts and logs what failed behind a batch.
-func (b *batch[V]) note(errs []error) {
+func (b *batch[V]) note(ctx context.Context, errs []error) {
 	for _, err := range errs {
-		b.legs[0].job.note(err)
+		b.legs[0].job.note(ctx, err)
 	}
 }
 
@@ -418,7 +418,7 @@ func (b *batch[V]) store(ctx context.Context, legs []*leg[V], values map[string]
 			l.err = l.job.failure(l.err)
 		default:
 			l.end.answer = AnsweredLoad
-			l.end.value, rec = l.job.encode(l.flight, l.seat, &v, took)
+			l.end.value, rec = l.job.encode(ctx, l.flight, l.seat, &v, took)
 		}
 		if rec == nil {
 			idle = append(idle, l)
@@ -437,7 +437,7 @@ func (b *batch[V]) store(ctx context.Context, legs []*leg[V], values map[string]
 	for i, l := range filling {
 		b.letGo(l)
 		hashes[i] = l.job.hash
-		l.job.filled(len(fillings[i].Seen) > 0, filled[i].Stored, errs[i])
+		l.job.filled(ctx, len(fillings[i].Seen) > 0, filled[i].Stored, errs[i])
 	}
 	b.wake(ctx, hashes, func(i int) bool { return filled[i].Awaited })
 }

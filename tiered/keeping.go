@@ -32,7 +32,9 @@ const (
 type keeper struct {
 	client *Client
 	ctx    context.Context //nolint:containedctx // its load's
-	owner  interface{ note(err error) }
+	owner  interface {
+		note(ctx context.Context, err error)
+	}
 
 	mu       sync.Mutex
 	leases   []*heldLease // guarded by mu
@@ -52,7 +54,9 @@ type heldLease struct {
 	gone  bool  // guarded by keeper.mu: it is not renewed any more
 }
 
-func newKeeper(ctx context.Context, c *Client, owner interface{ note(err error) }) *keeper {
+func newKeeper(ctx context.Context, c *Client, owner interface {
+	note(ctx context.Context, err error)
+}) *keeper {
 	k := &keeper{client: c, ctx: ctx, owner: owner, planned: math.MaxInt64}
 	k.leases = k.first[:0]
 	return k
@@ -153,7 +157,7 @@ func (k *keeper) renewed(part []*heldLease, sent int64, held []bool, errs []erro
 	}
 	over := k.over
 	k.mu.Unlock()
-	k.owner.note(failed) // one for all: they shared a round trip
+	k.owner.note(k.ctx, failed) // one for all: they shared a round trip
 	return !over && k.ctx.Err() == nil
 }
 

@@ -69,7 +69,7 @@ func (j *job[V]) claim(ctx context.Context, f *flight[V], st *seat) (landing[V],
 		if how == outdated {
 			how = free
 			if _, err := s.client.far.Release(ctx, s.prefix+j.key, claim.Found.Token[:]); err != nil {
-				j.note(err)
+				j.note(ctx, err)
 				how = unseated
 			}
 		}
@@ -106,7 +106,7 @@ func (j *job[V]) claim(ctx context.Context, f *flight[V], st *seat) (landing[V],
 
 // wakeOthers tells the instances that wait for this load that it is over.
 func (j *job[V]) wakeOthers(ctx context.Context) {
-	j.note(j.cache.wakeOthers(ctx, []uint64{j.hash}))
+	j.note(ctx, j.cache.wakeOthers(ctx, []uint64{j.hash}))
 }
 
 // wokenTogether is how many loads one message tells the end of at most.
@@ -150,7 +150,7 @@ func (j *job[V]) claimed(ctx context.Context, f *flight[V], st *seat, token remo
 		s.flights.carries(f, s.tagHashes(tagNames(found.Tags)))
 	}
 	seen, err := s.examine(ctx, time.Now(), j.hash, j.key, found, err, known)
-	j.note(err)
+	j.note(ctx, err)
 	if first && seen.state != nothing {
 		s.metFar(seen.state == live || seen.state == negative)
 	}

@@ -20,12 +20,12 @@ func (j *job[V]) run(ctx context.Context, f *flight[V]) (landing[V], error) {
 	l := j.looked
 	reading := j.within(ctx)
 	if err := s.client.co.pending.blocks(ctx, j.until, query{cache: s.name, hash: j.hash, tags: f.tags}); err != nil {
-		j.note(err)
+		j.note(ctx, err)
 		return j.runLoad(ctx, f, seat{}) // both tiers may hold what this instance invalidated
 	}
 	if l == nil || errors.Is(l.err, ErrNotFound) {
 		if err := j.cache.catchUp(reading, s.client.co.laneOf(j.hash)); err != nil {
-			j.note(err)
+			j.note(ctx, err)
 			return j.runLoad(ctx, f, seat{})
 		}
 		f.id = s.origin(j.hash).id // catching up may have told of more
@@ -45,7 +45,7 @@ func (j *job[V]) run(ctx context.Context, f *flight[V]) (landing[V], error) {
 		l.rec = rec
 		l.seen, l.err = s.examine(ctx, time.Now(), j.hash, j.key, rec, err, nil)
 	}
-	j.note(l.err)
+	j.note(ctx, l.err)
 	if end, err, served := j.served(f, &l.rec, l.seen, l.err); served {
 		return end, err
 	}
@@ -53,7 +53,7 @@ func (j *job[V]) run(ctx context.Context, f *flight[V]) (landing[V], error) {
 	st, need := seatOf(l.rec.Token, seen, err)
 	if need || st.witness != nil {
 		if st.tags, err = s.tagsToCarry(reading, &j.st); err != nil {
-			j.note(err)
+			j.note(ctx, err)
 			return j.runLoad(ctx, f, seat{})
 		}
 	}
@@ -73,7 +73,7 @@ func (j *job[V]) sweep(ctx context.Context, seen farCopy[V], err error) (farCopy
 		return seen, err
 	}
 	if _, err = j.cache.client.far.Sweep(ctx, j.cache.prefix+j.key); err != nil {
-		j.note(err)
+		j.note(ctx, err)
 		return seen, err
 	}
 	return farCopy[V]{}, ErrNotFound // or what somebody has stored meanwhile, which refuses the lease
@@ -214,14 +214,14 @@ func (j *job[V]) runLoad(ctx context.Context, f *flight[V], st seat) (landing[V]
 		s.counts.loadErrors.Add(1)
 		return landing[V]{}, j.failed(ctx, st, err)
 	default:
-		end.value, rec = j.encode(f, st, &v, took)
+		end.value, rec = j.encode(ctx, f, st, &v, took)
 	}
 	if rec == nil {
 		j.release(ctx, st)
 		return end, err
 	}
 	filled, fillErr := s.client.fills.fill(ctx, remote.Filling{Key: s.prefix + j.key, Seen: st.witness, Record: rec})
-	j.filled(len(st.witness) > 0, filled.Stored, fillErr)
+	j.filled(ctx, len(st.witness) > 0, filled.Stored, fillErr)
 	if filled.Awaited {
 		j.wakeOthers(ctx)
 	}
@@ -244,7 +244,7 @@ func (j *job[V]) failure(err error) error {
 
 // encode gives the record of a loaded value, and the value as later reads will give it, of which it keeps a copy near.
 // A value that cannot be encoded has no record: that is counted and logged, and the caller has its value.
-func (j *job[V]) encode(f *flight[V], st seat, v *V, took time.Duration) (*V, *remote.Record) {
+func (j *job[V]) encode(ctx context.Context, f *flight[V], st seat, v *V, took time.Duration) (*V, *remote.Record) {
 	s := j.cache.shared
 	if s.client.opts.Disabled {
 		return v, nil
@@ -258,7 +258,7 @@ func (j *job[V]) encode(f *flight[V], st seat, v *V, took time.Duration) (*V, *r
 	}
 	if err != nil {
 		s.counts.storeErrors.Add(1)
-		s.failures.warn(context.Background(), "doppio: a loaded value cannot be stored", s.name, err)
+		s.failures.warn(ctx, "doppio: a loaded value cannot be stored", s.name, err)
 		return v, nil
 	}
 	rec.Stamp, rec.Load = f.id, took
@@ -294,7 +294,7 @@ func (j *job[V]) negative(f *flight[V], st seat, took time.Duration) *remote.Rec
 }
 
 // filled counts how a fill went.
-func (j *job[V]) filled(tried, stored bool, err error) {
+func (j *job[V]) filled(ctx context.Context, tried, stored bool, err error) {
 	s := j.cache.shared
 	switch {
 	case !tried:
@@ -302,7 +302,7 @@ func (j *job[V]) filled(tried, stored bool, err error) {
 	case err != nil:
 		if !ctxError(err) {
 			s.counts.storeErrors.Add(1)
-			j.warn(err)
+			j.warn(ctx, err)
 		}
 	case stored:
 		s.counts.fills.Add(1)
@@ -317,14 +317,14 @@ func (j *job[V]) release(ctx context.Context, st seat) {
 		return
 	}
 	awaited, err := j.cache.client.far.Release(context.WithoutCancel(ctx), j.cache.prefix+j.key, st.witness)
-	j.note(err)
+	j.note(ctx, err)
 	if awaited {
 		j.wakeOthers(ctx)
 	}
 }
 
 // note counts and logs an error of the far tier that no caller sees.
-func (j *job[V]) note(err error) {
+func (j *job[V]) note(ctx context.Context, err error) {
 	if err == nil || errors.Is(err, ErrNotFound) {
 		return
 	}
@@ -338,11 +338,11 @@ func (j *job[V]) note(err error) {
 	if farFailure(err) {
 		s.counts.farErrors.Add(1)
 	}
-	j.warn(err)
+	j.warn(ctx, err)
 }
 
 // warn logs an error of the remote tier that no caller sees.
-func (j *job[V]) warn(err error) {
+func (j *job[V]) warn(ctx context.Context, err error) {
 	s := j.cache.shared
-	s.failures.warn(context.Background(), "doppio: remote tier failed behind a load", s.name, err)
+	s.failures.warn(ctx, "doppio: remote tier failed behind a load", s.name, err)
 }

@@ -104,7 +104,7 @@ func (s *shared[V]) retire(ctx context.Context, all ...contradicted[V]) {
 		return
 	}
 	if err := s.client.lanesAgree(ctx); err != nil {
-		seen[0].job.note(err)
+		seen[0].job.note(ctx, err)
 		for _, c := range seen {
 			s.forget(c)
 		}
@@ -122,7 +122,7 @@ func (s *shared[V]) retire(ctx context.Context, all ...contradicted[V]) {
 		switch {
 		case errs[i] != nil:
 			m.failed(errs[i], removals[i].Key)
-			c.job.note(errs[i])
+			c.job.note(ctx, errs[i])
 			m.done(ctx, errs[i])
 		case gone[i]:
 			s.client.co.pending.superseded(removals[i].Key, m.begun)
