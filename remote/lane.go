@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -68,13 +69,20 @@ func (s *Store) RaiseFloor(ctx context.Context, name string, since uint64, a *An
 }
 
 // Floors gives the floors that a lane keeps, by the name of their cache: "*" is that of all caches, "!" the newest of all.
-// A field that is not an id is left out, as if nobody had raised that floor; the next raise replaces it.
+// A field that is not an id is left out, as if nobody had raised that floor; the next raise replaces it. Where there are
+// more floors than a lane keeps, or something else than floors, one at the lane's end takes the place of all: it
+// invalidates too much, and never too little.
 func (s *Store) Floors(ctx context.Context, index int) (map[string]uint64, error) {
 	if s.lanes == nil {
 		return map[string]uint64{}, nil
 	}
-	texts, err := call(ctx, s, s.at(ctx, s.lanes[index].Floors), "floors", false, func(ctx context.Context) (map[string]string, error) {
-		return s.rdb.HGetAll(ctx, s.lanes[index].Floors).Result()
+	l := s.lanes[index]
+	texts, err := call(ctx, s, s.at(ctx, l.Floors), "floors", false, func(ctx context.Context) (map[string]string, error) {
+		texts, err := asPairs(scriptFloors.run(ctx, s.rdb, []string{l.Stream, l.Floors}))
+		if err != nil && errors.Is(classify("floors", false, err), ErrDenied) {
+			return s.rdb.HGetAll(ctx, l.Floors).Result() // a user that may run no script may read
+		}
+		return texts, err
 	})
 	if err != nil {
 		return nil, err
@@ -99,6 +107,27 @@ func (s *Store) CheckLanes(ctx context.Context) error {
 		return &OptionError{Field: "Lanes", Reason: fmt.Sprintf("%d, where the other instances of the namespace have %.20q", s.opts.Lanes, noted)}
 	}
 	return nil
+}
+
+// asPairs reads a reply of names and texts by turns.
+func asPairs(v any, err error) (map[string]string, error) {
+	list, ok := v.([]any)
+	if err == nil && (!ok || len(list)%2 != 0) {
+		err = fmt.Errorf("remote: reply of type %T with %d parts, want pairs", v, len(list))
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]string, len(list)/2)
+	for i := 0; i < len(list); i += 2 {
+		name, err1 := asString(list[i], nil)
+		text, err2 := asString(list[i+1], nil)
+		if err := errors.Join(err1, err2); err != nil {
+			return nil, err
+		}
+		out[name] = text
+	}
+	return out, nil
 }
 
 // sharded tells scripts by which pub/sub to publish.

@@ -393,15 +393,24 @@ func TestChangeThatCouldNotBeAnnouncedIsOfUnknownOutcome(t *testing.T) {
 	rdb := onSharedCluster(t)
 	s := newStore(t, rdb, never)
 	stream := lane.Of(t.Name(), 0).Stream
-	must(t, rdb.Set(t.Context(), stream, "no stream", 0).Err())
+	hook := &trips{}
+	rdb.AddHook(hook)
 	for i, m := range mutations {
+		hook.fail = nil
 		key := fmt.Sprint(t.Name(), i)
 		if m.present {
 			put(t, rdb, key, number(1))
 		}
 		before := raw(t, rdb, key)
 		a := news("m")
+		hook.fail = func(key string) error {
+			if key == stream {
+				return replyError("WRONGTYPE no stream")
+			}
+			return nil
+		}
 		err := m.do(t.Context(), s, key, a)
+		hook.fail = nil
 		t.Log(m.name)
 		if m.name == "Announce" || m.name == "RaiseFloor" {
 			wantErr(t, err, ErrWrongType)
@@ -413,9 +422,6 @@ func TestChangeThatCouldNotBeAnnouncedIsOfUnknownOutcome(t *testing.T) {
 		}
 	}
 	must(t, rdb.Del(t.Context(), stream).Err())
-
-	hook := &trips{}
-	rdb.AddHook(hook)
 	key := t.Name()
 	set := func() error { return s.Set(t.Context(), key, value("v"), news("m")) }
 	failing := func(which string, err error) func(string) error {

@@ -23,7 +23,8 @@ var (
 	scriptKeep    = loadScript("keep", mustRead("prolong"))
 	scriptReclaim = loadScript("reclaim", mustRead("header"), mustRead("record"))
 	scriptSweep   = loadScript("sweep")
-	scriptLanes   = loadScript("lanes")
+	scriptLanes   = loadScript("lanes", lane.Script)
+	scriptFloors  = loadScript("floors", lane.Script)
 
 	// These announce.
 	scriptSet       = loadScript("set", mustRead("clock"), mustRead("deadline"), lane.Script, mustRead("change"), mustRead("put"))

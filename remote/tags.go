@@ -30,7 +30,8 @@ func (s *Store) TagVersions(ctx context.Context, keys []string, life *time.Durat
 			defer mu.Unlock()
 			for j, c := range cmds {
 				v, cmdErr := c.Bytes()
-				if cmdErr = classify("tags", false, cmdErr); cmdErr != nil && !errors.Is(cmdErr, ErrNotFound) {
+				cmdErr = classify("tags", false, cmdErr)
+				if cmdErr != nil && !errors.Is(cmdErr, ErrNotFound) && !errors.Is(cmdErr, ErrWrongType) {
 					err = cmdErr
 				}
 				copy(out[p.part[j]][:], v)

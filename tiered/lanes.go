@@ -242,6 +242,7 @@ func (c *coherence) learnFloorsLocked(l *laneState, index int, floors map[string
 		l.floors[name] = max(l.floors[name], id) // what was read may be older than what a message said meanwhile
 		c.reached(index, id)                     // what is loaded from now on is newer
 	}
+	c.boundFloors(l)
 	raised := false
 	for _, f := range c.caches {
 		floor := l.floorOf(f.name)

@@ -1,6 +1,7 @@
 package tiered
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -38,5 +39,35 @@ func TestClearedCachesOfOthersTakeBoundedMemory(t *testing.T) {
 	co.Dropped(0, invalidation.HistoryLost)
 	if floor := co.register("later", late+1).far[0].Load(); floor > 140 {
 		t.Errorf("after the lane lost its history, it is %d", floor)
+	}
+}
+
+// However many floors of caches that this instance does not have come and go in Redis, it keeps a bounded number of them.
+// Floors of its own caches stay what they are, and a cache that is made later begins no lower than any that was let go.
+func TestFloorsOfOthersTakeBoundedMemory(t *testing.T) {
+	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"}) // nothing is asked of it
+	defer func() { _ = rdb.Close() }()
+	far, err := remote.New(rdb, remote.Options{Namespace: "shop", Lanes: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	co := newCoherence(Options{}.withDefaults(), far)
+	co.pending = newPending(co, Options{}.withDefaults())
+	own := co.register("own", 1)
+	for round := range 10 {
+		floors := map[string]uint64{"own": 50, "late": 60}
+		for i := range 10_000 {
+			floors[fmt.Sprint("forged ", round, " ", i)] = 70
+		}
+		co.learnFloors(0, floors)
+		if n := len(co.lanes[0].floors); n > maxFloors {
+			t.Fatalf("%d floors are kept, at most %d", n, maxFloors)
+		}
+	}
+	if floor := own.far[0].Load(); floor != 50 {
+		t.Errorf("the floor of a cache of this instance is %d", floor)
+	}
+	if floor := co.register("late", 2).far[0].Load(); floor < 60 || floor > 70 {
+		t.Errorf("the floor of a cache that is made later is %d", floor)
 	}
 }

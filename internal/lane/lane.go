@@ -17,10 +17,14 @@ import (
 // MaxLen is about how many invalidations a lane keeps for replay (XADD MAXLEN ~): some 2 MB.
 const MaxLen = 65_536
 
-// Script is the Lua that appends to a lane. Scripts put it before their own.
-//
+//go:embed sound.lua
+var soundScript string
+
 //go:embed lane.lua
-var Script string
+var laneScript string
+
+// Script is the Lua that appends to a lane. Scripts put it before their own.
+var Script = soundScript + laneScript
 
 // Names are the keys and channels of one lane.
 type Names struct {

@@ -20,10 +20,6 @@ else
     return out
   end
 end
-local function lane_last(stream)
-  local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
-  return newest and newest[1] or '0-0'
-end
 -- Publishes. On a Cluster ('1') by sharded pub/sub where the server has it: classic pub/sub takes the cluster bus.
 local function lane_publish(channel, message, sharded)
   if sharded == '1' then
@@ -51,7 +47,7 @@ local function lane_append(stream, channel, message, sharded)
   local at = '*'
   -- Where the clock was ahead for a moment, ids rise by their second part only. Once that has seven digits the next millisecond begins early.
   if #prev - string.find(prev, '-', 1, true) > 6 then at = string.format('%.0f-0', before + 1) end
-  local id = redis.call('XADD', stream, 'MAXLEN', '~', LANE_MAXLEN, at, 'm', head .. tail)
+  local id = lane_own('XADD', stream, 'MAXLEN', '~', LANE_MAXLEN, at, 'm', head .. tail)
   local ms, seq = lane_parts(id)
   lane_publish(channel, head .. pack('>I8I4I8I4', before, beforeSeq, ms, seq) .. tail, sharded)
   return id, ms, seq

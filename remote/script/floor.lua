@@ -9,7 +9,7 @@ local function before(a, b)
 end
 -- A floor as it stands; what is not an id, or is past all that a record can keep, is replaced like none.
 local function floor_of(name)
-  local id = redis.call('HGET', KEYS[2], name)
+  local id = lane_floor_named(KEYS[1], KEYS[2], name)
   local ms = id and string.match(id, '^(%d+)%-%d+$')
   return ms and tonumber(ms) < 17592186044416 and id or '0-0'
 end
