@@ -53,6 +53,8 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string) (map[string]V, er
 	if len(missing) == 0 || c.client.opts.Disabled {
 		return out, failed.err()
 	}
+	views := c.views(hashes)
+	defer endAll(views)
 	origins := make([]origin, len(hashes))
 	for i, hash := range hashes {
 		origins[i] = c.origin(hash)
@@ -68,7 +70,7 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string) (map[string]V, er
 	known := c.versionsOf(ctx, results)
 	now := time.Now()
 	for i, r := range results {
-		v, err := c.accept(ctx, now, hashes[i], missing[i], origins[i], r.Record, r.Err, known)
+		v, err := c.accept(ctx, &views[i], now, hashes[i], missing[i], origins[i], r.Record, r.Err, known)
 		switch {
 		case err == nil:
 			out[missing[i]] = *v
@@ -108,6 +110,7 @@ func (c *Cache[V]) SetMany(ctx context.Context, items []Item[V]) (int, error) {
 		value    *V
 		st       settings
 		mutation mutation
+		view     *view
 		rec      *remote.Record
 	}
 	last := make(map[string]int, len(items))
@@ -144,6 +147,12 @@ func (c *Cache[V]) SetMany(ctx context.Context, items []Item[V]) (int, error) {
 			life = longerLife(life, tagLife(&ch.st))
 		}
 	}
+	views := make([]view, len(changes))
+	for i := range changes {
+		views[i] = c.view(changes[i].mutation.hash)
+		changes[i].view = &views[i]
+	}
+	defer endAll(views)
 	laneErr := c.client.lanesAgree(ctx)
 	known, tagErr := c.makeVersions(ctx, names, life)
 	sent := changes[:0]
@@ -189,7 +198,7 @@ func (c *Cache[V]) SetMany(ctx context.Context, items []Item[V]) (int, error) {
 		if clean {
 			// A copy: the item is the caller's, and may hold much more alive.
 			v := *ch.value
-			c.keep(now, c.hash(ch.item.Key), ch.item.Key, &v, own, ch.rec, &ch.st)
+			c.keep(ch.view, storedAs(ch.rec, nil), now, ch.mutation.hash, ch.item.Key, &v, own, ch.rec, &ch.st)
 		}
 	}
 	return stored, failed.err()
@@ -266,6 +275,13 @@ func (c *Cache[V]) ExistsMany(ctx context.Context, keys []string) (map[string]bo
 		}
 		return out, failed.err()
 	}
+	seen := make(map[string]*view, len(missing))
+	views := make([]view, len(missing))
+	defer endAll(views)
+	for i, key := range missing {
+		views[i] = c.view(c.hash(key))
+		seen[key] = &views[i]
+	}
 	var tagged []string
 	for _, keys := range c.byLane(missing) {
 		found, errs := c.client.far.PresenceMany(ctx, c.farKeys(keys), c.farFloor(c.hash(keys[0])))
@@ -278,6 +294,7 @@ func (c *Cache[V]) ExistsMany(ctx context.Context, keys []string) (map[string]bo
 				tagged = append(tagged, key)
 			default:
 				out[key] = found[i] == remote.Present
+				c.saw(seen[key], sighting{found: out[key]}, seen[key].hash, key)
 			}
 		}
 	}
@@ -293,6 +310,7 @@ func (c *Cache[V]) ExistsMany(ctx context.Context, keys []string) (map[string]bo
 				continue
 			}
 			out[key] = there
+			c.saw(seen[key], sighting{found: there}, seen[key].hash, key)
 		}
 	}
 	return out, failed.err()

@@ -30,6 +30,9 @@ func (b *batch[V]) askTogether(ctx context.Context, legs []*leg[V]) (waiting, fr
 	for i, l := range legs {
 		claims[i] = remote.Claim{Key: s.prefix + l.job.key, Token: remote.NewToken(), Stamp: l.flight.id, Tags: l.seat.tags, Replaces: l.seat.replaces}
 	}
+	for _, l := range legs {
+		l.flight.view.again()
+	}
 	since := local.Monotonic()
 	s.client.far.AcquireMany(context.WithoutCancel(ctx), claims, leaseLife)
 	var found []remote.Result

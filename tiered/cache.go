@@ -245,9 +245,14 @@ func (s *shared[V]) farFloor(hash uint64) uint64 {
 	return s.floors.far[s.client.co.laneOf(hash)].Load()
 }
 
-// keep stores a copy near, as of at. rec says how long the far copy has to live, from what was known when the value was
-// read.
-func (s *shared[V]) keep(at time.Time, hash uint64, key string, v *V, from origin, rec *remote.Record, st *settings) {
+// keep stores a local copy, as of at, of what a view saw, unless another read has seen a newer one meanwhile. rec says how long the
+// remote copy has to live, and from is what was known when the value was read. overtaken is as for conclude.
+func (s *shared[V]) keep(w *view, x sighting, at time.Time, hash uint64, key string, v *V, from origin, rec *remote.Record, st *settings) (overtaken bool) {
+	return s.conclude(w, x, hash, key, s.localCopy(at, hash, key, v, from, rec, st))
+}
+
+// localCopy makes the local copy of a value, or nil where none is to be kept.
+func (s *shared[V]) localCopy(at time.Time, hash uint64, key string, v *V, from origin, rec *remote.Record, st *settings) *local.Entry {
 	now := local.Reading(at)
 	until, expires := nearLife(at, now, rec, st)
 	co := s.client.co
@@ -257,7 +262,7 @@ func (s *shared[V]) keep(at time.Time, hash uint64, key string, v *V, from origi
 		expires = min(expires, after(until, rec.Grace))
 	}
 	if until < after(now, leastLife) || (!all && !gutterOnly) || co.pending.holds(s.name, hash) {
-		return
+		return nil
 	}
 	fresh := until
 	if st.refreshAhead > 0 && until != local.Never {
@@ -274,7 +279,7 @@ func (s *shared[V]) keep(at time.Time, hash uint64, key string, v *V, from origi
 		m.refreshAt.Store(fresh)
 		e.Meta = m
 	}
-	s.scope.Set(hash, e)
+	return e
 }
 
 // nearLife gives when a near copy's life is over, and until when it may serve as a stale value, by the clock that reads

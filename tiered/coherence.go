@@ -35,11 +35,12 @@ type coherence struct {
 
 	agreed atomic.Bool // the namespace has as many lanes as this instance thinks
 
-	own     ownMutations
-	asking  singleflight.Group // for floors, by lane
-	waiters waiters
-	pending *pending
-	notices *notices // nil: nobody asked
+	own       ownMutations
+	sightings sightings
+	asking    singleflight.Group // for floors, by lane
+	waiters   waiters
+	pending   *pending
+	notices   *notices // nil: nobody asked
 
 	mu     sync.Mutex
 	caches map[uint64]*cacheFloors // by the seed of each cache
@@ -164,6 +165,16 @@ func trust(policy Incoherence, live, now int64) (all, gutterOnly bool) {
 // gutterTTL is how long what is loaded without coherence is kept, counted from the begin of its load: no longer than
 // coherence would vouch for it, since what was cleared may have been known a quarter of the bound late.
 func (c *coherence) gutterTTL() int64 { return int64(min(DefaultGutterTTL, c.bound*3/4)) }
+
+// conclude raises the table for these hashes, and tells whether nothing newer than begun was known about them, those watched, or the
+// whole cache: then, and only then, what was read or stored since then is as new as the position that is returned.
+func (c *coherence) conclude(f *cacheFloors, begun uint64, hashes, watched []uint64) (stamp uint64, clean bool) {
+	// Floors are raised under mu too: a floor is either seen here, or is above the stamp.
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	stamp, clean = c.table.Conclude(begun, hashes, watched)
+	return stamp, clean && f.near.Load() <= begun
+}
 
 // await returns when the near tier is coherent, or with ctx.
 func (c *coherence) await(ctx context.Context, closing <-chan struct{}) error {

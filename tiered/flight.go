@@ -2,6 +2,7 @@ package tiered
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"golang.org/x/sync/singleflight"
@@ -11,6 +12,8 @@ import (
 type flight[V any] struct {
 	origin         // what was known when it began: a caller may join only if nothing newer is known about its key, or about its tags
 	after  []place // what its far read must see: see Cache.After
+	view   view    // what others see of the key meanwhile
+	first  uint64  // what had been seen when the flight began
 	live   bool    // it began while the near tier was coherent
 	cancel context.CancelFunc
 	busy   chan struct{} // closed when it waits for another instance's load
@@ -30,6 +33,19 @@ type flight[V any] struct {
 type landing[V any] struct {
 	value  *V
 	answer Answer
+
+	// What overtook it was seen by others while it was being read or loaded, after since: callers who joined after that may be among
+	// those, and are not given it.
+	overtaken bool
+	since     uint64
+}
+
+// noteFailure notes, of a load that failed, whether others have seen what there is: the values past their life that may serve in its
+// place are from before.
+func (f *flight[V]) noteFailure(l *landing[V], err error) {
+	if failed := (*LoadError)(nil); errors.As(err, &failed) {
+		l.overtaken, l.since = f.view.foundSince(f.first), f.first
+	}
 }
 
 // flights runs one load of a key at a time, by x/sync's singleflight; the keys of a batch, which has one goroutine for all
@@ -132,6 +148,7 @@ func (fs *flights[V]) land(key string, f *flight[V]) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	f.landed = true
+	f.view.end()
 	if fs.byKey[key] == f {
 		fs.remove(key)
 	}

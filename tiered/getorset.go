@@ -87,6 +87,8 @@ func (c *Cache[V]) look(ctx context.Context, hash uint64, key string, st *settin
 		from.begun = began // what was waited for is part of the time that reads have
 		return nil, &looked[V]{origin: from, err: err}, nil, false
 	}
+	w := c.view(hash)
+	defer w.end()
 	rec, err := c.client.reads.get(ctx, c.prefix+key)
 	if ctx.Err() != nil {
 		return nil, nil, ctx.Err(), true
@@ -95,12 +97,12 @@ func (c *Cache[V]) look(ctx context.Context, hash uint64, key string, st *settin
 	switch seen.state {
 	case live:
 		c.metFar(true)
-		c.keep(seen.at, hash, key, seen.value, from, &rec, st)
+		c.keep(&w, readFrom(&rec), seen.at, hash, key, seen.value, from, &rec, st)
 		answered(ctx, AnsweredFar)
 		return seen.value, nil, nil, true
 	case negative:
 		c.metFar(true)
-		c.keep(seen.at, hash, key, nil, from, &rec, st)
+		c.keep(&w, readFrom(&rec), seen.at, hash, key, nil, from, &rec, st)
 		answered(ctx, AnsweredFar)
 		return nil, nil, ErrNotFound, true
 	}
@@ -127,6 +129,7 @@ type job[V any] struct {
 	looked   *looked[V] // what the caller found in the far tier; nil if it did not look
 
 	detached context.Context //nolint:containedctx // of the flight that the job began; nil if it began none
+	mark     uint64          // what had been seen of the key when it joined another's flight; 0: the flight is its own
 	until    time.Time       // when the remote tier is not waited for any more before the load
 	down     atomic.Bool     // the remote tier could not be asked
 }
@@ -147,7 +150,9 @@ func (j *job[V]) begin(ctx context.Context) (*flight[V], func() (landing[V], err
 		defer stop()
 		detached, span := c.spans.load(detached, j.cache.name)
 		defer func() { span.end(err) }()
-		return j.run(detached, f)
+		l, err = j.run(detached, f)
+		f.noteFailure(&l, err)
+		return l, err
 	}
 }
 
@@ -159,6 +164,8 @@ func (j *job[V]) newFlight() *flight[V] {
 	}
 	f.stale.there = make(chan struct{})
 	f.stale.add(j.fallback)
+	f.view = j.cache.view(j.hash)
+	f.first = f.view.since
 	if co := j.cache.client.co; co != nil {
 		f.live = f.begun < co.liveUntil.Load()
 	}
@@ -168,7 +175,8 @@ func (j *job[V]) newFlight() *flight[V] {
 // joinable tells whether a flight is recent enough for this caller. While the near tier is not coherent nothing is
 // heard of changes: a flight that began while it was may have read the far tier by what was known of floors MaxStaleness
 // before, and is not joined; one that began since knows what was true a quarter of that ago, and may be three older. With a client that is disabled every load runs:
-// nothing says which of them began before a change. It is called under flights.mu.
+// nothing says which of them began before a change. Nor is a flight joined that reads, or loads, while others have seen a newer record:
+// this caller may be one of them. It is called under flights.mu.
 func (j *job[V]) joinable(f *flight[V]) bool {
 	co := j.cache.client.co
 	if co == nil || !j.unchanged(f.stamp) || !j.cache.tagsValid(f.tags, f.stamp) {
@@ -178,7 +186,11 @@ func (j *job[V]) joinable(f *flight[V]) bool {
 		return false
 	}
 	now := local.Monotonic()
-	return now < co.liveUntil.Load() || !f.live && now-f.begun < int64(co.bound)*3/4
+	if now >= co.liveUntil.Load() && (f.live || now-f.begun >= int64(co.bound)*3/4) || f.view.passed() {
+		return false
+	}
+	j.mark = f.view.now()
+	return true
 }
 
 // unchanged tells whether nothing is known to have changed about the job's key and tags since stamp.
@@ -188,6 +200,7 @@ func (j *job[V]) unchanged(stamp uint64) bool {
 }
 
 func (j *job[V]) join(ctx context.Context) (*flight[V], <-chan singleflight.Result) {
+	j.mark = 0
 	f, ch, led := j.cache.flights.join(j.key, j.joinable, func() (*flight[V], func() (landing[V], error)) { return j.begin(ctx) })
 	if f != nil && !led {
 		j.cache.counts.joined.Add(1)
@@ -226,24 +239,34 @@ func (j *job[V]) await(ctx context.Context) (*V, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	f, ch := j.join(ctx)
-	if f == nil {
-		return nil, ErrClosed
-	}
 	var soft <-chan time.Time
 	if j.st.softTimeout > 0 && j.st.failSafe > 0 {
 		timer := time.NewTimer(j.st.softTimeout)
 		defer timer.Stop()
 		soft = timer.C
 	}
-	l, err := j.wait(ctx, f, ch, soft)
-	adopt(ctx, j.detached)
-	if err != nil {
-		return nil, err
+	for {
+		f, ch := j.join(ctx)
+		if f == nil {
+			return nil, ErrClosed
+		}
+		l, err := j.wait(ctx, f, ch, soft)
+		if errors.Is(err, errOvertaken) {
+			j.looked = nil
+			continue
+		}
+		adopt(ctx, j.detached)
+		if err != nil {
+			return nil, err
+		}
+		answered(ctx, l.answer)
+		return l.value, nil
 	}
-	answered(ctx, l.answer)
-	return l.value, nil
 }
+
+// errOvertaken ends the wait of a caller whose flight gave what may be older than what others had seen when the caller came. It begins
+// again, with a flight that began later: what overtook the first one has made it unfit to be joined.
+var errOvertaken = errors.New("doppio: overtaken")
 
 // wait is a caller's part of a flight. What its own options say about stale values decides, whoever leads the flight:
 // one serves when the load fails, and once soft has fired as soon as there is one; the load then goes on, with this
@@ -268,7 +291,7 @@ func (j *job[V]) wait(ctx context.Context, f *flight[V], ch <-chan singleflight.
 		case <-late:
 			late = nil
 			if v := j.stale(f); v != nil {
-				return landing[V]{v, AnsweredStale}, nil
+				return landing[V]{value: v, answer: AnsweredStale}, nil
 			}
 		case <-ctx.Done():
 			j.cache.flights.leave(j.key, f)
@@ -279,6 +302,9 @@ func (j *job[V]) wait(ctx context.Context, f *flight[V], ch <-chan singleflight.
 
 // landed is what a flight that has ended gives this caller.
 func (j *job[V]) landed(ctx context.Context, f *flight[V], l landing[V], err error) (landing[V], error) {
+	if l.overtaken && j.mark > l.since {
+		return landing[V]{}, errOvertaken
+	}
 	if err == nil {
 		return l, nil
 	}
@@ -286,7 +312,7 @@ func (j *job[V]) landed(ctx context.Context, f *flight[V], l landing[V], err err
 	if errors.As(err, &failed) {
 		if v := j.stale(f); v != nil {
 			j.cache.failures.warn(ctx, "doppio: load failed, serving a stale value", j.cache.name, failed.Err)
-			return landing[V]{v, AnsweredStale}, nil
+			return landing[V]{value: v, answer: AnsweredStale}, nil
 		}
 	}
 	return landing[V]{}, err
@@ -294,7 +320,7 @@ func (j *job[V]) landed(ctx context.Context, f *flight[V], l landing[V], err err
 
 // stale gives the value past its life that may serve this caller now, if it asked for such values.
 func (j *job[V]) stale(f *flight[V]) *V {
-	if j.st.failSafe <= 0 || j.cache.client.co == nil || !j.unchanged(f.stamp) {
+	if j.st.failSafe <= 0 || j.cache.client.co == nil || !j.unchanged(f.stamp) || j.mark > f.first && f.view.foundSince(f.first) {
 		return nil
 	}
 	v := f.stale.fresh(j.cache.shared, j.hash)

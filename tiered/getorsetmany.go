@@ -3,6 +3,7 @@ package tiered
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -66,6 +67,7 @@ func (c *Cache[V]) GetOrSetMany(ctx context.Context, keys []string, load func(ct
 	}
 	defer adopt(ctx, b.ctx)
 	began := time.Now()
+	var again []string
 	ahead.begin()
 	b.begin()
 	for i, w := range waits {
@@ -73,6 +75,8 @@ func (c *Cache[V]) GetOrSetMany(ctx context.Context, keys []string, load func(ct
 		switch {
 		case err == nil:
 			out[w.job.key] = *l.value
+		case errors.Is(err, errOvertaken):
+			again = append(again, w.job.key)
 		case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 			for _, rest := range waits[i+1:] {
 				c.flights.leave(rest.job.key, rest.flight)
@@ -80,6 +84,25 @@ func (c *Cache[V]) GetOrSetMany(ctx context.Context, keys []string, load func(ct
 			return out, ctx.Err()
 		case !saysNotFound(err):
 			failed.add(w.job.key, err)
+		}
+	}
+	if len(again) > 0 {
+		return c.overtaken(ctx, again, load, opts, out, failed)
+	}
+	return out, failed.err()
+}
+
+// overtaken begins again for keys whose flights were overtaken, and adds what that gives.
+func (c *Cache[V]) overtaken(ctx context.Context, keys []string, load func(ctx context.Context, missing []string) (map[string]V, error), opts []EntryOption, out map[string]V, failed failures) (map[string]V, error) {
+	more, err := c.GetOrSetMany(ctx, keys, load, opts...)
+	maps.Copy(out, more)
+	var some *BatchError
+	if err != nil && !errors.As(err, &some) {
+		return out, err
+	}
+	if some != nil {
+		for key, err := range some.Failed {
+			failed.add(key, err)
 		}
 	}
 	return out, failed.err()
@@ -116,22 +139,24 @@ type batch[V any] struct {
 
 // leg is one key of a batch.
 type leg[V any] struct {
-	job    *job[V]
-	flight *flight[V]
-	seat   seat
-	busy   bool       // another instance is loading it
-	waits  bool       // its callers know that
-	waiter *waiter    // what wakes it then
-	taken  int        // how many leases in a row it has taken from others
-	lease  *heldLease // its lease, while that is renewed
-	ended  bool       // it has its end, which need not be the batch's
-	end    landing[V]
-	err    error
+	job     *job[V]
+	flight  *flight[V]
+	seat    seat
+	busy    bool       // another instance is loading it
+	waits   bool       // its callers know that
+	waiter  *waiter    // what wakes it then
+	taken   int        // how many leases in a row it has taken from others
+	lease   *heldLease // its lease, while that is renewed
+	loading uint64     // what had been seen of its key when its load began
+	ended   bool       // it has its end, which need not be the batch's
+	end     landing[V]
+	err     error
 }
 
 // finish gives all who wait for the leg its end.
 func (l *leg[V]) finish(end landing[V], err error) {
 	l.ended = true
+	l.flight.noteFailure(&end, err)
 	l.job.cache.flights.conclude(l.job.key, l.flight, end, err)
 }
 
@@ -264,6 +289,9 @@ func (b *batch[V]) readFar(ctx context.Context) {
 	if tagErr != nil {
 		legs[0].job.note(ctx, tagErr)
 	}
+	for _, l := range legs {
+		l.flight.view.again()
+	}
 	results := s.client.far.GetMany(ctx, keys)
 	for i, r := range results {
 		s.flights.carries(legs[i].flight, s.tagHashes(tagNames(r.Record.Tags)))
@@ -379,6 +407,8 @@ func (b *batch[V]) runLoad(ctx context.Context, missing []*leg[V]) error {
 	lctx, cancel := context.WithTimeout(ctx, b.st.hardTimeout)
 	for _, l := range missing {
 		b.hold(l)
+		l.flight.view.again()
+		l.loading = l.flight.view.since
 	}
 	began := local.Monotonic()
 	values, err := runLoader(lctx, s.client, func(ctx context.Context) (map[string]V, error) { return b.load(ctx, keys) })
@@ -429,8 +459,16 @@ func (b *batch[V]) store(ctx context.Context, legs []*leg[V], values map[string]
 	}
 	b.giveBack(ctx, idle)
 	s.retire(ctx, none...)
+	for _, l := range idle {
+		if l.err == nil || saysNotFound(l.err) {
+			l.job.lands(l.flight, &l.end, nil, seat{}, false, l.loading)
+		}
+	}
 	if len(fillings) == 0 {
 		return
+	}
+	for _, l := range filling {
+		l.flight.view.again()
 	}
 	filled, errs := s.client.far.FillMany(context.WithoutCancel(ctx), fillings)
 	hashes := make([]uint64, len(filling))
@@ -438,6 +476,7 @@ func (b *batch[V]) store(ctx context.Context, legs []*leg[V], values map[string]
 		b.letGo(l)
 		hashes[i] = l.job.hash
 		l.job.filled(ctx, len(fillings[i].Seen) > 0, filled[i].Stored, errs[i])
+		l.job.lands(l.flight, &l.end, fillings[i].Record, l.seat, filled[i].Stored && errs[i] == nil, l.loading)
 	}
 	b.wake(ctx, hashes, func(i int) bool { return filled[i].Awaited })
 }

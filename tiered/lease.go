@@ -62,6 +62,7 @@ func (j *job[V]) claim(ctx context.Context, f *flight[V], st *seat) (landing[V],
 			asking = remote.Until(ctx, j.until)
 		}
 		first = false
+		f.view.again()
 		token := remote.NewToken()
 		st.since = local.Monotonic()
 		claim := s.client.claims.acquire(asking, remote.Claim{Key: s.prefix + j.key, Token: token, Stamp: f.id, Replaces: st.replaces, Tags: st.tags})
@@ -161,11 +162,9 @@ func (j *job[V]) claimed(ctx context.Context, f *flight[V], st *seat, token remo
 			return free, landing[V]{}, nil // what was there has been swept away
 		}
 	case live:
-		s.keep(seen.at, j.hash, j.key, seen.value, f.origin, &found, &j.st)
-		return loaded, landing[V]{seen.value, AnsweredFar}, nil
+		return loaded, j.found(f, &found, seen), nil
 	case negative:
-		s.keep(seen.at, j.hash, j.key, nil, f.origin, &found, &j.st)
-		return loaded, landing[V]{}, ErrNotFound
+		return loaded, j.found(f, &found, seen), ErrNotFound
 	case leased:
 		return busy, landing[V]{}, nil
 	case overtaken:

@@ -40,6 +40,7 @@ func (j *job[V]) run(ctx context.Context, f *flight[V]) (landing[V], error) {
 		}
 		// A flight's callers leave the flight; it does not leave the far tier.
 		l = &looked[V]{}
+		f.view.again()
 		rec, err := s.client.reads.get(remote.Stay(reading), s.prefix+j.key)
 		s.flights.carries(f, s.tagHashes(tagNames(rec.Tags)))
 		l.rec = rec
@@ -88,12 +89,10 @@ func (j *job[V]) served(f *flight[V], rec *remote.Record, seen farCopy[V], err e
 			return landing[V]{}, nil, false
 		}
 		s.metFar(true)
-		s.keep(seen.at, j.hash, j.key, seen.value, f.origin, rec, &j.st)
-		return landing[V]{seen.value, AnsweredFar}, nil, true
+		return j.found(f, rec, seen), nil, true
 	case negative:
 		s.metFar(true)
-		s.keep(seen.at, j.hash, j.key, nil, f.origin, rec, &j.st)
-		return landing[V]{}, ErrNotFound, true
+		return j.found(f, rec, seen), ErrNotFound, true
 	case stale:
 		f.stale.add(&kept[V]{value: seen.value, from: f.origin, tags: s.tagHashes(tagNames(rec.Tags))})
 	}
@@ -101,6 +100,17 @@ func (j *job[V]) served(f *flight[V], rec *remote.Record, seen farCopy[V], err e
 		s.metFar(false)
 	}
 	return landing[V]{}, nil, false
+}
+
+// found is the landing of a flight that found a value, or the record that there is none, and keeps a local copy.
+func (j *job[V]) found(f *flight[V], rec *remote.Record, seen farCopy[V]) landing[V] {
+	since := f.view.since
+	overtaken := j.cache.keep(&f.view, readFrom(rec), seen.at, j.hash, j.key, seen.value, f.origin, rec, &j.st)
+	end := landing[V]{value: seen.value, overtaken: overtaken, since: since}
+	if seen.state == live {
+		end.answer = AnsweredFar
+	}
+	return end
 }
 
 // metFar counts a far hit or miss of a flight.
@@ -180,7 +190,7 @@ func (j *job[V]) runLoad(ctx context.Context, f *flight[V], st seat) (landing[V]
 		// between it and the source, so it looks again.
 		switch n := j.cache.near(ctx, j.hash, j.key); n.state {
 		case usable, refreshable:
-			return landing[V]{n.value, AnsweredLoad}, nil
+			return landing[V]{value: n.value, answer: AnsweredLoad}, nil
 		case absent:
 			return landing[V]{}, ErrNotFound
 		}
@@ -195,6 +205,8 @@ func (j *job[V]) runLoad(ctx context.Context, f *flight[V], st seat) (landing[V]
 	s.counts.loads.Add(1)
 	lctx, cancel := context.WithTimeout(ctx, j.st.hardTimeout)
 	release := j.hold(ctx, st)
+	f.view.again()
+	loading := f.view.since
 	began := local.Monotonic()
 	v, err := runLoader(lctx, s.client, j.load)
 	release()
@@ -208,6 +220,7 @@ func (j *job[V]) runLoad(ctx context.Context, f *flight[V], st seat) (landing[V]
 		if rec = j.negative(f, st, took); rec == nil {
 			j.release(ctx, st)
 			s.retire(ctx, contradicted[V]{j, f, st})
+			j.lands(f, &end, nil, seat{}, false, loading)
 			return end, err
 		}
 	case err != nil:
@@ -218,14 +231,43 @@ func (j *job[V]) runLoad(ctx context.Context, f *flight[V], st seat) (landing[V]
 	}
 	if rec == nil {
 		j.release(ctx, st)
+		j.lands(f, &end, nil, seat{}, false, loading)
 		return end, err
 	}
+	f.view.again()
 	filled, fillErr := s.client.fills.fill(ctx, remote.Filling{Key: s.prefix + j.key, Seen: st.witness, Record: rec})
 	j.filled(ctx, len(st.witness) > 0, filled.Stored, fillErr)
 	if filled.Awaited {
 		j.wakeOthers(ctx)
 	}
+	j.lands(f, &end, rec, st, filled.Stored && fillErr == nil, loading)
 	return end, err
+}
+
+// lands keeps a local copy of what a load gave, if rec is its record, and completes its landing. What was stored is newer than what was
+// there when it was; of any other value nobody knows more than that it is as new as the beginning of its load.
+func (j *job[V]) lands(f *flight[V], end *landing[V], rec *remote.Record, st seat, stored bool, loading uint64) {
+	s := j.cache.shared
+	if s.client.opts.Disabled {
+		return
+	}
+	x := sighting{found: end.value != nil, loaded: true}
+	if rec != nil {
+		x = storedAs(rec, st.witness)
+		x.loaded = !stored
+	}
+	if x.loaded {
+		f.view.reach(loading)
+	}
+	end.since = f.view.since
+	switch {
+	case rec != nil:
+		end.overtaken = s.keep(&f.view, x, time.Now(), j.hash, j.key, end.value, f.origin, rec, &j.st)
+	case x.found:
+		end.overtaken = s.conclude(&f.view, x, j.hash, j.key, nil)
+	default:
+		s.saw(&f.view, x, j.hash)
+	}
 }
 
 // failed ends a flight whose loader failed.
@@ -242,7 +284,7 @@ func (j *job[V]) failure(err error) error {
 	return &LoadError{Key: j.key, Err: failureOf(err)}
 }
 
-// encode gives the record of a loaded value, and the value as later reads will give it, of which it keeps a copy near.
+// encode gives the record of a loaded value, and the value as later reads will give it.
 // A value that cannot be encoded has no record: that is counted and logged, and the caller has its value.
 func (j *job[V]) encode(ctx context.Context, f *flight[V], st seat, v *V, took time.Duration) (*V, *remote.Record) {
 	s := j.cache.shared
@@ -262,7 +304,6 @@ func (j *job[V]) encode(ctx context.Context, f *flight[V], st seat, v *V, took t
 		return v, nil
 	}
 	rec.Stamp, rec.Load = f.id, took
-	s.keep(time.Now(), j.hash, j.key, v, f.origin, rec, &j.st)
 	return v, rec
 }
 
@@ -279,18 +320,16 @@ func (j *job[V]) tags(st seat) []remote.Tag {
 	return tags
 }
 
-// negative gives the record of a loader's word that there is no such thing, and keeps a copy near; nil if that is not to be kept.
+// negative gives the record of a loader's word that there is no such thing; nil if that is not to be kept.
 func (j *job[V]) negative(f *flight[V], st seat, took time.Duration) *remote.Record {
 	s := j.cache.shared
 	if j.st.negative <= 0 || s.client.opts.Disabled {
 		return nil
 	}
-	rec := &remote.Record{
+	return &remote.Record{
 		Kind: remote.KindNegative, Token: remote.NewToken(), Stamp: f.id, Created: time.Now(),
 		TTL: farLife(j.st.negative, j.st.jitter), Load: took, Tags: j.tags(st),
 	}
-	s.keep(rec.Created, j.hash, j.key, nil, f.origin, rec, &j.st)
-	return rec
 }
 
 // filled counts how a fill went.

@@ -82,12 +82,9 @@ func (m mutation) done(ctx context.Context, err error, watched ...uint64) (stamp
 	}
 	hashes := []uint64{m.hash}
 	m.co.waiters.wake(hashes) // it has ended whatever load they wait for
-	// Floors are raised under mu too: a floor is either seen here, or is above the stamp.
-	m.co.mu.Lock()
-	defer m.co.mu.Unlock()
-	stamp, clean = m.co.table.Conclude(m.begun, hashes, watched)
+	stamp, clean = m.co.conclude(m.floors, m.begun, hashes, watched)
 	m.co.own.conclude(m.publisher)
-	return stamp, clean && err == nil && m.floors.near.Load() <= m.begun
+	return stamp, clean && err == nil
 }
 
 // cancel ends a change that turned out not to be made.

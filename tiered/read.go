@@ -160,8 +160,10 @@ func (c *Cache[V]) getSlowly(ctx context.Context, hash uint64, key string, n nea
 	if err != nil {
 		return nil, err
 	}
+	w := c.view(hash)
+	defer w.end()
 	rec, err := c.client.reads.get(ctx, c.prefix+key)
-	v, err := c.accept(ctx, time.Now(), hash, key, from, rec, err, nil)
+	v, err := c.accept(ctx, &w, time.Now(), hash, key, from, rec, err, nil)
 	if err == nil {
 		answered(ctx, AnsweredFar)
 	}
@@ -183,22 +185,26 @@ func (c *Cache[V]) askFar(ctx context.Context, hash uint64) (origin, error) {
 }
 
 // accept decides what a far read means to a user, and keeps a copy of what can be served.
-func (c *Cache[V]) accept(ctx context.Context, now time.Time, hash uint64, key string, from origin, rec remote.Record, err error, known *tagVersions) (*V, error) {
+func (c *Cache[V]) accept(ctx context.Context, w *view, now time.Time, hash uint64, key string, from origin, rec remote.Record, err error, known *tagVersions) (*V, error) {
 	seen, err := c.examine(ctx, now, hash, key, rec, err, known)
 	switch {
 	case err != nil:
+		if errors.Is(err, ErrNotFound) {
+			c.saw(w, missedAt(&rec), hash, key)
+		}
 		c.countFar(err)
 		return nil, err
 	case seen.state == negative:
 		c.counts.farHits.Add(1)
-		c.keep(now, hash, key, nil, from, &rec, &c.defaults)
+		c.keep(w, readFrom(&rec), now, hash, key, nil, from, &rec, &c.defaults)
 		return nil, ErrNotFound
 	case seen.state != live:
+		c.saw(w, missedAt(&rec), hash, key)
 		c.counts.farMisses.Add(1)
 		return nil, ErrNotFound
 	}
 	c.counts.farHits.Add(1)
-	c.keep(now, hash, key, seen.value, from, &rec, &c.defaults)
+	c.keep(w, readFrom(&rec), now, hash, key, seen.value, from, &rec, &c.defaults)
 	return seen.value, nil
 }
 
@@ -329,6 +335,8 @@ func (c *Cache[V]) Exists(ctx context.Context, key string) (bool, error) {
 	if _, err := c.askFar(ctx, hash); err != nil {
 		return false, err
 	}
+	w := c.view(hash)
+	defer w.end()
 	p, err := c.client.far.Presence(ctx, c.prefix+key, c.farFloor(hash))
 	found := false
 	if err == nil {
@@ -336,7 +344,9 @@ func (c *Cache[V]) Exists(ctx context.Context, key string) (bool, error) {
 	}
 	if err != nil {
 		c.countFar(err)
+		return found, err
 	}
+	c.saw(&w, sighting{found: found}, hash, key)
 	return found, err
 }
 
@@ -352,12 +362,17 @@ func (c *Cache[V]) TTL(ctx context.Context, key string) (time.Duration, error) {
 	if _, err := c.askFar(ctx, hash); err != nil {
 		return 0, err
 	}
+	w := c.view(hash)
+	defer w.end()
 	life, err := c.client.far.Life(ctx, c.prefix+key, c.farFloor(hash))
 	if err == nil && life.Tagged {
 		var found bool
 		if found, err = c.exists(ctx, key, remote.Tagged); err == nil && !found {
 			err = ErrNotFound
 		}
+	}
+	if err == nil || errors.Is(err, ErrNotFound) {
+		c.saw(&w, sighting{found: err == nil}, hash, key)
 	}
 	switch {
 	case err != nil:

@@ -28,6 +28,8 @@ func (c *Cache[V]) set(ctx context.Context, key string, value *V, st *settings) 
 		return nil
 	}
 	hash := c.hash(key)
+	w := c.view(hash)
+	defer w.end()
 	m := c.client.co.intend(c.floors, hash)
 	rec, value, err := c.prepare(ctx, key, value, st)
 	if err == nil {
@@ -40,7 +42,7 @@ func (c *Cache[V]) set(ctx context.Context, key string, value *V, st *settings) 
 	}
 	c.counts.sets.Add(1)
 	if clean {
-		c.keep(time.Now(), hash, key, value, own, rec, st)
+		c.keep(&w, storedAs(rec, nil), time.Now(), hash, key, value, own, rec, st)
 	}
 	return nil
 }
@@ -105,8 +107,12 @@ func (c *Cache[V]) encode(key string, value *V, st *settings, tags []remote.Tag)
 // SetIfAbsent stores value if there is no entry, and tells whether it did. A loser's value is kept nowhere. If the
 // reply was lost, the error matches ErrUnknownOutcome.
 func (c *Cache[V]) SetIfAbsent(ctx context.Context, key string, value V, opts ...EntryOption) (bool, error) {
-	won, err := c.setIfAbsent(ctx, key, &value, opts)
+	hash := c.hash(key)
+	w := c.view(hash)
+	defer w.end()
+	won, err := c.setIfAbsent(ctx, &w, key, &value, opts)
 	if won.lost {
+		c.saw(&w, sighting{found: true, token: won.found.Token}, hash, key)
 		return false, nil // there is an entry; that it cannot be read is for readers to report
 	}
 	return won.stored != nil, err
@@ -121,8 +127,10 @@ func (c *Cache[V]) GetOrSetValue(ctx context.Context, key string, value V, opts 
 		return *n.value, nil
 	}
 	var none V
+	w := c.view(hash)
+	defer w.end()
 	for try := 1; ; try++ {
-		won, err := c.setIfAbsent(ctx, key, &value, opts)
+		won, err := c.setIfAbsent(ctx, &w, key, &value, opts)
 		if err != nil {
 			return none, err
 		}
@@ -130,7 +138,7 @@ func (c *Cache[V]) GetOrSetValue(ctx context.Context, key string, value V, opts 
 			answered(ctx, AnsweredFar)
 			return *won.stored, nil
 		}
-		v, err := c.accept(ctx, time.Now(), hash, key, won.from, won.found, nil, nil)
+		v, err := c.accept(ctx, &w, time.Now(), hash, key, won.from, won.found, nil, nil)
 		switch {
 		case err == nil:
 			answered(ctx, AnsweredFar)
@@ -153,7 +161,7 @@ type contest[V any] struct {
 	from   origin // of a copy of found
 }
 
-func (c *Cache[V]) setIfAbsent(ctx context.Context, key string, value *V, opts []EntryOption) (contest[V], error) {
+func (c *Cache[V]) setIfAbsent(ctx context.Context, w *view, key string, value *V, opts []EntryOption) (contest[V], error) {
 	var won contest[V]
 	st, err := c.defaults.with(opts)
 	if err == nil {
@@ -167,7 +175,7 @@ func (c *Cache[V]) setIfAbsent(ctx context.Context, key string, value *V, opts [
 		return won, nil
 	}
 	for try := 1; ; try++ {
-		won, err = c.contend(ctx, key, value, &st)
+		won, err = c.contend(ctx, w, key, value, &st)
 		if err != nil || won.stored != nil || try == maxContests {
 			return won, err
 		}
@@ -188,11 +196,12 @@ func (c *Cache[V]) setIfAbsent(ctx context.Context, key string, value *V, opts [
 }
 
 // contend is one attempt to store value where there is no entry.
-func (c *Cache[V]) contend(ctx context.Context, key string, value *V, st *settings) (won contest[V], err error) {
+func (c *Cache[V]) contend(ctx context.Context, w *view, key string, value *V, st *settings) (won contest[V], err error) {
 	hash := c.hash(key)
 	if won.from, err = c.askFar(ctx, hash); err != nil {
 		return won, err
 	}
+	w.again()
 	m := c.client.co.mutate(c.floors, hash)
 	won.from.stamp = m.begun
 	stored := false
@@ -217,7 +226,7 @@ func (c *Cache[V]) contend(ctx context.Context, key string, value *V, st *settin
 	c.counts.sets.Add(1)
 	won.stored = value
 	if clean {
-		c.keep(time.Now(), hash, key, value, own, rec, st)
+		c.keep(w, storedAs(rec, nil), time.Now(), hash, key, value, own, rec, st)
 	}
 	return won, nil
 }
@@ -269,6 +278,8 @@ func (c *Cache[V]) Expire(ctx context.Context, key string, ttl time.Duration) (b
 	if _, err := c.askFar(ctx, hash); err != nil {
 		return false, err
 	}
+	w := c.view(hash)
+	defer w.end()
 	m := c.client.co.mutate(c.floors, hash)
 	found, err := remote.Absent, c.client.lanesAgree(ctx)
 	if err == nil {
@@ -276,6 +287,7 @@ func (c *Cache[V]) Expire(ctx context.Context, key string, ttl time.Duration) (b
 	}
 	if err == nil && found == remote.Absent {
 		m.cancel() // nothing was announced
+		c.saw(&w, sighting{}, hash, key)
 		return false, nil
 	}
 	c.amended(ctx, m, key, &c.defaults, err)
