@@ -43,6 +43,10 @@ var (
 	// ErrTooManyLoads is returned, in a *LoadError, when the remote tier does not answer and Options.MaxLoads loads ran
 	// for as long as this one could wait. It matches ErrRemoteUnavailable.
 	ErrTooManyLoads = fmt.Errorf("doppio: too many loads run without the remote tier: %w", ErrRemoteUnavailable)
+	// ErrRecursiveLoad is returned, at once, by GetOrSet and within the *BatchError of GetOrSetMany, when a loader asks with the
+	// context that it was given for the key that it is loading, and there is no local copy: it would wait for itself. It is
+	// also returned when the call is made within loads of other keys that the loader waits for. Loads of other keys may be nested.
+	ErrRecursiveLoad = errors.New("doppio: a loader asks for the key that it is loading")
 	// ErrLoaderExited: a loader ended its goroutine with runtime.Goexit instead of returning.
 	ErrLoaderExited = errors.New("doppio: loader called runtime.Goexit")
 )

@@ -17,7 +17,7 @@ import (
 // its values, until HardTimeout or until nobody waits for it; each caller leaves when its own ctx ends.
 //
 // ErrNotFound when load says so; *LoadError when it fails, panics, or is too slow. With the far tier down it loads;
-// what could not be read or stored is counted and logged. A local hit does not look at ctx, and allocates nothing,
+// what could not be read or stored is counted and logged. ErrRecursiveLoad when a loader asks for its own key. A local hit does not look at ctx, and allocates nothing,
 // options or not; a load that captures variables is allocated by its own caller.
 func (c *Cache[V]) GetOrSet(ctx context.Context, key string, load func(context.Context) (V, error), opts ...EntryOption) (V, error) {
 	hash := c.hash(key)
@@ -50,6 +50,9 @@ func (c *Cache[V]) getOrLoad(ctx context.Context, hash uint64, key string, n nea
 		j := &job[V]{cache: c, key: key, hash: hash, load: load, st: st}
 		j.refreshAhead(ctx, n.entry.Meta.(*meta))
 		return n.value, nil
+	}
+	if c.recursive(ctx, key) {
+		return nil, ErrRecursiveLoad
 	}
 	var left *looked[V]
 	if n.state == unusable && c.looksFirst(key, &st) {
@@ -215,6 +218,7 @@ func (j *job[V]) refreshAhead(ctx context.Context, m *meta) {
 	if !j.refreshes(m) {
 		return
 	}
+	ctx = outermost(ctx) // nobody waits for it
 	if j.cache.flights.lead(j.key, j.joinable, func() (*flight[V], func() (landing[V], error)) { return j.begin(ctx) }) {
 		j.cache.counts.refreshes.Add(1)
 	}

@@ -39,7 +39,7 @@ func (c *Cache[V]) GetOrSetMany(ctx context.Context, keys []string, load func(ct
 	if err := ctx.Err(); err != nil {
 		return out, err
 	}
-	b, ahead := newBatch(ctx, c, st, load), newBatch(ctx, c, st, load)
+	b, ahead := newBatch(ctx, c, st, load), newBatch(outermost(ctx), c, st, load)
 	var waits []waiting[V]
 	for _, key := range keys {
 		hash := c.hash(key)
@@ -52,6 +52,10 @@ func (c *Cache[V]) GetOrSetMany(ctx context.Context, keys []string, load func(ct
 			}
 			continue
 		case absent:
+			continue
+		}
+		if c.recursive(ctx, key) {
+			failed.add(key, ErrRecursiveLoad)
 			continue
 		}
 		j := &job[V]{cache: c, key: key, hash: hash, st: st}
@@ -411,7 +415,9 @@ func (b *batch[V]) runLoad(ctx context.Context, missing []*leg[V]) error {
 		l.loading = l.flight.view.since
 	}
 	began := local.Monotonic()
+	lctx, own := withLoad(lctx, s, keys...)
 	values, err := runLoader(lctx, s.client, func(ctx context.Context) (map[string]V, error) { return b.load(ctx, keys) })
+	own.leave()
 	cancel()
 	took := time.Duration(local.Monotonic() - began)
 	given := partial(err)

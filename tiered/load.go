@@ -208,7 +208,9 @@ func (j *job[V]) runLoad(ctx context.Context, f *flight[V], st seat) (landing[V]
 	f.view.again()
 	loading := f.view.since
 	began := local.Monotonic()
+	lctx, own := withLoad(lctx, s, j.key)
 	v, err := runLoader(lctx, s.client, j.load)
+	own.leave()
 	release()
 	cancel()
 	took := time.Duration(local.Monotonic() - began)

@@ -91,7 +91,7 @@ type standing uint8
 
 const (
 	newest standing = iota
-	same         // it is the newest of them, again
+	same            // it is the newest of them, again
 	older
 	unclear
 )
