@@ -35,12 +35,13 @@ type coherence struct {
 
 	agreed atomic.Bool // the namespace has as many lanes as this instance thinks
 
-	own       ownMutations
+	own     ownMutations
+	asking  singleflight.Group // for floors, by lane
+	waiters waiters
+	pending *pending
+	notices *notices // nil: nobody asked
+
 	sightings sightings
-	asking    singleflight.Group // for floors, by lane
-	waiters   waiters
-	pending   *pending
-	notices   *notices // nil: nobody asked
 
 	mu     sync.Mutex
 	caches map[uint64]*cacheFloors // by the seed of each cache

@@ -276,11 +276,11 @@ var removal = []edit{
 `,
 	},
 	{
-		"tiered/cache.go",
-		`	s.scope.Set(hash, e)
+		"tiered/sightings.go",
+		`		s.scope.Set(hash, e)
 `,
-		`	co.copies.Store(hash, func() { s.scope.Delete(hash, e.Key()) })
-	s.scope.Set(hash, e)
+		`		co.copies.Store(hash, func() { s.scope.Delete(hash, e.Key()) })
+		s.scope.Set(hash, e)
 `,
 	},
 	{
@@ -293,9 +293,9 @@ var removal = []edit{
 	},
 	{
 		"tiered/mutation.go",
-		`	// Floors are raised under mu too:`,
+		`	stamp, clean = m.co.conclude(`,
 		`	m.co.remove(hashes)
-	// Floors are raised under mu too:`,
+	stamp, clean = m.co.conclude(`,
 	},
 	{
 		"tiered/retry.go",
