@@ -109,7 +109,7 @@ func (r *Receiver) ask(ctx context.Context) {
 	r.done.Go(func() {
 		defer r.hanging.Add(-1)
 		var a answer
-		err := guarded(func() (err error) {
+		err := guarded(r.opts.Panics, func() (err error) {
 			a, err = r.echo(ctx, session, number, floor)
 			return err
 		})
@@ -119,7 +119,7 @@ func (r *Receiver) ask(ctx context.Context) {
 			r.answered(session, number, a, err)
 		}
 		if err == nil {
-			r.follow(ctx)
+			_ = guarded(r.opts.Panics, func() error { r.follow(ctx); return nil }) // the next echo looks again
 		}
 	})
 }

@@ -3,6 +3,8 @@ package invalidation
 import (
 	"fmt"
 	"runtime/debug"
+
+	"github.com/doppio-cache/doppio/internal/guard"
 )
 
 // panicError is what becomes of a panic in code that is not this library's: hooks, dialers and other parts of the client.
@@ -21,10 +23,12 @@ func (e *panicError) Unwrap() error {
 
 // guarded makes an error of a panic, which would end the process: nobody else's code runs in a goroutine of a receiver
 // without it. What calls it holds no lock.
-func guarded(fn func() error) (err error) {
+func guarded(panics *guard.Panics, fn func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = &panicError{value: r, stack: debug.Stack()}
+			stack := debug.Stack()
+			panics.Note("rdb", r, stack)
+			err = &panicError{value: r, stack: stack}
 		}
 	}()
 	return fn()

@@ -111,14 +111,14 @@ func (r *Receiver) tell(ctx context.Context, payload string, sharded bool) {
 	r.done.Go(func() {
 		defer func() { <-r.telling }()
 		var h Holding
-		if err := guarded(func() error { h = holder.Holds(q); return nil }); err != nil {
+		if err := guarded(r.opts.Panics, func() error { h = holder.Holds(q); return nil }); err != nil {
 			r.opts.Logger.Error("doppio: a question could not be answered", "lane", r.opts.Lane, "error", err)
 			return
 		}
 		h.Instance, h.State = r.opts.Instance, r.State()
 		ctx, cancel := context.WithTimeout(ctx, r.opts.MaxStaleness)
 		defer cancel()
-		if err := guarded(func() error { return publish(ctx, r.rdb, r.names.Echo(asker), h.text(nonce), sharded) }); err != nil {
+		if err := guarded(r.opts.Panics, func() error { return publish(ctx, r.rdb, r.names.Echo(asker), h.text(nonce), sharded) }); err != nil {
 			r.opts.Logger.Debug("doppio: a question could not be answered", "lane", r.opts.Lane, "error", err)
 		}
 	})
@@ -154,7 +154,7 @@ func Holders(ctx context.Context, rdb redis.UniversalClient, namespace string, i
 	go func() {
 		defer close(closed)
 		<-closing.Done()
-		_ = ps.Close() // it interrupts Receive
+		_ = guarded(nil, ps.Close) // it interrupts Receive
 	}()
 	defer func() { stop(); <-closed }()
 
@@ -175,7 +175,7 @@ func Holders(ctx context.Context, rdb redis.UniversalClient, namespace string, i
 		}
 		switch m := got.(type) {
 		case *redis.Subscription: // an answer cannot be missed from now on
-			if asked, err = inquire(ctx, rdb, servers.Cluster(), sharded, names, mine, q.text(asker, nonce)); err != nil {
+			if asked, err = inquire(ctx, rdb, servers.Masters(), sharded, names, mine, q.text(asker, nonce)); err != nil {
 				return nil, 0, fmt.Errorf("invalidation: ask who holds a key: %w", err)
 			}
 		case *redis.Message:
@@ -205,18 +205,18 @@ func knows(told []Holding, instance uint64) bool {
 }
 
 // inquire asks every instance that hears its echoes, and tells how many that are.
-func inquire(ctx context.Context, rdb redis.UniversalClient, cluster *redis.ClusterClient, sharded bool, names lane.Names, mine, text string) (asked int, err error) {
+func inquire(ctx context.Context, rdb redis.UniversalClient, masters topology.Masters, sharded bool, names lane.Names, mine, text string) (asked int, err error) {
 	var channels []string
 	switch {
-	case cluster == nil:
+	case masters == nil:
 		channels, err = rdb.PubSubChannels(ctx, names.Echoes()).Result()
 	case sharded:
 		var node *redis.Client // that of the lane has its channels, too
-		if node, err = cluster.MasterForKey(ctx, names.Stream); err == nil {
+		if node, err = masters.MasterForKey(ctx, names.Stream); err == nil {
 			channels, err = node.PubSubShardChannels(ctx, names.Echoes()).Result()
 		}
 	default:
-		channels, err = everywhere(ctx, cluster, names.Echoes())
+		channels, err = everywhere(ctx, masters, names.Echoes())
 	}
 	if err != nil {
 		return 0, err
@@ -234,10 +234,10 @@ func inquire(ctx context.Context, rdb redis.UniversalClient, cluster *redis.Clus
 }
 
 // everywhere lists the channels of every master: a subscription without shards may be at any of them.
-func everywhere(ctx context.Context, cluster *redis.ClusterClient, pattern string) ([]string, error) {
+func everywhere(ctx context.Context, masters topology.Masters, pattern string) ([]string, error) {
 	var mu sync.Mutex
 	var all []string
-	err := cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
+	err := masters.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
 		channels, err := node.PubSubChannels(ctx, pattern).Result()
 		mu.Lock()
 		defer mu.Unlock()

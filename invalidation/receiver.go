@@ -12,6 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/doppio-cache/doppio/internal/guard"
 	"github.com/doppio-cache/doppio/internal/lane"
 	"github.com/doppio-cache/doppio/internal/patient"
 	"github.com/doppio-cache/doppio/internal/topology"
@@ -63,6 +64,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Topology is what is known of the client, shared with the calls to Redis. Start makes it where it is nil.
 	Topology *topology.Topology
+	// Panics counts and logs panics of the Redis client's hooks and dialers. Nothing does where it is nil.
+	Panics *guard.Panics
 }
 
 func (o Options) withDefaults() Options {
@@ -175,9 +178,6 @@ func (r *Receiver) run(ctx context.Context) {
 		err := r.subscription(ctx)
 		if ctx.Err() != nil {
 			return
-		}
-		if p := (*panicError)(nil); errors.As(err, &p) {
-			r.opts.Logger.Error("doppio: the Redis client panicked while it subscribed to invalidations", "lane", r.opts.Lane, "error", err)
 		}
 		r.opts.Logger.Debug("doppio: subscription to invalidations ended", "lane", r.opts.Lane, "error", err)
 		r.met(err)

@@ -43,7 +43,7 @@ func (r *Receiver) catchUp(ctx context.Context, s *session) {
 			}
 		})
 		var p page
-		err := guarded(func() (err error) {
+		err := guarded(r.opts.Panics, func() (err error) {
 			p, err = r.page(ctx, from, known)
 			return err
 		})

@@ -56,16 +56,16 @@ func (r *Receiver) subscription(parent context.Context) error {
 	r.mu.Unlock()
 
 	var ps *redis.PubSub
-	if err := guarded(func() error { ps = r.rdb.Subscribe(ctx); return nil }); err != nil { // it does not dial yet
+	if err := guarded(r.opts.Panics, func() error { ps = r.rdb.Subscribe(ctx); return nil }); err != nil { // it does not dial yet
 		cancel()
 		return r.end(s, err)
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		<-ctx.Done()
-		_ = ps.Close() // it interrupts Receive, and could only report that it was closed before
+		_ = guarded(r.opts.Panics, ps.Close) // it interrupts Receive, and could only report that it was closed before
 	})
-	err := guarded(func() error { return r.listen(ctx, ps, s) })
+	err := guarded(r.opts.Panics, func() error { return r.listen(ctx, ps, s) })
 	if parent.Err() == nil {
 		err = r.end(s, err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 	"github.com/redis/go-redis/v9/push"
 
+	"github.com/doppio-cache/doppio/internal/guard"
 	"github.com/doppio-cache/doppio/internal/topology"
 )
 
@@ -50,6 +51,8 @@ type TrackingOptions struct {
 	Handler TrackingHandler
 	// Logger hears, at Debug, of every attempt that ended. Defaults to silence.
 	Logger *slog.Logger
+	// Panics counts and logs panics of the Redis client's hooks and dialers. Nothing does where it is nil.
+	Panics *guard.Panics
 }
 
 // Tracker is told by Redis itself which keys under a prefix changed (CLIENT TRACKING in broadcasting mode), whoever
@@ -134,7 +137,7 @@ func (t *Tracker) run(ctx context.Context) {
 	for {
 		began := time.Now()
 		var err error
-		if p := guarded(func() error { err = t.connection(ctx); return nil }); p != nil {
+		if p := guarded(t.opts.Panics, func() error { err = t.connection(ctx); return nil }); p != nil {
 			err = p
 		}
 		if ctx.Err() != nil {
@@ -185,12 +188,12 @@ func (t *Tracker) connection(parent context.Context) error {
 	ps := rdb.Subscribe(ctx) // to nothing; does not dial yet
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := guarded(func() error { c.watch(ctx, ps); return nil }); err != nil {
+		if err := guarded(t.opts.Panics, func() error { c.watch(ctx, ps); return nil }); err != nil {
 			cancel(err)
 		}
 		c.hangUp()
 	})
-	cancel(guarded(func() error { return c.listen(ctx, ps) }))
+	cancel(guarded(t.opts.Panics, func() error { return c.listen(ctx, ps) }))
 	wg.Wait()
 	_ = ps.Close() // its connection is closed already
 	_ = rdb.Close()

@@ -219,8 +219,12 @@ func (s *Store) announceEach(ctx context.Context, calls []scriptCall, done func(
 			for j, i := range p.part {
 				some[j] = calls[i]
 			}
-			outcomes = scriptAnnounce.all(ctx, s.rdb, some)
-			ticket.report(classify("announce", true, outcomes[0].Err()))
+			outcomes, err = s.announceAll(ctx, some)
+			met := err
+			if met == nil {
+				met = outcomes[0].Err()
+			}
+			ticket.report(classify("announce", true, met))
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -234,6 +238,16 @@ func (s *Store) announceEach(ctx context.Context, calls []scriptCall, done func(
 		}
 		return nil
 	}, nil)
+}
+
+// announceAll makes announcements in a pipeline.
+func (s *Store) announceAll(ctx context.Context, calls []scriptCall) (out []onceCmd, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = s.caught(r)
+		}
+	}()
+	return scriptAnnounce.all(ctx, s.rdb, calls), nil
 }
 
 // wrote notes that the server takes changes, if it made one.

@@ -8,6 +8,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/doppio-cache/doppio/internal/guard"
 	"github.com/doppio-cache/doppio/internal/topology"
 )
 
@@ -48,6 +49,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Topology is what is known of the client, shared with the receivers of the same client. New makes it where it is nil.
 	Topology *topology.Topology
+	// Panics counts and logs panics of the Redis client's hooks and of the TracerProvider. Nothing does where it is nil.
+	Panics *guard.Panics
 }
 
 func (o Options) withDefaults() Options {

@@ -66,6 +66,7 @@ func New(rdb redis.UniversalClient, opts Options) (*Store, error) {
 	s.waits.New, s.alarms.New = newWait, newAlarm
 	s.heedsDeadlines = heedsDeadlines(rdb)
 	s.tracer = newTracing(opts.TracerProvider)
+	s.tracer.panics = opts.Panics
 	fresh := func(addr string) *breaker {
 		return &breaker{node: addr, failures: s.opts.BreakerFailures, pause: s.opts.BreakerPause, log: s.opts.Logger}
 	}

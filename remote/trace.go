@@ -10,6 +10,8 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/doppio-cache/doppio/internal/guard"
 )
 
 // scopeName is the instrumentation scope of this package's spans.
@@ -18,6 +20,7 @@ const scopeName = "github.com/doppio-cache/doppio/remote"
 // tracing makes the spans of calls that leave the process. It allocates nothing when nobody records.
 type tracing struct {
 	provider trace.TracerProvider // nil: the global one, asked at each call since it may be set late
+	panics   *guard.Panics
 }
 
 func newTracing(p trace.TracerProvider) tracing { return tracing{provider: p} }
@@ -33,7 +36,15 @@ var unset = func() trace.TracerProvider {
 	return nil
 }()
 
-func (t tracing) start(ctx context.Context, op string) (context.Context, span) {
+// tracer is what panics of the tracer and its spans are logged as.
+const tracer = "TracerProvider"
+
+func (t tracing) start(ctx context.Context, op string) (out context.Context, started span) {
+	defer func() {
+		if t.panics.Caught(tracer, recover()) {
+			out, started = ctx, span{}
+		}
+	}()
 	// A parent that is not sampled decides for its children.
 	if parent := trace.SpanFromContext(ctx); parent.SpanContext().IsValid() && !parent.IsRecording() {
 		return ctx, span{}
@@ -47,19 +58,23 @@ func (t tracing) start(ctx context.Context, op string) (context.Context, span) {
 	if _, silent := p.(noop.TracerProvider); silent {
 		return ctx, span{}
 	}
-	ctx, sp := p.Tracer(scopeName).Start(ctx, "doppio.remote."+op,
+	traced, sp := p.Tracer(scopeName).Start(ctx, "doppio.remote."+op,
 		trace.WithSpanKind(trace.SpanKindClient),
 		trace.WithAttributes(attribute.String("db.system.name", "redis"), attribute.String("doppio.operation", op)))
-	return ctx, span{sp}
+	return traced, span{sp, t.panics}
 }
 
 // span is nothing when nobody records.
-type span struct{ trace.Span }
+type span struct {
+	trace.Span
+	panics *guard.Panics
+}
 
 func (s span) end(err error) {
 	if s.Span == nil {
 		return
 	}
+	defer func() { s.panics.Caught(tracer, recover()) }()
 	switch {
 	case err == nil:
 	case errors.Is(err, ErrNotFound):

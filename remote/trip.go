@@ -193,6 +193,13 @@ func call[T any](ctx context.Context, s *Store, node *breaker, op string, write 
 	return none, err
 }
 
+// caught notes a panic in a part of the client that is not go-redis's, and gives it as an error.
+func (s *Store) caught(r any) error {
+	p := &PanicError{Value: r, Stack: debug.Stack()}
+	s.opts.Panics.Note("rdb", r, p.Stack)
+	return p
+}
+
 // run makes the round trip, if the servers are such as may be asked. What panics in a hook, a dialer or another part of
 // the client that is not go-redis's is an error.
 //
@@ -202,7 +209,7 @@ func call[T any](ctx context.Context, s *Store, node *breaker, op string, write 
 func run[T any](ctx context.Context, s *Store, op string, write bool, fn func(context.Context) (T, error)) (val T, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = &PanicError{Value: r, Stack: debug.Stack()}
+			err = s.caught(r)
 		}
 	}()
 	before := s.servers.Ensure

@@ -44,7 +44,14 @@ type shared[V any] struct {
 // NewCache gives the cache of that name. A name may be used again with the same type and codec, and other defaults;
 // with another type or codec it is an error. A name may not hold any of : { } * ? [ ] \ and is at most MaxNameBytes
 // long.
-func NewCache[V any](c *Client, name string, opts CacheOptions) (*Cache[V], error) {
+func NewCache[V any](c *Client, name string, opts CacheOptions) (cache *Cache[V], err error) {
+	if opts.Codec != nil {
+		defer func() {
+			if recover() != nil { // of its ID or its Name
+				cache, err = nil, &OptionError{Field: "Codec", Reason: "panicked"}
+			}
+		}()
+	}
 	opts = opts.withDefaults(c.defaultTTL, c.opts.WhenIncoherent)
 	var f faults
 	f.name("name", name)

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/doppio-cache/doppio/internal/codec"
+	"github.com/doppio-cache/doppio/internal/guard"
 	"github.com/doppio-cache/doppio/internal/topology"
 	"github.com/doppio-cache/doppio/invalidation"
 	"github.com/doppio-cache/doppio/local"
@@ -37,6 +38,7 @@ type Client struct {
 	tracker *invalidation.Tracker // nil unless Options.Tracking
 	owned   redis.UniversalClient // made by Open; nil otherwise
 	spans   spans
+	panics  *guard.Panics // of what the user passed
 	metrics *metrics
 
 	life      context.Context // ends when Close begins
@@ -71,13 +73,13 @@ type registration struct {
 // another database than the client's options say, every read and every change fails with such an *OptionError, and so
 // does Ready.
 func New(rdb redis.UniversalClient, opts Options) (*Client, error) {
-	opts = opts.withDefaults().guarded()
+	opts, panics := opts.withDefaults().guarded()
 	wrong := opts.validate()
 	if opts.Disabled && wrong != nil {
 		return nil, wrong
 	}
 	c := &Client{
-		opts: opts, defaultTTL: DefaultTTL, spans: newSpans(opts), closed: make(chan struct{}),
+		opts: opts, defaultTTL: DefaultTTL, spans: newSpans(opts, panics), panics: panics, closed: make(chan struct{}),
 		caches: make(map[string]*registration), loads: make(chan struct{}, max(opts.MaxLoads, 1)),
 	}
 	c.life, c.end = context.WithCancel(context.Background())
@@ -102,7 +104,7 @@ func New(rdb redis.UniversalClient, opts Options) (*Client, error) {
 	var err error
 	if opts.Tracking {
 		c.tracker, err = invalidation.StartTracking(rdb, invalidation.TrackingOptions{
-			Prefix: opts.Namespace + ":", Backoff: opts.RetryBackoff, Handler: c.co.tracking(), Logger: opts.Logger,
+			Prefix: opts.Namespace + ":", Backoff: opts.RetryBackoff, Handler: c.co.tracking(), Logger: opts.Logger, Panics: panics,
 		})
 		if err != nil {
 			err = &OptionError{Field: "Tracking", Reason: err.Error()}
@@ -127,7 +129,7 @@ func (c *Client) listen(rdb redis.UniversalClient) {
 		c.co.lanes[i].receiver = invalidation.Start(rdb, invalidation.Options{
 			Namespace: o.Namespace, Lane: i, Lanes: o.Lanes, Instance: instance,
 			MaxStaleness: o.MaxStaleness, Backoff: o.RetryBackoff, Handler: c.co, Known: c.co.lanes[i].last.Load, Logger: o.Logger,
-			Topology: c.servers,
+			Topology: c.servers, Panics: c.panics,
 		})
 	}
 	c.running.Go(func() { c.co.pending.run(c.life) })
@@ -140,7 +142,7 @@ func (c *Client) openTiers(rdb redis.UniversalClient) error {
 	c.servers, _ = topology.Of(rdb, o.Namespace, o.MaxStaleness) // what is wrong with rdb, the far tier reports beside the rest
 	c.far, farErr = remote.New(rdb, remote.Options{
 		Timeout: max(o.RemoteTimeout, 0), ReadTimeout: max(o.RemoteReadTimeout, 0), Namespace: o.Namespace, Lanes: max(o.Lanes, 0), BreakerFailures: max(o.BreakerFailures, 0), BreakerPause: max(o.BreakerPause, 0),
-		TracerProvider: o.TracerProvider, Logger: o.Logger, Topology: c.servers,
+		TracerProvider: o.TracerProvider, Logger: o.Logger, Topology: c.servers, Panics: c.panics,
 	})
 	c.near, nearErr = local.New(o.Local)
 	return errors.Join(farErr, localFaults(nearErr))

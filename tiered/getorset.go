@@ -149,6 +149,11 @@ func (j *job[V]) begin(ctx context.Context) (*flight[V], func() (landing[V], err
 	f.cancel, j.detached = cancel, detached
 	return f, func() (l landing[V], err error) {
 		defer c.running.Done()
+		defer func() {
+			if r := recover(); r != nil {
+				l, err = landing[V]{}, j.failure(c.caughtInLoad(r))
+			}
+		}()
 		stop := context.AfterFunc(c.life, cancel)
 		defer stop()
 		detached, span := c.spans.load(detached, j.cache.name)

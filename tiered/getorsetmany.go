@@ -222,6 +222,11 @@ func (b *batch[V]) begin() {
 	go func() {
 		defer c.running.Done()
 		defer b.cancel()
+		defer func() {
+			if r := recover(); r != nil {
+				b.abort(c.caughtInLoad(r))
+			}
+		}()
 		stop := context.AfterFunc(c.life, b.cancel)
 		defer stop()
 		ctx, span := c.spans.load(b.ctx, b.cache.name)
@@ -239,7 +244,10 @@ func (b *batch[V]) run(ctx context.Context) error {
 	missing, waiting := b.left(false), b.left(true)
 	var wg sync.WaitGroup
 	if len(waiting) > 0 {
-		wg.Go(func() { b.awaitOthers(ctx, waiting) })
+		wg.Go(func() {
+			defer func() { b.cache.client.panics.Caught(loadPart, recover()) }() // they are loaded below then
+			b.awaitOthers(ctx, waiting)
+		})
 	}
 	var errs []error
 	if len(missing) > 0 {
@@ -251,6 +259,15 @@ func (b *batch[V]) run(ctx context.Context) error {
 		errs = append(errs, b.runLoad(ctx, waiting))
 	}
 	return errors.Join(errs...)
+}
+
+// abort ends the legs without an end.
+func (b *batch[V]) abort(err error) {
+	for _, l := range b.legs {
+		if !l.ended {
+			l.finish(landing[V]{}, l.job.failure(err))
+		}
+	}
 }
 
 // left gives the legs without an end: those that wait for another instance's load, or the others.

@@ -43,3 +43,14 @@ func runLoader[T any](ctx context.Context, c *Client, load func(context.Context)
 		return none, context.Cause(ctx)
 	}
 }
+
+// loadPart is what a panic is logged as that was met in a load, outside of its loader: of an error's methods, or of a
+// context's.
+const loadPart = "load"
+
+// caughtInLoad notes a panic that was met in a load, and gives it as an error.
+func (c *Client) caughtInLoad(r any) error {
+	p := &PanicError{Value: r, Stack: debug.Stack()}
+	c.panics.Note(loadPart, r, p.Stack)
+	return p
+}

@@ -7,10 +7,20 @@ import (
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
+
+	"github.com/doppio-cache/doppio/internal/guard"
 )
 
 // metrics report Stats to OpenTelemetry: one callback reads the counters that are kept anyway.
-type metrics struct{ registration metric.Registration }
+type metrics struct {
+	registration metric.Registration
+	panics       *guard.Panics
+}
+
+// meterPart is what panics of the meter are logged as.
+const meterPart = "MeterProvider"
+
+var errMeterPanicked = errors.New("doppio: the MeterProvider panicked")
 
 // cacheMetrics are the counters of CacheStats that are reported.
 var cacheMetrics = []struct {
@@ -34,7 +44,12 @@ var cacheMetrics = []struct {
 	{"doppio.store.errors", "{error}", "Loaded values that could not be stored", func(s CacheStats) uint64 { return s.StoreErrors }},
 }
 
-func newMetrics(c *Client) (*metrics, error) {
+func newMetrics(c *Client) (m *metrics, err error) {
+	defer func() {
+		if c.panics.Caught(meterPart, recover()) {
+			m, err = nil, errMeterPanicked
+		}
+	}()
 	provider := c.opts.MeterProvider
 	if provider == nil {
 		provider = otel.GetMeterProvider()
@@ -62,7 +77,12 @@ func newMetrics(c *Client) (*metrics, error) {
 	}
 	instruments = append(instruments, received, drops, losses, depth, age, coherent, delivered, overflows)
 	namespace := attribute.String("doppio.namespace", c.opts.Namespace)
-	r, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+	r, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) (err error) {
+		defer func() {
+			if c.panics.Caught(meterPart, recover()) {
+				err = errMeterPanicked
+			}
+		}()
 		s := c.Stats()
 		for name, cache := range s.Caches {
 			attrs := metric.WithAttributes(namespace, attribute.String("doppio.cache", name))
@@ -87,7 +107,14 @@ func newMetrics(c *Client) (*metrics, error) {
 		o.ObserveInt64(coherent, live, ns)
 		return nil
 	}, instruments...)
-	return &metrics{registration: r}, err
+	return &metrics{registration: r, panics: c.panics}, err
 }
 
-func (m *metrics) close() error { return m.registration.Unregister() }
+func (m *metrics) close() (err error) {
+	defer func() {
+		if m.panics.Caught(meterPart, recover()) {
+			err = errMeterPanicked
+		}
+	}()
+	return m.registration.Unregister()
+}

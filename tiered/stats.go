@@ -43,6 +43,11 @@ type Stats struct {
 	PendingDelivered uint64        // how many were delivered by a retry
 	PendingOverflows uint64        // how often there were too many, and a cache was invalidated instead
 	NoticesDropped   uint64        // transitions that OnStateChange was too slow for
+
+	// Panics is how many panics were caught in goroutines of the client, of code that was passed to it: functions in
+	// Options, the Logger, the TracerProvider, the MeterProvider, and hooks and dialers of the Redis client. Panics of
+	// loaders and codecs are errors of loads and of calls, and counted as such.
+	Panics uint64
 }
 
 // LaneStats is a snapshot of one lane.
@@ -133,7 +138,7 @@ func (c *Client) Stats() Stats {
 		caches = append(caches, named{name, r.stats})
 	}
 	c.mu.Unlock()
-	out := Stats{Caches: make(map[string]CacheStats, len(caches))}
+	out := Stats{Caches: make(map[string]CacheStats, len(caches)), Panics: c.panics.Count()}
 	for _, cache := range caches {
 		s := cache.stats()
 		out.Caches[cache.name] = s

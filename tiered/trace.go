@@ -8,6 +8,8 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/doppio-cache/doppio/internal/guard"
 )
 
 // scopeName is the instrumentation scope of this package's spans and metrics.
@@ -17,31 +19,50 @@ const scopeName = "github.com/doppio-cache/doppio/tiered"
 type spans struct {
 	provider  trace.TracerProvider // nil: the global one
 	localHits bool
+	panics    *guard.Panics
 }
 
-func newSpans(o Options) spans { return spans{provider: o.TracerProvider, localHits: o.TraceLocalHits} }
+func newSpans(o Options, panics *guard.Panics) spans {
+	return spans{provider: o.TracerProvider, localHits: o.TraceLocalHits, panics: panics}
+}
 
 // localHit adds an event to the caller's span, if that records.
 func (s spans) localHit(ctx context.Context, cache string) {
+	defer func() { s.panics.Caught(tracer, recover()) }()
 	if span := trace.SpanFromContext(ctx); span.IsRecording() {
 		span.AddEvent("doppio.local.hit", trace.WithAttributes(attribute.String("doppio.cache", cache)))
 	}
 }
 
-type loadSpan struct{ trace.Span }
+// tracer is what panics of the tracer and its spans are logged as.
+const tracer = "TracerProvider"
+
+type loadSpan struct {
+	trace.Span // nil: its tracer panicked
+	panics     *guard.Panics
+}
 
 // load starts the span of a load, of which the calls to the far tier and the loader are part. The first caller's span
 // is its parent.
-func (s spans) load(ctx context.Context, cache string) (context.Context, loadSpan) {
+func (s spans) load(ctx context.Context, cache string) (out context.Context, started loadSpan) {
+	defer func() {
+		if s.panics.Caught(tracer, recover()) {
+			out, started = ctx, loadSpan{}
+		}
+	}()
 	p := s.provider
 	if p == nil {
 		p = otel.GetTracerProvider()
 	}
-	ctx, span := p.Tracer(scopeName).Start(ctx, "doppio.load", trace.WithAttributes(attribute.String("doppio.cache", cache)))
-	return ctx, loadSpan{span}
+	traced, span := p.Tracer(scopeName).Start(ctx, "doppio.load", trace.WithAttributes(attribute.String("doppio.cache", cache)))
+	return traced, loadSpan{span, s.panics}
 }
 
 func (s loadSpan) end(err error) {
+	if s.Span == nil {
+		return
+	}
+	defer func() { s.panics.Caught(tracer, recover()) }()
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		s.RecordError(withoutKeys(err))
 		s.SetStatus(codes.Error, "load failed")

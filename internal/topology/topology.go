@@ -126,7 +126,7 @@ func (t *Topology) Masters() Masters {
 	if t.cluster == nil {
 		return nil
 	}
-	return t.cluster
+	return guardedMasters{t.cluster}
 }
 
 // Database is the number of the database.
@@ -138,7 +138,7 @@ func (t *Topology) Node(ctx context.Context, key string) (string, error) {
 	if t.cluster == nil {
 		return "", nil
 	}
-	node, err := t.cluster.MasterForKey(ctx, key)
+	node, err := t.Masters().MasterForKey(ctx, key)
 	if err != nil {
 		return "", err
 	}
