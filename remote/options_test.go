@@ -38,7 +38,7 @@ func TestEveryOptionHasADefaultAndACheck(t *testing.T) {
 	for i := range every.NumField() {
 		name := every.Type().Field(i).Name
 		switch name {
-		case "Namespace", "TracerProvider", "Topology": // nothing is what they default to
+		case "Namespace", "TracerProvider", "Topology", "Panics": // nothing is what they default to
 			continue
 		}
 		if completed.Field(i).IsZero() {

@@ -25,7 +25,7 @@ func (m guardedMasters) MasterForKey(ctx context.Context, key string) (master *r
 }
 
 func caught(err *error) {
-	if r := recover(); r != nil {
+	if r := recover(); r != nil { //nolint:revive // it is deferred
 		*err = fmt.Errorf("the Redis client panicked: %v", r)
 	}
 }

@@ -174,11 +174,10 @@ func (t *Topology) settled() bool {
 	return at != 0 && t.placed.Load() && int64(time.Since(t.began))+1-at < int64(t.fresh)
 }
 
-// Place reports why nothing must be written by the client: its connections use another database than its type shows, or
-// its server never was one that the client is for. It asks only until it is known that neither is so. A server that
-// takes no changes any more says so itself when it is asked for one.
+// Place reports why nothing must be written by the client: its connections use another database than its type shows.
+// It asks only until that is known. All else, a server tells when it is asked for a change.
 func (t *Topology) Place(ctx context.Context) error {
-	if !t.asks || t.placed.Load() && t.ever.Load() {
+	if !t.asks || t.placed.Load() {
 		return nil
 	}
 	return t.Ensure(ctx)
