@@ -48,6 +48,21 @@ func TestNotFoundRetiresWhatItContradicts(t *testing.T) {
 	}
 }
 
+// A local copy whose record is gone is contradicted as well, and nothing in Redis tells of it.
+func TestNotFoundEndsALocalCopyWithoutARecord(t *testing.T) {
+	o := tiered.CacheOptions{TTL: time.Minute, FailSafe: time.Hour}
+	bubble(t, o, func(t *testing.T, r *tieredtest.Redis, _ *tiered.Client, c *tiered.Cache[string]) {
+		check(t, c.Set(t.Context(), "k", "old"))
+		time.Sleep(2 * time.Minute)
+		r.Server.Del("doppio:c:k") // evicted
+		_, err := c.GetOrSet(t.Context(), "k", noSuchThing)
+		wantErr(t, err, tiered.ErrNotFound)
+		if v, err := c.GetOrSet(t.Context(), "k", failing); !errors.Is(err, errBoom) {
+			t.Errorf("GetOrSet = %q, %v: the source had said that there is no such thing", v, err)
+		}
+	})
+}
+
 // keysOfLanes counts the keys of the library's own, which begin with a brace.
 func keysOfLanes(r *tieredtest.Redis) (n int) {
 	for _, k := range r.Server.Keys() {
