@@ -189,7 +189,9 @@ func (c *Client) Ready(ctx context.Context) error {
 
 // Close ends the client: calls fail with ErrClosed from now on, loads are cancelled, and every goroutine is waited for.
 // When ctx ends first, its error is returned, closing goes on, and Close may be called again to wait for it. A loader
-// that ignores its context is waited for, too.
+// that ignores its context is waited for, too, and so are commands that were sent: for the ReadTimeout of the Redis
+// client, or for RemoteTimeout or MaxStaleness, whichever is longer, where it is a *redis.Client that has none. Any other
+// client without a ReadTimeout keeps Close waiting until the connections that do not answer break.
 func (c *Client) Close(ctx context.Context) error {
 	c.closeOnce.Do(func() {
 		c.mu.Lock()
