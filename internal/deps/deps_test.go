@@ -68,7 +68,7 @@ var mayImport = map[string][]string{
 	"internal/patient":     {},
 	"internal/alloctest":   {},
 	"internal/lane":        {},
-	"internal/topology":    {"internal/lane"},
+	"internal/topology":    {"internal/lane", "internal/patient"},
 	"internal/guard":       {},
 	"internal/history":     {},
 	"internal/attack":      {},

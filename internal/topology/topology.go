@@ -19,6 +19,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/doppio-cache/doppio/internal/lane"
+	"github.com/doppio-cache/doppio/internal/patient"
 )
 
 // RefusedError is why a client cannot be used. Its text names no address and no credential.
@@ -61,6 +62,10 @@ type flight struct {
 	left bool // its caller left before the answer came
 }
 
+// leastPatience is the least time that a client which never gives up a command waits for the answer to a probe. Who waits
+// for a probe on a connection that died without a word would never ask again.
+const leastPatience = time.Second
+
 // Of finds out what rdb's type tells. It reports a *RefusedError for a client that cannot be made to work: one that reads
 // from replicas or from a cache of its own, or that spreads keys without slots. It does not dial. The proof that a server
 // takes changes is worth something for as long as fresh.
@@ -73,7 +78,7 @@ func Of(rdb redis.UniversalClient, namespace string, fresh time.Duration) (*Topo
 		return nil, err
 	}
 	t := &Topology{
-		rdb: rdb, cluster: found.cluster, single: found.single, db: found.database(), asks: found.asks(),
+		rdb: patient.Bound(rdb, max(fresh, leastPatience)), cluster: found.cluster, single: found.single, db: found.database(), asks: found.asks(),
 		fresh: fresh, began: time.Now(),
 	}
 	t.placed.Store(found.placed())
