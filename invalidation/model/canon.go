@@ -87,9 +87,15 @@ func (w *world) canonicalCalls(s *state) {
 			call.begun = bit(w.valid(n, ch.key, call.begun))
 			call.heard = call.heard && (s.left.replies > 0 || w.may.saves > 0)
 		case holding:
+			fresh := call.fresh
 			*call = call0(call.phase, call.ver, bit(w.valid(n, ch.key, call.stamp)))
+			call.fresh = fresh
 		case acknowledged:
+			fresh, ver := call.fresh, call.ver
 			*call = call0(call.phase, [maxKeys]uint8{}, 0)
+			if call.fresh = fresh; fresh {
+				call.ver = ver
+			}
 		case failed:
 			call.begun, call.stamp, call.heard = 0, 0, false
 		}
@@ -157,13 +163,13 @@ func (w *world) canonicalLane(s *state) {
 		s.server.far[k].stamp = 0
 	}
 	for i := range s.inst {
-		s.inst[i].known = 0
+		s.inst[i].known, s.inst[i].star, s.inst[i].asked, s.inst[i].askedStar = 0, 0, 0, 0
 	}
 	for f := range s.flights {
 		s.flights[f].known = 0
 	}
 	for c := range s.calls {
-		s.calls[c].known = 0
+		s.calls[c].known, s.calls[c].star = 0, 0
 	}
 }
 
@@ -174,5 +180,5 @@ func (w *world) floors() bool {
 			return true
 		}
 	}
-	return w.may.flushes > 0 || w.may.saves > 0
+	return w.may.flushes > 0 || w.may.saves > 0 || w.may.deletes > 0
 }

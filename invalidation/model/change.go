@@ -54,7 +54,7 @@ func (w *world) begin(s *state, a int) bool {
 	if w.raiseAtBegin {
 		w.learn(n, ch)
 	}
-	c.phase, c.begun, c.known = running, n.pos, n.known
+	c.phase, c.begun, c.known, c.star = running, n.pos, n.known, n.star
 	if w.tagged && ch.kind == setting {
 		c.tag = w.tagVersion(s)
 	}
@@ -81,17 +81,19 @@ func (w *world) execute(s *state, a int) bool {
 	}
 	switch {
 	case !w.cluster || ch.kind == clearing:
-		c.id = w.append(s, uint8(a))
+		c.id = w.append(s, uint8(a), c.known, c.star)
 		w.changeData(s, ch, c, false)
-		c.body = done
+		c.body, c.fresh = done, w.lasts(s, c)
 		w.tell(ch.kind, "the server executes KIND of %d, id %d", ch.instance, c.id)
 	case dataFirst:
 		w.changeData(s, ch, c, false)
 		c.body++
 		w.tell(ch.kind, "the server executes the data step of the KIND of %d", ch.instance)
 	default:
-		c.id = w.append(s, uint8(a))
+		c.id = w.append(s, uint8(a), c.known, c.star)
 		c.body++
+		c.fresh = w.lasts(s, c)
+		c.buried = ch.kind == setting && w.floors() && c.known < s.server.floor && !w.leftBuried
 		w.tell(ch.kind, "the server executes the lane step of the KIND of %d, id %d", ch.instance, c.id)
 	}
 	return true
@@ -118,10 +120,31 @@ func (w *world) changeData(s *state, ch change, c *call, again bool) {
 	}
 }
 
+// lasts tells whether a change that is executed now belongs to a new history of the lane for all. Where the clock goes back that
+// needs somebody who had heard of the end of the old one, or a lane that is empty.
+func (w *world) lasts(s *state, c *call) bool {
+	return s.lost && (!w.back || c.known >= s.lostAt || w.may.deletes > 0)
+}
+
+// lift is the third step of a Set on a Cluster, where the reply to the second shows that the remote floor is above the stamp
+// that the first gave the record: the record is given the id of its announcement.
+func (w *world) lift(s *state, a int) bool {
+	c, ch := &s.calls[a], w.changes[a]
+	if !c.buried || c.phase != running {
+		return false
+	}
+	c.buried = false
+	if r := &s.server.far[ch.key]; r.kind == value && r.ver == c.ver[ch.key] {
+		r.stamp = c.id
+	}
+	w.say("the server lifts the record of key %d to %d", ch.key, c.id)
+	return true
+}
+
 // acknowledge raises the table before the call returns, and keeps the own copy of a Set if nothing else was learned.
 func (w *world) acknowledge(s *state, a int) bool {
 	c, ch := &s.calls[a], w.changes[a]
-	if c.phase != running || c.body != done {
+	if c.phase != running || c.body != done || c.buried {
 		return false
 	}
 	n := &s.inst[ch.instance]
@@ -145,7 +168,7 @@ func (w *world) promise(s *state, n *instance, ch change, c *call, id uint8) {
 		n.own |= 1 << id
 	}
 	if ch.kind == clearing && !w.ownFloorUnknown {
-		n.floor = max(n.floor, id)
+		n.floor, n.star = max(n.floor, id), max(n.star, id)
 	}
 	for k := range s.acked {
 		s.acked[k] = max(s.acked[k], c.ver[k])
@@ -217,7 +240,7 @@ func (w *world) tryAgain(s *state, a int) bool {
 	}
 	c.retry = done
 	if !w.retryUnannounced {
-		w.append(s, uint8(a)|retried)
+		w.append(s, uint8(a)|retried, s.inst[ch.instance].known, s.inst[ch.instance].star)
 	}
 	w.say("the server executes the retry of %d, id %d", ch.instance, s.ids)
 	return true

@@ -27,6 +27,7 @@ type config struct {
 	cluster bool   // keys and lane are in different slots: a change is two steps
 	shared  bool   // the first two changes, of one instance, are made together, with one message
 	time    bool   // the moments X-D and X pass
+	back    bool   // the server's clock goes back with its data
 	evict   bool   // the far tier may lose any record at any time
 	reader  bool   // near reads of instance 1 are two looks, and the receiver's stores two steps
 	large   bool   // takes minutes
@@ -53,10 +54,10 @@ var configs = []config{
 	{name: "tags", keys: 1, flights: loadsAt(0, 1), changes: []change{{tagging, 0, 0}}, tagged: true, states: 24859},
 	{name: "tags and sets", keys: 1, flights: loadsAt(1), changes: []change{{tagging, 0, 0}, {setting, 1, 0}}, tagged: true, states: 6022},
 	{name: "clear", keys: 1, flights: loadsAt(0, 1), changes: []change{{clearing, 0, 0}}, states: 7314},
-	{name: "clear, bounded", keys: 1, flights: loadsAt(1), changes: []change{{clearing, 0, 0}}, may: budget{losses: 1, cuts: 1}, time: true, states: 19380},
-	{name: "flushed", keys: 1, flights: loadsAt(1), changes: []change{{deletion, 0, 0}}, may: budget{losses: 1, flushes: 1}, time: true, states: 165490},
+	{name: "clear, bounded", keys: 1, flights: loadsAt(1), changes: []change{{clearing, 0, 0}}, may: budget{losses: 1, cuts: 1}, time: true, states: 24381},
+	{name: "flushed", keys: 1, flights: loadsAt(1), changes: []change{{deletion, 0, 0}}, may: budget{losses: 1, flushes: 1}, time: true, states: 82550},
 	{name: "cut and replay", keys: 2, flights: loadsAt(1), changes: []change{{deletion, 0, 0}, {deletion, 0, 1}}, may: budget{cuts: 1, losses: 1, trims: 1}, states: 35216},
-	{name: "restarted", keys: 1, flights: loadsAt(0), changes: []change{{deletion, 0, 0}}, may: budget{saves: 1}, states: 4983},
+	{name: "restarted", keys: 1, flights: loadsAt(0), changes: []change{{deletion, 0, 0}}, may: budget{saves: 1}, states: 5482},
 	{name: "reply lost", keys: 1, flights: loadsAt(0, 1), changes: []change{{deletion, 0, 0}}, may: budget{replies: 1}, states: 30015},
 	{name: "reply of a set lost", keys: 1, flights: loadsAt(0), changes: []change{{setting, 0, 0}, {setting, 1, 0}}, may: budget{replies: 1}, states: 68776},
 	{name: "cluster", keys: 1, flights: loadsAt(0, 1), changes: []change{{deletion, 0, 0}}, cluster: true, states: 5924},
@@ -68,6 +69,11 @@ var configs = []config{
 	{name: "together, deletions", keys: 2, flights: []place{{0, 0}, {1, 1}}, changes: []change{{deletion, 0, 0}, {deletion, 0, 1}}, shared: true, may: budget{replies: 1}, states: 120695},
 	{name: "together, on a Cluster", keys: 2, flights: []place{{0, 0}, {1, 1}}, changes: []change{{setting, 0, 0}, {setting, 0, 1}}, shared: true, cluster: true, may: budget{replies: 1}, states: 337946},
 	{name: "reader in two looks", keys: 1, flights: loadsAt(1), changes: []change{{deletion, 0, 0}}, may: budget{losses: 1}, time: true, reader: true, states: 22346},
+	{name: "restarted while setting", keys: 1, changes: []change{{setting, 0, 0}, {setting, 1, 0}}, may: budget{saves: 1}, states: 1014044},
+	{name: "restarted while setting, clock back", keys: 1, changes: []change{{setting, 0, 0}, {setting, 1, 0}}, may: budget{saves: 1}, back: true, states: 1458702},
+	{name: "flushed while setting", keys: 1, changes: []change{{setting, 0, 0}, {setting, 1, 0}}, may: budget{flushes: 1, cuts: 1}, states: 72410},
+	{name: "lane deleted, clock back", keys: 1, changes: []change{{clearing, 0, 0}, {clearing, 0, 0}, {setting, 1, 0}}, may: budget{deletes: 1}, back: true, states: 3430},
+	{name: "cluster, flushed while setting", keys: 1, changes: []change{{setting, 0, 0}, {setting, 1, 0}}, may: budget{flushes: 1}, cluster: true, states: 7454},
 	{name: "restarted, and then a change", keys: 2, flights: loadsAt(0), changes: []change{{deletion, 0, 0}, {deletion, 0, 1}}, may: budget{saves: 1}, large: true, states: 734279},
 	{name: "more: core", keys: 1, flights: loadsAt(0, 1), changes: []change{{deletion, 0, 0}}, may: budget{losses: 1}, time: true, evict: true, large: true, states: 4647542},
 	{name: "more: three loads", keys: 1, flights: loadsAt(0, 0, 1), changes: []change{{deletion, 0, 0}, {deletion, 1, 0}}, large: true, states: 3260084},

@@ -33,6 +33,8 @@
 //   - G3: an instance, and whoever joins a load there, reads what the instance itself has changed, even if the call
 //     returned an error.
 //   - When all is quiet both tiers agree, and are not older than what was acknowledged.
+//   - After a restart, a FLUSHALL or the end of the lane: a Set that was acknowledged since lasts. Its record is absent
+//     neither for the instance that made it nor, once the loss was noticed, for others.
 //   - After a restart from a snapshot, for which the first three are not promised (G5): when everybody has noticed, and
 //     all is quiet, the far tier holds nothing old.
 //
@@ -55,6 +57,13 @@
 //   - History is lost if the lane's last id is below the one applied, if the id applied last is absent from a lane that was not
 //     trimmed, or if it lacks an id that the instance itself was acknowledged.
 //   - A replay joins what was heard live only if the first live message follows on something that the replay covers.
+//   - The remote floor belongs at the first id of the new history. An instance that notices a loss looks for the first id above
+//     the last one that it knew of the lost history, and all who notice find the same.
+//   - A sender says what it knows of the lane. An append to a lane that ends before that begins the new history, with a
+//     remote floor and above all known ids, so that a clock that goes back does no harm to a change whose sender had heard
+//     of the newest lost one.
+//   - An empty lane begins above the newest floor, and with a floor of its own.
+//   - On a Cluster a Set whose announcement is the first after a loss gives its record the announcement's id.
 //   - A far read without a coherence lease that runs asks for the remote floors, and only flights that did may be joined then.
 //   - On a Cluster the data step of a Set must not be executed any more once its retry has begun.
 //   - A message of changes made together counts, for all of them, in the instance that made them if one of the callers was
@@ -67,7 +76,9 @@
 // SetIfAbsent, Increment and Expire, which are a Set or a Delete to this protocol; more than two changes made together, of which
 // each is to the others what the second is to the first; a caller who leaves before its change was sent, which is never
 // executed, as in "reply lost"; that a later change of a key ends the wait of an earlier one; the reclaiming part of Clear; the
-// queue's overflow; resubscription after a gap, where the model keeps the subscription; split brain and clocks that go back. A reply from
+// queue's overflow; resubscription after a gap, where the model keeps the subscription; split brain. Where the clock goes back with the data
+// (three configurations), a change counts only if its sender knew the newest id that was lost, and an id is never given twice. On a
+// Cluster a restart from a snapshot is left out. A reply from
 // before a restart is taken to be lost with its connection. Liveness is not checked: that quiet comes is up to the
 // retries, which never end.
 package model

@@ -31,11 +31,11 @@ func whenRead(w *world) int { return int(bit(w.reader)) }
 
 var steps = []step{
 	{eachCall, (*world).commit}, {eachCall, (*world).begin}, {eachCall, (*world).execute}, {eachCall, (*world).acknowledge},
-	{eachCall, (*world).keepOwn}, {eachCall, (*world).loseReply}, {eachCall, (*world).tryAgain}, {eachCall, (*world).retryReturns},
+	{eachCall, (*world).keepOwn}, {eachCall, (*world).lift}, {eachCall, (*world).loseReply}, {eachCall, (*world).tryAgain}, {eachCall, (*world).retryReturns},
 	{eachFlight, (*world).beginLoad}, {eachFlight, (*world).join}, {eachFlight, (*world).readFar}, {eachFlight, (*world).compareTag},
 	{eachFlight, (*world).readTag}, {eachFlight, (*world).readSource}, {eachFlight, (*world).fill}, {eachFlight, (*world).land},
 	{eachInst, (*world).receive}, {eachInst, (*world).lose}, {eachInst, (*world).settle}, {whenRead, (*world).look},
-	{eachInst, (*world).sendEcho}, {eachInst, (*world).executeEcho}, {eachInst, (*world).raiseFloor},
+	{eachInst, (*world).sendEcho}, {eachInst, (*world).executeEcho}, {eachInst, (*world).part}, {once, (*world).deleteLane},
 	{eachInst, (*world).cutOff}, {eachInst, (*world).subscribe}, {eachInst, (*world).askForReplay}, {eachInst, (*world).replay},
 	{eachKey, (*world).evictFar}, {once, (*world).flush}, {once, (*world).trim}, {once, (*world).save}, {once, (*world).restart},
 	{once, (*world).mark}, {once, (*world).expire},

@@ -7,6 +7,8 @@ type rules struct {
 	noCoherenceLease, trustFirst, trustFromArrival, tailIgnored, emptyIsKnown          bool // echoes
 	noGap, noReplay, trimIgnored, joinUnchecked, askedTooSoon                          bool // the chain
 	historyIgnored, absentIsTrimmed, ownUncounted, noFlush                             bool // lost history
+	floorAtNoticing, partedTwice, endedIsKnown, knowledgeIgnored                       bool // where the histories part
+	emptyBelowFloor, emptyWithoutFloor, leftBuried                                     bool
 	floorIgnored, floorUnasked, floorNotFetched, ownFloorUnknown                       bool // the remote floor
 	tagUnchecked, tagAfterLoad                                                         bool // tags
 	laneFirst, raiseAtBegin, noRaiseAtAck, ownApplied, ownSkippedAlways, copyAlways    bool // changes
@@ -66,6 +68,20 @@ var mutants = []mutant{
 	{"own ids are not looked for", rules{ownUncounted: true}, "restarted"},
 	// Records that a restart brought back are as old as the snapshot.
 	{"the remote floor stays when history was lost", rules{noFlush: true}, "restarted"},
+	// What the new history has acknowledged until then lies below such a floor.
+	{"the remote floor is put where the loss is noticed", rules{floorAtNoticing: true}, "restarted while setting"},
+	// The second to notice raises above what was acknowledged since the first did.
+	{"each who notices puts the floor anew", rules{partedTwice: true}, "restarted while setting"},
+	// An instance that goes on through the restart knows ids of the new history before it notices.
+	{"all that an instance knows counts as lost", rules{endedIsKnown: true}, "restarted while setting"},
+	// Ids of the new history are then no higher than those of the old one, and nothing tells them apart.
+	{"the server does not heed what a sender knows", rules{knowledgeIgnored: true}, "restarted while setting, clock back"},
+	// Floors that were kept are ahead of the new lane.
+	{"an empty lane begins below the floors", rules{emptyBelowFloor: true}, "lane deleted, clock back"},
+	// The reply to an announcement then does not show that the record's stamp is from before the loss.
+	{"an empty lane begins without a floor", rules{emptyWithoutFloor: true}, "cluster, flushed while setting"},
+	// The data step's stamp is from before the loss.
+	{"Cluster: a record below the new floor is left there", rules{leftBuried: true}, "cluster, flushed while setting"},
 	// Clear removes nothing: the floor is what makes records absent.
 	{"far reads ignore the floor", rules{floorIgnored: true}, "clear"},
 	// Without a subscription nothing tells of a Clear, and the far tier still has the value.

@@ -2,6 +2,9 @@ package model
 
 // check gives the property that a state breaks, or nothing. What only a caller sees is checked where it is given: see land.
 func (w *world) check(s *state) {
+	for c := range w.changes {
+		w.checkLasting(s, c)
+	}
 	for k := range w.keys {
 		w.checkFar(s, k)
 		for i := range s.inst {
@@ -22,6 +25,39 @@ func (w *world) checkFar(s *state, key int) {
 	if r.ver < s.acked[key] && w.accepted(s, key) && (!s.restarted || w.quiet(s)) {
 		w.breach("the far tier holds v%d of key %d, and v%d was acknowledged", r.ver, uint8(key), s.acked[key])
 	}
+}
+
+// checkLasting is G3 of a Set that was acknowledged after the server had lost something: the loss does not take it away. For
+// the instance that made it this holds at once; for the others when everybody has noticed, and where the server's clock has not
+// gone back at once, too.
+func (w *world) checkLasting(s *state, c int) {
+	call, ch := &s.calls[c], w.changes[c]
+	if !call.fresh || ch.kind != setting || call.phase != acknowledged && call.phase != holding {
+		return
+	}
+	r := &s.server.far[ch.key]
+	if r.kind != value || r.ver != call.ver[ch.key] || w.clearedSince(s) {
+		return
+	}
+	if r.stamp < s.server.floor {
+		w.breach("v%d of key %d was acknowledged after the loss, and its record %d lies below the floor %d", r.ver, ch.key, r.stamp, s.server.floor)
+	}
+	for i := range s.inst {
+		n := &s.inst[i]
+		if w.listens(i) && r.stamp < max(n.floor, n.parted) && (uint8(i) == ch.instance || !w.back || w.quiet(s)) {
+			w.breach("v%d of key %d was acknowledged after the loss, and is absent for instance %d", r.ver, ch.key, uint8(i))
+		}
+	}
+}
+
+// clearedSince tells whether a Clear was executed after the loss.
+func (w *world) clearedSince(s *state) bool {
+	for c, ch := range w.changes {
+		if ch.kind == clearing && s.calls[c].fresh {
+			return true
+		}
+	}
+	return false
 }
 
 // checkNear is G2 and G3 of a near read, and, when nothing is under way, that both tiers agree.

@@ -101,7 +101,10 @@ func (w *world) readFar(s *state, a int) bool {
 		return true
 	}
 	if !w.trusted(s, n) && !w.floorUnasked {
-		n.floor = max(n.floor, s.server.floor)
+		n.floor, n.star = max(n.floor, s.server.floor), max(n.star, s.server.floor)
+		if s.server.floor >= n.parted {
+			n.parted = 0
+		}
 	}
 	r := &s.server.far[at.key]
 	switch {
@@ -112,7 +115,7 @@ func (w *world) readFar(s *state, a int) bool {
 	case r.kind == lease:
 		f.phase = loading
 		w.say("%d finds the lease of key %d taken", at.instance, at.key)
-	case r.stamp < n.floor && !w.floorIgnored:
+	case r.stamp < max(n.floor, n.parted) && !w.floorIgnored:
 		f.phase, f.token = loading, w.tokenOf(s, at.key, at.instance)
 		w.say("%d finds v%d of key %d below the remote floor", at.instance, r.ver, at.key)
 	case w.tagged && !w.tagUnchecked:

@@ -7,7 +7,7 @@ func (w *world) apply(s *state, i, id uint8) {
 	by := s.by[id]
 	if by == flushed {
 		w.drop(n)
-		n.floor = max(n.floor, id)
+		n.floor, n.star = max(n.floor, id), max(n.star, id)
 		return
 	}
 	if by == opened {
@@ -20,7 +20,7 @@ func (w *world) apply(s *state, i, id uint8) {
 		if ch := w.changes[c]; !skipped && (c == first || !w.firstNamed) {
 			w.learn(n, ch)
 			if ch.kind == clearing {
-				n.floor = max(n.floor, id)
+				n.floor, n.star = max(n.floor, id), max(n.star, id)
 			}
 		}
 		switch call := &s.calls[c]; {
@@ -89,27 +89,47 @@ func (w *world) chain(n *instance, it item) {
 	case it.id <= n.applied: // again
 		return
 	case it.prev == n.applied && (between(n.own, it.prev, it.id) == 0 || w.ownUncounted):
+	case it.prev == n.applied: // one of its own should have come in between
+		w.historyLost(n, newest(between(n.own, it.prev, it.id)))
 	case it.prev > n.applied: // a gap
 		if !w.noGap {
 			w.drop(n)
 		}
 	default: // the lane begins anew, or lacks what it had acknowledged
-		w.historyLost(n, it.id)
+		w.historyLost(n, n.applied)
 	}
 	n.applied = it.id
 }
 
 // between gives the ids of a set that are above one and below the other.
-func between(set, above, below uint8) uint8 {
+func between(set uint16, above, below uint8) uint16 {
 	return set >> (above + 1) << (above + 1) & (1<<below - 1)
 }
 
-func (w *world) historyLost(n *instance, last uint8) {
+// historyLost notes a loss. The highest known id of the lost history is ended: far records up to it are absent for this
+// instance from now on. What is known stays known, or the server could not tell that a later change is one of somebody who
+// knows.
+func (w *world) historyLost(n *instance, ended uint8) {
 	if w.historyIgnored {
 		return
 	}
 	w.drop(n)
-	n.owesFlush, n.since = !w.noFlush, last
+	w.restarted(n, ended)
+}
+
+func (w *world) restarted(n *instance, ended uint8) {
+	if w.endedIsKnown {
+		ended = max(ended, n.known)
+	}
+	n.parted = 0
+	if n.floor > ended {
+		return // it came with the message that begins the new history
+	}
+	n.owesFlush, n.ended, n.since = !w.noFlush, ended, n.star
+	n.floor = 0
+	if !w.noFlush {
+		n.parted = ended + 1
+	}
 }
 
 // chainLive is for messages that come while the replay is under way: they are chained among themselves.
@@ -129,7 +149,7 @@ func (w *world) sendEcho(s *state, a int) bool {
 	if n.link != live || n.ping != 0 || !wanted || !w.listens(a) {
 		return false
 	}
-	n.ping, n.sentAt, n.asked = 1, s.gen, newest(n.own)
+	n.ping, n.sentAt, n.asked, n.askedStar = 1, s.gen, n.known, n.star
 	w.say("%d sends an echo", uint8(a))
 	return true
 }
@@ -141,8 +161,8 @@ func (w *world) executeEcho(s *state, a int) bool {
 		return false
 	}
 	n.ping = 2
-	if s.server.lane == 0 && !w.emptyIsKnown {
-		w.append(s, opened)
+	if s.server.lane == 0 && !w.emptyIsKnown || s.server.last() < n.asked && !w.knowledgeIgnored {
+		w.append(s, opened, n.asked, n.askedStar)
 	}
 	push(n, item{kind: echo, prev: s.server.last(), id: n.sentAt, floor: s.server.floor})
 	w.say("the server executes the echo of %d", uint8(a))
@@ -153,7 +173,8 @@ func (w *world) executeEcho(s *state, a int) bool {
 func (w *world) echoed(s *state, n *instance, it item) {
 	n.ping, n.sentAt = 0, 0
 	lost := it.prev < n.applied || (it.prev < n.asked && !w.ownUncounted)
-	n.asked = 0
+	ended := max(n.applied, n.asked)
+	n.asked, n.askedStar = 0, 0
 	if n.link != live {
 		return // it belongs to an earlier subscription
 	}
@@ -161,18 +182,16 @@ func (w *world) echoed(s *state, n *instance, it item) {
 	if w.trustFromArrival {
 		trust = s.gen
 	}
-	if !w.floorNotFetched {
-		n.floor = max(n.floor, it.floor)
-	}
-	n.known = max(n.known, it.prev)
 	missing := false
 	switch {
 	case lost && !w.historyIgnored:
 		n.applied, missing = it.prev, true
-		n.owesFlush, n.since = !w.noFlush, it.prev
+		w.restarted(n, ended)
 	case it.prev > n.applied && !w.tailIgnored:
 		n.applied, missing = it.prev, true
 	}
+	w.fetched(n, it.floor)
+	n.known = max(n.known, it.prev)
 	if w.trustFirst {
 		n.owesDrop, n.trust = missing, trust
 		return
@@ -184,6 +203,17 @@ func (w *world) echoed(s *state, n *instance, it item) {
 		n.owesTrust = trust
 	} else {
 		n.trust = trust
+	}
+}
+
+// fetched takes the remote floor as an echo or the server has it. One past what stands for it takes its place.
+func (w *world) fetched(n *instance, floor uint8) {
+	if w.floorNotFetched {
+		return
+	}
+	n.floor, n.star = max(n.floor, floor), max(n.star, floor)
+	if floor >= n.parted {
+		n.parted = 0
 	}
 }
 
@@ -217,12 +247,12 @@ func (w *world) cutOff(s *state, a int) bool {
 }
 
 func disconnect(n *instance) {
-	n.link, n.queue, n.ping, n.sentAt, n.asked = cut, [maxQueue]item{}, 0, 0, 0
+	n.link, n.queue, n.ping, n.sentAt, n.asked, n.askedStar = cut, [maxQueue]item{}, 0, 0, 0, 0
 	endSync(n)
 }
 
 func endSync(n *instance) {
-	n.answer, n.answerLast, n.answerIDs = unasked, 0, 0
+	n.answer, n.answerLast, n.answerEnded, n.answerIDs = unasked, 0, 0, 0
 	n.first, n.heard, n.torn = 0, 0, false
 }
 
@@ -244,6 +274,9 @@ func (w *world) askForReplay(s *state, a int) bool {
 	}
 	lane := s.server.lane
 	n.answerLast, n.answerIDs = newest(lane), between(lane, n.applied, maxIDs)
+	if !w.ownUncounted {
+		n.answerEnded = newest(n.own &^ lane)
+	}
 	switch {
 	case n.own&^lane != 0 && !s.server.trimmed && !w.ownUncounted:
 		n.answer = forgotten
@@ -283,13 +316,11 @@ func (w *world) replay(s *state, a int) bool {
 			w.drop(n)
 		}
 	default:
-		w.historyLost(n, last)
+		w.historyLost(n, max(n.applied, n.answerEnded))
 	}
 	n.applied = max(last, heard)
 	n.known = max(n.known, n.applied)
-	if !w.floorNotFetched {
-		n.floor = max(n.floor, s.server.floor)
-	}
+	w.fetched(n, s.server.floor)
 	endSync(n)
 	n.link = live
 	w.say("%d has applied the lane up to %d", uint8(a), n.applied)

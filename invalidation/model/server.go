@@ -1,10 +1,41 @@
 package model
 
-// append gives a change its place in the lane and publishes it. It is one script, whatever else belongs to it.
-func (w *world) append(s *state, by uint8) uint8 {
+import "math/bits"
+
+// append gives a change its place in the lane and publishes it. It is one script, whatever else belongs to it. The sender
+// says which id of the lane and which remote floor it knows. A new history begins with this change where the lane is empty, or
+// ends before what the sender knows: the remote floor is put there, unless the sender does not know the floor that is there,
+// which says that the new history has begun before.
+func (w *world) append(s *state, by, known, star uint8) uint8 {
+	last := s.server.last()
+	empty, behind := last == 0, last < known && !w.knowledgeIgnored
+	if empty && !w.emptyBelowFloor {
+		s.ids = max(s.ids, s.server.floor)
+	}
+	if empty || behind {
+		s.ids = max(s.ids, last)
+		if !w.knowledgeIgnored {
+			s.ids = max(s.ids, known)
+		}
+		if behind && !empty && s.server.floor <= star && !w.noFlush {
+			s.server.floor = w.publish(s, flushed)
+		}
+	}
+	id := w.publish(s, by)
+	if empty && w.floors() && !w.noFlush && !w.emptyWithoutFloor {
+		s.server.floor = id
+	}
+	return id
+}
+
+// publish is the end of append: one more message, with the next id.
+func (w *world) publish(s *state, by uint8) uint8 {
 	prev := s.server.last()
 	s.ids++
-	if s.ids == maxIDs {
+	if w.back && (s.ids%2 == 1) == s.lost {
+		s.ids++ // an id of the new history may be lower than one of the lost history, and is never the same
+	}
+	if s.ids >= maxIDs {
 		panic("model: a configuration needs more ids than there are")
 	}
 	s.server.lane |= 1 << s.ids
@@ -96,6 +127,7 @@ func (w *world) flush(s *state, _ int) bool {
 	}
 	s.left.flushes--
 	s.server = server{}
+	w.forget(s)
 	w.say("FLUSHALL")
 	return true
 }
@@ -114,7 +146,7 @@ func (w *world) trim(s *state, _ int) bool {
 
 // save takes the snapshot that a restart will bring back. The small configurations take it when there is a value to bring back.
 func (w *world) save(s *state, _ int) bool {
-	if s.left.saves == 0 || (!w.large && s.server.far[0].kind != value) {
+	if s.left.saves == 0 || (!w.large && len(w.flights) > 0 && s.server.far[0].kind != value) {
 		return false
 	}
 	s.left.saves--
@@ -131,35 +163,90 @@ func (w *world) restart(s *state, _ int) bool {
 	}
 	s.restarted = true
 	s.server, s.saved = s.saved, server{}
+	w.forget(s)
 	for i := range s.inst {
 		if w.listens(i) {
 			disconnect(&s.inst[i])
 		}
 	}
 	for c, ch := range w.changes {
-		if s.calls[c].phase == running && s.calls[c].body != unsent {
-			w.giveUp(s, ch, &s.calls[c])
+		call := &s.calls[c]
+		if call.phase == running && (call.body != unsent || w.back) {
+			w.giveUp(s, ch, call)
+		}
+		if w.back && call.phase == failed {
+			call.body = done // it says what was known when it began: it is assumed to have ended with its connection
 		}
 	}
 	w.say("the server restarts from its snapshot")
 	return true
 }
 
-// raiseFloor is RaiseFloor("*", since): what one instance did since the history began anew need not be done again.
-func (w *world) raiseFloor(s *state, a int) bool {
+// forget notes that the server has lost something. Its clock may have gone back with its data.
+func (w *world) forget(s *state) {
+	s.lost = true
+	if w.back {
+		s.lostAt, s.ids = s.ids, s.server.last()
+	}
+}
+
+// deleteLane is a DEL of the stream: records and floors stay.
+func (w *world) deleteLane(s *state, _ int) bool {
+	if s.left.deletes == 0 || s.server.lane == 0 || !w.settled(s) {
+		return false
+	}
+	s.left.deletes--
+	s.server.lane, s.server.trimmed = 0, false
+	w.forget(s)
+	w.say("the lane is deleted")
+	return true
+}
+
+// settled tells whether no change is under way, and no Clear is to come: where the clock goes back, one of somebody who has
+// not heard of a record may be given an id that is no higher than the record's stamp.
+func (w *world) settled(s *state) bool {
+	for c, ch := range w.changes {
+		p := s.calls[c].phase
+		if p != waiting && p != committed && p != acknowledged || ch.kind == clearing && p != acknowledged {
+			return false
+		}
+	}
+	return true
+}
+
+// part puts the remote floor where the histories of the lane part, for an instance that has noticed a loss by itself: at the
+// first id after the last one that it knew of the lost history. All who notice find the same place, and however late.
+func (w *world) part(s *state, a int) bool {
 	n := &s.inst[a]
 	if !n.owesFlush {
 		return false
 	}
-	id := s.server.floor
-	if n.since == 0 || id <= n.since {
-		id = w.append(s, flushed)
-		s.server.floor = id
+	floor := s.server.floor
+	if floor <= n.since || w.partedTwice {
+		id := first(between(s.server.lane, n.ended, maxIDs))
+		if w.partedTwice {
+			id = first(between(s.server.lane, max(n.ended, floor), maxIDs))
+		}
+		if id == 0 || w.floorAtNoticing {
+			id = w.append(s, opened, n.ended, n.since)
+		}
+		if s.server.floor <= n.since || w.partedTwice {
+			s.server.floor = max(s.server.floor, id)
+		}
+		floor = s.server.floor
 	}
-	n.known, n.floor = max(n.known, id), max(n.floor, id)
-	n.owesFlush, n.since = false, 0
-	w.say("%d raises the remote floor, now %d", uint8(a), id)
+	n.known, n.floor, n.star = max(n.known, floor), max(n.floor, floor), max(n.star, floor)
+	n.owesFlush, n.ended, n.since, n.parted = false, 0, 0, 0
+	w.say("%d finds the histories part at %d", uint8(a), floor)
 	return true
+}
+
+// first is the lowest id in a set, 0 if it is empty.
+func first(set uint16) uint8 {
+	if set == 0 {
+		return 0
+	}
+	return uint8(bits.TrailingZeros16(set))
 }
 
 // mark is the moment X-D, and expire is X: echoes sent before the first have ceased to count at the second, when all that was

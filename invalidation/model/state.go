@@ -9,7 +9,7 @@ const (
 	tagPlace   = maxKeys // the tag's place in a table: key 0 carries the tag where a configuration has one
 	maxFlights = 3
 	maxChanges = 4
-	maxIDs     = 8 // ids of the lane are 1 to 7; 0 is before all
+	maxIDs     = 16 // ids of the lane are 1 to 15; 0 is before all
 	maxQueue   = 6
 )
 
@@ -32,21 +32,21 @@ type record struct {
 // server is all that Redis holds, which is what a FLUSHALL empties and a restart from an old snapshot brings back.
 type server struct {
 	far     [maxKeys]record
-	tag     uint8 // version of the tag; 0: none was made
-	floor   uint8 // remote floor: records with a lower stamp count as absent
-	lane    uint8 // the set of ids in the stream
-	trimmed bool  // the stream has reached its MAXLEN and lost its beginning
+	tag     uint8  // version of the tag; 0: none was made
+	floor   uint8  // remote floor: records with a lower stamp count as absent
+	lane    uint16 // the set of ids in the stream
+	trimmed bool   // the stream has reached its MAXLEN and lost its beginning
 }
 
 // last is the newest id in the lane, 0 if it is empty.
 func (s *server) last() uint8 { return newest(s.lane) }
 
 // newest is the highest id in a set.
-func newest(set uint8) uint8 {
+func newest(set uint16) uint8 {
 	if set == 0 {
 		return 0
 	}
-	return uint8(bits.Len8(set) - 1)
+	return uint8(bits.Len16(set) - 1)
 }
 
 // Kinds of an item on a subscription.
@@ -92,29 +92,34 @@ type instance struct {
 	near  [maxKeys]nearCopy
 	seen  [maxKeys]uint8 // what its own calls that returned have committed: no later read may show less (G3)
 
-	applied uint8 // w: the lane has been applied up to here without a gap
-	known   uint8 // the highest id it has heard of
-	floor   uint8 // the highest remote floor it has heard of
-	own     uint8 // the set of ids above applied that it was itself given by an acknowledged change
-	trust   uint8 // coherence lease: the generation of the echo that renewed it last
+	applied uint8  // w: the lane has been applied up to here without a gap
+	known   uint8  // the highest id it has heard of
+	floor   uint8  // the highest remote floor it has heard of, of the lane's present history
+	star    uint8  // the same, of any history
+	parted  uint8  // stands for the remote floor from when a loss was noticed until the floor is known
+	own     uint16 // the set of ids above applied that it was itself given by an acknowledged change
+	trust   uint8  // coherence lease: the generation of the echo that renewed it last
 
-	link   uint8
-	queue  [maxQueue]item
-	ping   uint8 // echo: 0 none, 1 sent, 2 on its way back
-	sentAt uint8 // generation in which it was sent
-	asked  uint8 // the highest of its own ids when it was sent
+	link      uint8
+	queue     [maxQueue]item
+	ping      uint8 // echo: 0 none, 1 sent, 2 on its way back
+	sentAt    uint8 // generation in which it was sent
+	asked     uint8 // the highest id that was known when it was sent
+	askedStar uint8 // and the highest remote floor
 
-	answer     uint8 // of XRANGE, when it was executed and is yet to be applied
-	answerLast uint8
-	answerIDs  uint8
-	first      uint8 // while syncing: the first live message's prev, plus one
-	heard      uint8 // and the last one's id
-	torn       bool  // and whether there was a gap between them
+	answer      uint8 // of XRANGE, when it was executed and is yet to be applied
+	answerLast  uint8
+	answerEnded uint8 // the highest of its own ids that the lane should have had then, and had not
+	answerIDs   uint16
+	first       uint8 // while syncing: the first live message's prev, plus one
+	heard       uint8 // and the last one's id
+	torn        bool  // and whether there was a gap between them
 
 	owesDrop  bool // the receiver is between two stores: the floor is still to be raised
 	owesTrust uint8
-	owesFlush bool // the history was lost: the remote floor is still to be raised
-	since     uint8
+	owesFlush bool  // the history was lost: the remote floor is still to be put where the histories part
+	ended     uint8 // the highest id of the lost history that was known
+	since     uint8 // the highest remote floor that was known of it
 
 	reading   uint8 // a read in two looks: 0 none, 1 after the first
 	readVer   uint8
@@ -165,22 +170,25 @@ const (
 
 // call is a change under way.
 type call struct {
-	phase uint8
-	ver   [maxKeys]uint8 // the commits that it is about
-	begun uint8          // position
-	known uint8          // lane id known at its begin
-	tag   uint8          // version of the tag that a Set's record carries
-	stamp uint8          // position of the own copy, while holding
-	id    uint8          // its place in the lane
-	body  uint8
-	heard bool  // its message has come back while it was running
-	alone bool  // Cluster: given up before the second step was sent
-	retry uint8 // unsent, half, done; only when failed
-	over  bool  // the retry was acknowledged, or the message has come back
+	phase  uint8
+	ver    [maxKeys]uint8 // the commits that it is about
+	begun  uint8          // position
+	known  uint8          // lane id known at its begin
+	star   uint8          // and the remote floor
+	tag    uint8          // version of the tag that a Set's record carries
+	stamp  uint8          // position of the own copy, while holding
+	id     uint8          // its place in the lane
+	body   uint8
+	fresh  bool  // a Set that was executed after the server had lost something
+	buried bool  // Cluster: its record is still to be lifted above the floor where the histories part
+	heard  bool  // its message has come back while it was running
+	alone  bool  // Cluster: given up before the second step was sent
+	retry  uint8 // unsent, half, done; only when failed
+	over   bool  // the retry was acknowledged, or the message has come back
 }
 
 // budget is what may still go wrong.
-type budget struct{ losses, cuts, flushes, trims, replies, saves uint8 }
+type budget struct{ losses, cuts, flushes, trims, replies, saves, deletes uint8 }
 
 // state is one state of the whole. It is comparable, and equal states are one.
 type state struct {
@@ -198,6 +206,8 @@ type state struct {
 	must      [maxKeys]uint8 // what was acknowledged before X-D, once X has come (G2)
 	kept      bool           // the snapshot was taken
 	restarted bool           // what is assumed of Redis does not hold any more
+	lost      bool           // the server has lost something: by a restart, a FLUSHALL, or the end of the lane
+	lostAt    uint8          // where the clock goes back: the newest id there was then
 	left      budget
 	inst      [instances]instance
 	flights   [maxFlights]flight

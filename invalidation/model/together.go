@@ -30,7 +30,7 @@ func (w *world) executeTogether(s *state, a int) bool {
 		if a != 0 {
 			return false // it is one step
 		}
-		id := w.append(s, together)
+		id := w.append(s, together, group[0].known, group[0].star)
 		for i := range group {
 			group[i].id, group[i].body = id, done
 			w.changeData(s, w.changes[i], &group[i], false)
@@ -59,7 +59,7 @@ func (w *world) announceTogether(s *state, group []call, due bool) bool {
 	if !due || group[0].body == done || group[1].body == done {
 		return false
 	}
-	id := w.append(s, together)
+	id := w.append(s, together, group[0].known, group[0].star)
 	for i := range group {
 		c := &group[i]
 		if c.id = id; c.body == half {
