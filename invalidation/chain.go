@@ -16,14 +16,19 @@ type chain struct {
 	heard     bool // there is a run
 	restarted bool // a message showed that the lane is not the one it was
 	from, to  lane.ID
+
+	// ended is the newest id that is known of the history that was lost last. What it has left in the server has an id of
+	// at most that; the first id above is where the new history begins.
+	ended lane.ID
 }
 
 // sync begins with a new subscription, and after messages were lost on one that lives: the replay then tells whether the
 // lane still is the one it was, which what came after the loss cannot.
-func (c *chain) sync() { c.syncing, c.heard, c.restarted = true, false, false }
+func (c *chain) sync() { c.syncing, c.heard, c.restarted, c.from, c.to = true, false, false, 0, 0 }
 
-// message takes one that came over the subscription. The reason, if there is one, is why everything is to be dropped.
-func (c *chain) message(previous, id lane.ID) Reason {
+// message takes one that came over the subscription. An id that the lane has, or has lost, is known. The reason, if there is
+// one, is why everything is to be dropped.
+func (c *chain) message(previous, id, known lane.ID) Reason {
 	if c.syncing {
 		c.collect(previous, id)
 		return 0
@@ -36,7 +41,10 @@ func (c *chain) message(previous, id lane.ID) Reason {
 		c.collect(previous, id)
 		return Gap
 	case previous < c.w: // the one at w, which this one should have followed, is no longer in the lane
-		c.w = id
+		c.ended, c.w = c.w, id
+		return HistoryLost
+	case previous < known && known < id: // what was acknowledged should have come in between
+		c.ended, c.w = known, id
 		return HistoryLost
 	}
 	c.w = id
@@ -47,8 +55,8 @@ func (c *chain) collect(previous, id lane.ID) {
 	if c.heard && id <= c.to || c.known && id <= c.w {
 		return
 	}
-	if c.heard && previous < c.to || c.known && previous < c.w {
-		c.restarted = true
+	if !c.restarted && (c.heard && previous < c.to || c.known && previous < c.w) {
+		c.restarted, c.ended = true, max(c.w, c.to)
 	}
 	if !c.heard || previous != c.to {
 		c.heard, c.from = true, previous
@@ -66,12 +74,15 @@ func (c *chain) replayed(id, last lane.ID) (complete bool) {
 	return id == last
 }
 
-// join ends syncing: everything up to id was handed on or dropped.
-func (c *chain) join(id lane.ID) Reason {
+// join ends syncing: everything up to id was handed on or dropped. Where what was replayed shows that the lane has lost its
+// history, ended is the newest id that was known of it; else 0.
+func (c *chain) join(id, ended lane.ID) Reason {
 	var why Reason
 	switch {
 	case c.restarted:
-		why = HistoryLost
+		why, c.ended = HistoryLost, max(c.ended, ended)
+	case ended > 0:
+		why, c.ended = HistoryLost, ended
 	case c.heard && c.from > id:
 		why = Gap
 	}
@@ -88,13 +99,13 @@ func (c *chain) join(id lane.ID) Reason {
 func (c *chain) echo(last, known lane.ID) Reason {
 	switch {
 	case last < known: // what was acknowledged is gone, whether its message came or not
-		c.w = last
+		c.ended, c.w = max(c.w, known), last
 		return HistoryLost
 	case last > c.w:
 		c.sync()
 		return TailLost
 	case last < c.w:
-		c.w = last
+		c.ended, c.w = c.w, last
 		return HistoryLost
 	}
 	return 0

@@ -14,29 +14,30 @@ type step struct {
 	what     string // message, echo, sync, page, join
 	from, id lane.ID
 	why      Reason
+	known    lane.ID // of a join: the end of a lost history
 }
 
 func (c *chain) do(s step) Reason {
 	switch s.what {
 	case "message":
-		return c.message(s.from, s.id)
+		return c.message(s.from, s.id, s.known)
 	case "echo":
-		return c.echo(s.id, 0)
+		return c.echo(s.id, s.known)
 	case "sync":
 		c.sync()
 	case "page":
 		c.replayed(s.id, s.id+1)
 	case "join":
-		return c.join(s.id)
+		return c.join(s.id, s.known)
 	}
 	return 0
 }
 
 func TestChain(t *testing.T) {
-	msg := func(from, id lane.ID, why Reason) step { return step{"message", from, id, why} }
-	echo := func(id lane.ID, why Reason) step { return step{"echo", 0, id, why} }
-	join := func(id lane.ID, why Reason) step { return step{"join", 0, id, why} }
-	page := func(id lane.ID) step { return step{"page", 0, id, 0} }
+	msg := func(from, id lane.ID, why Reason) step { return step{what: "message", from: from, id: id, why: why} }
+	echo := func(id lane.ID, why Reason) step { return step{what: "echo", id: id, why: why} }
+	join := func(id lane.ID, why Reason) step { return step{what: "join", id: id, why: why} }
+	page := func(id lane.ID) step { return step{what: "page", id: id} }
 	again := step{what: "sync"}
 	for _, c := range []struct {
 		name  string
@@ -69,7 +70,7 @@ func TestChain(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			var ch chain
 			ch.sync()
-			if why := ch.join(10); why != 0 || ch.w != 10 {
+			if why := ch.join(10, 0); why != 0 || ch.w != 10 {
 				t.Fatalf("the first sync: %v, %d", why, ch.w)
 			}
 			for i, s := range c.steps {
@@ -84,6 +85,46 @@ func TestChain(t *testing.T) {
 	}
 }
 
+// The end of a lost history is the newest id of it that is known, however the loss shows.
+func TestChainKnowsWhereALostHistoryEnded(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		steps []step // after a first sync at 10; the last one shows the loss
+		ended lane.ID
+	}{
+		{"a message follows on an older one", []step{{what: "message", from: 8, id: 20}}, 10},
+		{"a message skips what was acknowledged", []step{{what: "message", from: 10, id: 20, known: 15}}, 15},
+		{"an echo tells of an older end", []step{{what: "echo", id: 8}}, 10},
+		{"an echo tells of an end before what was acknowledged", []step{{what: "echo", id: 12, known: 15}}, 15},
+		{"a replay misses the newest applied", []step{{what: "sync"}, {what: "join", id: 20, known: 10}}, 10},
+		{"a message before the replay", []step{{what: "sync"}, {what: "message", from: 8, id: 20}, {what: "join", id: 20}}, 10},
+		{"messages before the replay", []step{{what: "sync"}, {what: "message", from: 14, id: 16}, {what: "message", from: 8, id: 20}, {what: "join", id: 20}}, 16},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var ch chain
+			ch.sync()
+			ch.join(10, 0)
+			for i, s := range c.steps {
+				if why, last := ch.do(s), i == len(c.steps)-1; (why == HistoryLost) != last {
+					t.Errorf("step %d, %+v: %v", i, s, why)
+				}
+			}
+			if ch.ended != c.ended {
+				t.Errorf("the lost history ended at %d, want %d", ch.ended, c.ended)
+			}
+		})
+	}
+	var ch chain
+	ch.sync()
+	ch.join(10, 0)
+	for _, known := range []lane.ID{5, 10, 20, 25} { // older, the one it follows on, itself, and one that is yet to come
+		if why := ch.message(10, 20, known); why != 0 {
+			t.Errorf("a message in order, with %d known: %v", known, why)
+		}
+		ch.w = 10
+	}
+}
+
 func TestChainTellsWhenAReplayMayEnd(t *testing.T) {
 	c := chain{known: true, w: 10}
 	c.sync()
@@ -93,7 +134,7 @@ func TestChainTellsWhenAReplayMayEnd(t *testing.T) {
 	if !c.replayed(12, 12) {
 		t.Error("12 is all there is")
 	}
-	c.message(13, 14)
+	c.message(13, 14, 0)
 	if c.replayed(12, 12) {
 		t.Error("13 is missing")
 	}
@@ -235,7 +276,7 @@ func (o *oracle) deliver() {
 	o.queue = o.queue[1:]
 	if m.number > 0 {
 		delete(o.missing, m.number)
-		o.drop(o.c.message(m.from, m.id))
+		o.drop(o.c.message(m.from, m.id, 0))
 		return
 	}
 	if o.c.syncing {
@@ -282,7 +323,7 @@ func (o *oracle) replay(all bool) {
 		at = last
 	}
 	o.drop(why)
-	o.drop(o.c.join(at))
+	o.drop(o.c.join(at, 0))
 	if o.c.w < at {
 		o.t.Errorf("w is %d after a replay up to %d", o.c.w, at)
 	}

@@ -94,8 +94,9 @@ func (r *Receiver) ask(ctx context.Context) {
 		session = r.session.number
 	}
 	now := time.Now() // before the echo can be on its way
-	number := r.echoes.add(now, r.opts.MaxStaleness, r.known())
-	floor := r.floor
+	known := r.known()
+	number := r.echoes.add(now, r.opts.MaxStaleness, known)
+	floor, greeting := r.floor, opening(max(known, r.chain.w), r.floorOfAll())
 	r.mu.Unlock()
 	free := sync.OnceFunc(func() { <-r.asking })
 	// go-redis may not return: it heeds no context once it has sent a command. Its echo is worth nothing then.
@@ -110,7 +111,7 @@ func (r *Receiver) ask(ctx context.Context) {
 		defer r.hanging.Add(-1)
 		var a answer
 		err := guarded(r.opts.Panics, func() (err error) {
-			a, err = r.echo(ctx, session, number, floor)
+			a, err = r.echo(ctx, session, number, floor, greeting)
 			return err
 		})
 		stop()
@@ -143,15 +144,16 @@ func (e *echoes) take(number uint64) (q question, ok bool) {
 	return q, true
 }
 
-// opening is the first message of a lane in which nothing has happened yet.
-var opening = func() []byte {
-	m := Message{Type: Keys}
+// opening is the first message of a lane, or of its new history, where nothing has happened yet. It says what is known here:
+// the newest id of the lane, and the newest floor of all caches.
+func opening(known, floor lane.ID) []byte {
+	m := Message{Type: Keys, Previous: uint64(known), ID: uint64(floor)}
 	b, _ := m.Append(nil) // it is small enough
 	return b
-}()
+}
 
 // echo runs the script.
-func (r *Receiver) echo(parent context.Context, session, number uint64, floor string) (answer, error) {
+func (r *Receiver) echo(parent context.Context, session, number uint64, floor string, greeting []byte) (answer, error) {
 	ctx, cancel := context.WithTimeout(parent, r.opts.MaxStaleness) // after that it is worth nothing
 	defer cancel()
 	if err := r.servers.Ensure(ctx); err != nil {
@@ -163,7 +165,7 @@ func (r *Receiver) echo(parent context.Context, session, number uint64, floor st
 	}
 	asked := time.Now()
 	reply, err := scriptEcho.run(ctx, r.rdb, []string{r.names.Count, r.names.Stream, r.names.Floors},
-		r.opts.Lanes, r.names.Echo(r.opts.Instance), nonce(session, number), floor, sharded, r.names.Channel, opening)
+		r.opts.Lanes, r.names.Echo(r.opts.Instance), nonce(session, number), floor, sharded, r.names.Channel, greeting)
 	r.servers.Heard(err)
 	if err != nil {
 		return answer{}, err

@@ -11,8 +11,10 @@ import (
 type Handler interface {
 	// Invalidated: a message arrived, over the subscription or by replay. The same message may come twice.
 	Invalidated(lane int, m Message)
-	// Dropped: some messages are not known, so that nothing near of before may be served.
-	Dropped(lane int, why Reason)
+	// Dropped: some messages are not known, so that no local copy of before may be served. For HistoryLost, ended is the
+	// newest id that is known of the lost history; else it is 0. What that history has left in the server has an id of at
+	// most ended, and changes that were acknowledged since have higher ones, where the server's clock did not go back.
+	Dropped(lane int, why Reason, ended uint64)
 	// Learned: the server has messages up to last, and these floors, ids by the name of their cache, "*" for all caches;
 	// nil: the floors are as they were told before. It is told while there is no subscription, too. last is never lower
 	// than before, except right after Dropped(HistoryLost); after that, the floors are told anew before anything is trusted.

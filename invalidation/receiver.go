@@ -57,9 +57,12 @@ type Options struct {
 	Backoff time.Duration
 	Handler Handler
 	// Known gives the newest id of the lane that the owner was told of, by an acknowledgement of a change of its own as much as by
-	// the Handler, since the last Dropped(HistoryLost). A server whose lane ends before it has lost what it had acknowledged,
-	// even if the message never came. It must not block. Defaults to what the Handler was told.
+	// the Handler, and that it has been told once. A server whose lane lacks it has lost what it had acknowledged, even if the
+	// message never came. It must not block. Defaults to what the Handler was told.
 	Known func() uint64
+	// Floor gives the newest floor of all caches that the owner was told of. A server that has lost the lane's history puts
+	// a floor where the new one begins, unless it has one that is newer. It must not block. Defaults to none.
+	Floor func() uint64
 	// Logger hears, at Debug, of every attempt that ended and every echo that failed. Defaults to silence.
 	Logger *slog.Logger
 	// Topology is what is known of the client, shared with the calls to Redis. Start makes it where it is nil.
@@ -168,6 +171,14 @@ func (r *Receiver) known() lane.ID {
 	return lane.ID(r.opts.Known())
 }
 
+// floorOfAll is the newest floor of all caches that is known.
+func (r *Receiver) floorOfAll() lane.ID {
+	if r.opts.Floor == nil {
+		return 0
+	}
+	return lane.ID(r.opts.Floor())
+}
+
 // State tells what the receiver is up to.
 func (r *Receiver) State() State { return State(r.state.Load()) }
 
@@ -214,10 +225,11 @@ func (r *Receiver) move(to State, reason string, err error) {
 
 // drop tells that messages are missing. It is called with mu held, as are the next three.
 func (r *Receiver) drop(why Reason) {
-	r.opts.Handler.Dropped(r.opts.Lane, why)
 	if why != HistoryLost {
+		r.opts.Handler.Dropped(r.opts.Lane, why, 0)
 		return
 	}
+	r.opts.Handler.Dropped(r.opts.Lane, why, uint64(r.chain.ended))
 	// What was asked before tells of the lane as it was.
 	r.echoes.told = r.echoes.newest
 	r.last, r.floor = r.chain.w, ""

@@ -77,11 +77,11 @@ func (r *recorder) note(e event) {
 	r.events = append(r.events, e)
 }
 
-func (r *recorder) Invalidated(_ int, m Message)  { r.note(event{what: "invalidated", msg: m}) }
-func (r *recorder) Dropped(_ int, why Reason)     { r.note(event{what: "dropped", why: why}) }
-func (r *recorder) Trusted(_ int, sent time.Time) { r.note(event{what: "trusted", sent: sent}) }
-func (r *recorder) Lost(_ int, err error)         { r.note(event{what: "lost", err: err}) }
-func (r *recorder) Changed(c Change)              { r.note(event{what: "changed", change: c}) }
+func (r *recorder) Invalidated(_ int, m Message)        { r.note(event{what: "invalidated", msg: m}) }
+func (r *recorder) Dropped(_ int, why Reason, _ uint64) { r.note(event{what: "dropped", why: why}) }
+func (r *recorder) Trusted(_ int, sent time.Time)       { r.note(event{what: "trusted", sent: sent}) }
+func (r *recorder) Lost(_ int, err error)               { r.note(event{what: "lost", err: err}) }
+func (r *recorder) Changed(c Change)                    { r.note(event{what: "changed", change: c}) }
 func (r *recorder) Learned(_ int, last uint64, floors map[string]uint64) {
 	r.note(event{what: "learned", last: last, floors: floors})
 }
@@ -189,7 +189,7 @@ func keys(hashes ...uint64) Message { return Message{Type: Keys, Publisher: 1, H
 
 var appendScript = redis.NewScript(lane.Script + `
 local id
-for _ = 1, tonumber(ARGV[4]) do id = lane_append(KEYS[1], ARGV[1], ARGV[2], ARGV[3]) end
+for _ = 1, tonumber(ARGV[4]) do id = lane_append(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3]) end
 return id`)
 
 // announce appends a message to the test's lane and publishes it, and gives its id.
@@ -222,7 +222,8 @@ func appendTo(t *testing.T, rdb redis.UniversalClient, channel, message string, 
 	if _, ok := rdb.(*redis.ClusterClient); ok {
 		sharded = "1"
 	}
-	s, err := appendScript.Run(context.Background(), rdb, []string{lane.Of(t.Name(), 0).Stream}, channel, message, sharded, times).Text()
+	names := lane.Of(t.Name(), 0)
+	s, err := appendScript.Run(context.Background(), rdb, []string{names.Stream, names.Floors}, channel, message, sharded, times).Text()
 	if err != nil {
 		t.Fatal(err)
 	}

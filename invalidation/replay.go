@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/doppio-cache/doppio/internal/lane"
 )
@@ -21,6 +22,7 @@ var errReplaySilent = errors.New("replay: the server does not answer")
 type page struct {
 	last    lane.ID // the lane's newest
 	why     Reason  // why there is nothing to replay
+	ended   lane.ID // of HistoryLost: the newest id of the lost history that is known
 	entries []entry
 }
 
@@ -31,9 +33,12 @@ type entry struct {
 
 // catchUp closes the gap between what was known before and what comes over a subscription: it replays, or drops.
 func (r *Receiver) catchUp(ctx context.Context, s *session) {
+	r.mu.Lock()
+	had := r.known() // the lane has it, or has lost it
+	r.mu.Unlock()
 	for replayed := 0; ; {
 		r.mu.Lock()
-		from, known, had := r.chain.w, r.chain.known, r.known()
+		from, known := r.chain.w, r.chain.known
 		r.mu.Unlock()
 		bound := max(r.opts.MaxStaleness, minSetup)
 		// go-redis may not return.
@@ -58,13 +63,27 @@ func (r *Receiver) catchUp(ctx context.Context, s *session) {
 		if replayed += len(p.entries); replayed > maxReplay {
 			p.why = Trimmed
 		}
-		if p.last < had {
-			p.why = HistoryLost
+		switch {
+		case p.why == HistoryLost:
+			p.ended = from
+			if p.last < had {
+				p.ended = max(from, had)
+			}
+		case p.last < had, p.why == 0 && p.lacks(from, had):
+			p.why, p.ended = HistoryLost, max(from, had)
 		}
 		if r.replayed(s, from, p) {
 			return
 		}
 	}
+}
+
+// lacks reports whether a page of what follows from should hold an id, and does not.
+func (p page) lacks(from, id lane.ID) bool {
+	if id <= from || len(p.entries) == 0 || id > p.entries[len(p.entries)-1].id {
+		return false
+	}
+	return !slices.ContainsFunc(p.entries, func(e entry) bool { return e.id == id })
 }
 
 // page fetches what follows from.
@@ -143,13 +162,14 @@ func (r *Receiver) replayed(s *session, from lane.ID, p page) (complete bool) {
 		r.advanced()
 		return false
 	}
-	r.joined(s, at, p.why)
+	r.joined(s, at, p)
 	return true
 }
 
 // joined ends the catching up: everything up to id was handed on, or is dropped for a reason.
-func (r *Receiver) joined(s *session, id lane.ID, why Reason) {
-	if broke := r.chain.join(id); broke == HistoryLost || why == 0 {
+func (r *Receiver) joined(s *session, id lane.ID, p page) {
+	why := p.why
+	if broke := r.chain.join(id, p.ended); broke == HistoryLost || why == 0 {
 		why = broke
 	}
 	if why != 0 {

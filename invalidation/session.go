@@ -168,7 +168,7 @@ func (r *Receiver) message(s *session, payload string) (behind bool) {
 	if err != nil || id == 0 {
 		return false // outside the lane, or who knows where: then the next message shows a gap
 	}
-	if why := r.chain.message(previous, id); why != 0 {
+	if why := r.chain.message(previous, id, r.known()); why != 0 {
 		behind = r.broken(s, why)
 	}
 	r.advanced()

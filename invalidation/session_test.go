@@ -323,7 +323,7 @@ func TestCloseInterruptsADial(t *testing.T) {
 type raiser struct{ table *Table }
 
 func (r raiser) Invalidated(_ int, m Message)         { r.table.Raise(m.Hashes...) }
-func (raiser) Dropped(int, Reason)                    {}
+func (raiser) Dropped(int, Reason, uint64)            {}
 func (raiser) Learned(int, uint64, map[string]uint64) {}
 func (raiser) Trusted(int, time.Time)                 {}
 func (raiser) Lost(int, error)                        {}

@@ -177,6 +177,11 @@ func (r *round) announce(ready []*arrival) {
 			}
 		})
 	}
+	lifts := make([]lifting, len(all))
+	for n, c := range all {
+		lifts[n] = lifting{r.changes[c.i].key, r.changes[c.i].stored, c.out}
+	}
+	r.s.lift(context.WithoutCancel(r.ctx), r.op, lifts)
 	for _, a := range ready {
 		close(a.done)
 	}

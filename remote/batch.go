@@ -154,7 +154,7 @@ func (s *Store) SetMany(ctx context.Context, writes []Write) []error {
 	for i, w := range writes {
 		raw, err := AppendRecord(make([]byte, 0, recordSize(w.Key, w.Record)), w.Key, w.Record)
 		errs[i] = err
-		changes[i] = change{key: w.Key, a: w.Announcement, args: []any{raw, w.Record.lifetime()}}
+		changes[i] = change{key: w.Key, a: w.Announcement, stored: w.Record, args: []any{raw, w.Record.lifetime()}}
 	}
 	s.changeMany(ctx, "set-many", setting, changes, errs, func(int, []any) {})
 	return errs

@@ -19,12 +19,14 @@ import (
 
 // change is a script that changes what lies under one key, and what it announces (nil: nothing). Before its own arguments
 // the script is given a channel and a message, both empty where it is to announce nothing, else with the lane's stream
-// as its second key. It replies with 1 if it has changed something, the id of the announcement ("" for none), and what
+// and floors as its second and third key. It replies with 1 if it has changed something, the id of the announcement ("" for none), and what
 // else it has to tell.
 type change struct {
 	key  string
 	args []any
 	a    *Announcement
+	// stored is the record that the change stores; nil where it stores none.
+	stored *Record
 }
 
 // clock is what is known of the servers' time: from ids of lanes, which are made of it, and from refusals. It lags behind by
@@ -95,14 +97,14 @@ type steps struct {
 }
 
 func (s *Store) steps(c change) steps {
-	st := steps{data: scriptCall{keys: append(make([]string, 0, 2), c.key)}}
+	st := steps{data: scriptCall{keys: append(make([]string, 0, 3), c.key)}}
 	channel, message := "", []byte{}
 	if s.lanes != nil && c.a != nil {
 		if s.masters != nil {
 			st.lane, st.announce = s.announcing(c.a), true
 		} else {
 			l := s.lanes[c.a.Lane]
-			st.data.keys = append(st.data.keys, l.Stream)
+			st.data.keys = append(st.data.keys, l.Stream, l.Floors)
 			channel, message = l.Channel, c.a.Message
 		}
 	}
@@ -117,6 +119,8 @@ type settled struct {
 	err  error // classified
 	// changed is true if something has changed, or may have.
 	changed bool
+	// floor is that of all caches when a change on a Cluster was announced.
+	floor lane.ID
 }
 
 // settle reads the reply of a change's first step.
@@ -141,13 +145,13 @@ func settle(ctx context.Context, op string, v any, err error) settled {
 // announced takes the reply of the second step. What has changed and is not announced is of unknown outcome: others may hold what
 // was there before.
 func (o *settled) announced(op string, v any, err error) {
-	id, err := asID(v, err)
+	id, floor, err := asAnnounced(v, err)
 	switch {
 	case o.err != nil: // of unknown outcome already
 	case err != nil:
 		o.err, o.rest = unknown(op, err), nil
 	default:
-		o.id = id
+		o.id, o.floor = id, floor
 	}
 }
 
@@ -170,7 +174,9 @@ func (s *Store) change(ctx context.Context, op string, sc script, c change) ([]a
 		out := settle(ctx, op, v, err)
 		if st.announce && out.changed {
 			met(ctx, out.err)
-			s.announceEach(context.WithoutCancel(ctx), []scriptCall{st.lane}, func(_ int, v any, err error) { out.announced(op, v, err) })
+			ctx := context.WithoutCancel(ctx)
+			s.announceEach(ctx, []scriptCall{st.lane}, func(_ int, v any, err error) { out.announced(op, v, err) })
+			s.lift(ctx, op, []lifting{{c.key, c.stored, &out}})
 		}
 		s.wrote(began, out)
 		return out, out.err
@@ -200,9 +206,14 @@ func met(ctx context.Context, err error) {
 	}
 }
 
-// announceEach makes announcements on a Cluster, those of each lane's node in a pipeline and nodes at the same time. done
-// is told what became of each, by one goroutine at a time.
+// announceEach makes announcements on a Cluster.
 func (s *Store) announceEach(ctx context.Context, calls []scriptCall, done func(i int, v any, err error)) {
+	s.runEach(ctx, "announce", scriptAnnounce, calls, done)
+}
+
+// runEach runs a script for each call on a Cluster, those of each node in a pipeline and nodes at the same time. done is
+// told what became of each, by one goroutine at a time.
+func (s *Store) runEach(ctx context.Context, op string, sc script, calls []scriptCall, done func(i int, v any, err error)) {
 	keys := make([]string, len(calls))
 	for i, c := range calls {
 		keys[i] = c.keys[0]
@@ -213,18 +224,18 @@ func (s *Store) announceEach(ctx context.Context, calls []scriptCall, done func(
 		ticket, err := p.node.allow(background)
 		var outcomes []onceCmd
 		if err != nil {
-			err = &Error{Op: "announce", Err: err, kinds: []error{ErrUnavailable}}
+			err = &Error{Op: op, Err: err, kinds: []error{ErrUnavailable}}
 		} else {
 			some := make([]scriptCall, len(p.part))
 			for j, i := range p.part {
 				some[j] = calls[i]
 			}
-			outcomes, err = s.announceAll(ctx, some)
+			outcomes, err = s.runAll(ctx, sc, some)
 			met := err
 			if met == nil {
 				met = outcomes[0].Err()
 			}
-			ticket.report(classify("announce", true, met))
+			ticket.report(classify(op, true, met))
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -240,14 +251,14 @@ func (s *Store) announceEach(ctx context.Context, calls []scriptCall, done func(
 	}, nil)
 }
 
-// announceAll makes announcements in a pipeline.
-func (s *Store) announceAll(ctx context.Context, calls []scriptCall) (out []onceCmd, err error) {
+// runAll runs a script for each call in a pipeline. A panic of the client's hooks is an error.
+func (s *Store) runAll(ctx context.Context, sc script, calls []scriptCall) (out []onceCmd, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = s.caught(r)
 		}
 	}()
-	return scriptAnnounce.all(ctx, s.rdb, calls), nil
+	return sc.all(ctx, s.rdb, calls), nil
 }
 
 // wrote notes that the server takes changes, if it made one.
@@ -379,6 +390,25 @@ func floorArg(floor uint64) any {
 
 // noFloor is the argument that most calls have, made once.
 var noFloor any = make([]byte, 8)
+
+// asAnnounced reads the reply of announce.lua.
+func asAnnounced(v any, err error) (id, floor lane.ID, _ error) {
+	if err != nil {
+		return 0, 0, err
+	}
+	list, _ := v.([]any)
+	if len(list) == 0 {
+		return 0, 0, fmt.Errorf("remote: reply of type %T where an id and a floor are due", v)
+	}
+	if id, err = asID(list[0], nil); err != nil {
+		return 0, 0, err
+	}
+	if len(list) > 1 {
+		// What is not an id is no floor: the next raise replaces it.
+		floor, _ = asID(list[1], nil)
+	}
+	return id, floor, nil
+}
 
 func asID(v any, err error) (lane.ID, error) {
 	text, err := asString(v, err)

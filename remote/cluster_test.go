@@ -237,7 +237,7 @@ func fullCluster(t *testing.T, c *redistest.Cluster) {
 	if existed, err := s.Delete(t.Context(), key, 0, news("m")); !existed || err != nil {
 		t.Errorf("Delete: %v, %v", existed, err)
 	}
-	must(t, s.RaiseFloor(t.Context(), "cache", 0, news("m")))
+	must(t, s.RaiseFloor(t.Context(), "cache", news("m")))
 	limit("0")
 	if n := len(kept(t, rdb, t.Name(), 0)); n != 3 {
 		t.Errorf("the lane holds %d", n)

@@ -102,7 +102,7 @@ var scriptRows = map[string]scriptRow{
 		_, err := s.Fill(ctx, key, []byte("0123456789abcdef"), value("v"))
 		return err
 	}, []error{ErrWrongType}},
-	"floor": {func(ctx context.Context, s *Store, _ string) error { return s.RaiseFloor(ctx, "cache", 0, news("m")) }, nil},
+	"floor": {func(ctx context.Context, s *Store, _ string) error { return s.RaiseFloor(ctx, "cache", news("m")) }, nil},
 	"floors": {func(ctx context.Context, s *Store, _ string) error {
 		_, err := s.Floors(ctx, 0)
 		return err
@@ -117,6 +117,14 @@ var scriptRows = map[string]scriptRow{
 	"keep": {func(ctx context.Context, s *Store, key string) error {
 		return s.ExtendTags(ctx, []string{key}, time.Hour)
 	}, nil},
+	"lift": {func(ctx context.Context, s *Store, key string) error {
+		n, err := asInt(scriptLift.run(ctx, s.rdb, []string{key}, "0123456789abcdef", "\xff\xff\xff\xff\xff\xff\xff\xff"))
+		if err == nil && n != 0 && n != 1 {
+			return fmt.Errorf("%d", n)
+		}
+		return err
+	}, nil},
+	"part":    {func(ctx context.Context, s *Store, _ string) error { return s.Part(ctx, 1<<40, news("m")) }, nil},
 	"lanes":   {func(ctx context.Context, s *Store, _ string) error { return s.CheckLanes(ctx) }, nil},
 	"publish": {func(ctx context.Context, s *Store, _ string) error { return s.Publish(ctx, 0, news("m").Message) }, nil},
 	"reclaim": {func(ctx context.Context, s *Store, key string) error {
@@ -290,7 +298,7 @@ func TestScriptsMeetHostileLanes(t *testing.T) {
 					t.Errorf("%s: stamp %v, %v, want %v", what, lane.ID(r.Stamp), err, lane.ID(first.ID))
 				}
 				raised := news("m")
-				must(t, s.RaiseFloor(ctx, "cache", 0, raised))
+				must(t, s.RaiseFloor(ctx, "cache", raised))
 				if floors, err := s.Floors(ctx, 0); err != nil || floors["cache"] < second.ID || floors["cache"] != raised.ID {
 					t.Errorf("%s: floors %v, %v, want one at %v", what, floors, err, lane.ID(raised.ID))
 				}
@@ -327,7 +335,7 @@ func TestFloorsWithoutEndAreOne(t *testing.T) {
 			t.Parallel()
 			s, rdb := onShared(t)
 			ctx, names, raised := t.Context(), lane.Of(t.Name(), 0), news("m")
-			must(t, s.RaiseFloor(ctx, "cache", 0, raised))
+			must(t, s.RaiseFloor(ctx, "cache", raised))
 			must(t, spoil(ctx, rdb, names.Floors))
 			floors, err := s.Floors(ctx, 0)
 			if err != nil || len(floors) != 2 || floors["*"] < raised.ID || floors["!"] != floors["*"] {

@@ -16,7 +16,8 @@ type Announcement struct {
 	// Lane is the index of the lane that carries it, below Options.Lanes.
 	Lane int
 	// Message is as invalidation.Message.Append gives it. Its bytes 2 to 26, the places of the message and of the one
-	// before it in the lane, are filled in by the server.
+	// before it in the lane, are filled in by the server. Until then they say what the sender knows of the lane: its newest
+	// id, and the newest floor of all caches.
 	Message []byte
 	// ID is set when the change was acknowledged, unless it changed nothing and so announced nothing: the message's id in
 	// the lane, ms<<20|seq. On one server it is the stamp of the record that the change stored, too.
@@ -42,7 +43,8 @@ func (s *Store) Announce(ctx context.Context, a *Announcement) error {
 	}
 	step := s.announcing(a)
 	id, err := call(ctx, s, s.at(ctx, step.keys[0]), "announce", true, func(ctx context.Context) (lane.ID, error) {
-		return asID(scriptAnnounce.run(ctx, s.rdb, step.keys, step.args...))
+		id, _, err := asAnnounced(scriptAnnounce.run(ctx, s.rdb, step.keys, step.args...))
+		return id, err
 	})
 	if err == nil {
 		a.ID = uint64(id)
@@ -51,16 +53,27 @@ func (s *Store) Announce(ctx context.Context, a *Announcement) error {
 }
 
 // RaiseFloor makes invalid, in one step, every far record of the cache called name ("*": of all caches) that is older than
-// a, and announces a. Where the floor is past since already (0: whatever it is), somebody else did so for the same
-// reason: nothing is announced then, and a.ID is the floor's. It works when Redis is out of memory.
-func (s *Store) RaiseFloor(ctx context.Context, name string, since uint64, a *Announcement) error {
+// a, and announces a. It works when Redis is out of memory.
+func (s *Store) RaiseFloor(ctx context.Context, name string, a *Announcement) error {
+	return s.raise(ctx, "raise-floor", scriptFloor, name, a)
+}
+
+// Part makes invalid every remote record that a lost history of a's lane has left, for a caller that has noticed the loss by
+// itself. The last id of that history which the caller knows is end; a's message says nothing but what the caller knew. a.ID
+// becomes the floor of all caches, which lies where the histories part: no record of a change that the new history has
+// acknowledged is below it. It is the same for all who notice the loss, and however late. It works when Redis is out of
+// memory.
+func (s *Store) Part(ctx context.Context, end uint64, a *Announcement) error {
+	return s.raise(ctx, "part", scriptPart, lane.ID(end).String(), a)
+}
+
+func (s *Store) raise(ctx context.Context, op string, sc script, arg string, a *Announcement) error {
 	if s.lanes == nil {
 		return &OptionError{Field: "Namespace", Reason: "a floor is kept in a lane, which has the namespace's name"}
 	}
 	step := s.announcing(a)
-	keys := []string{s.lanes[a.Lane].Stream, s.lanes[a.Lane].Floors}
-	id, err := call(ctx, s, s.at(ctx, keys[0]), "raise-floor", true, func(ctx context.Context) (lane.ID, error) {
-		return asID(scriptFloor.run(ctx, s.rdb, keys, append(step.args, name, lane.ID(since).String())...))
+	id, err := call(ctx, s, s.at(ctx, step.keys[0]), op, true, func(ctx context.Context) (lane.ID, error) {
+		return asID(sc.run(ctx, s.rdb, step.keys, append(step.args, arg)...))
 	})
 	if err == nil {
 		a.ID = uint64(id)
@@ -143,5 +156,5 @@ func (s *Store) sharded() string {
 // announcing is the script that announces a without a change.
 func (s *Store) announcing(a *Announcement) scriptCall {
 	l := s.lanes[a.Lane]
-	return scriptCall{keys: []string{l.Stream}, args: []any{l.Channel, a.Message, s.sharded()}}
+	return scriptCall{keys: []string{l.Stream, l.Floors}, args: []any{l.Channel, a.Message, s.sharded()}}
 }

@@ -72,7 +72,7 @@ func heard(t *testing.T, ch <-chan *redis.Message) entry {
 	select {
 	case m := <-ch:
 		b := []byte(m.Payload)
-		if len(b) < bodyAt || b[0] != 0xC1 || b[1] != 1 {
+		if len(b) < bodyAt || b[0] != 0xC1 || b[1] != 1 && b[1] != 3 {
 			t.Fatalf("published %q", b)
 		}
 		previous, err := lane.FromWire(b[2:])
@@ -149,7 +149,7 @@ var mutations = []mutation{
 	}},
 	{"Announce", false, func(ctx context.Context, s *Store, _ string, a *Announcement) error { return s.Announce(ctx, a) }},
 	{"RaiseFloor", false, func(ctx context.Context, s *Store, _ string, a *Announcement) error {
-		return s.RaiseFloor(ctx, "cache", 0, a)
+		return s.RaiseFloor(ctx, "cache", a)
 	}},
 }
 
@@ -486,80 +486,11 @@ func TestServerWithoutShardedPubSubPublishesClassically(t *testing.T) {
 	} {
 		ch := listen(t, rdb, 0)
 		names := lane.Of(t.Name(), 0)
-		_, err := scriptAnnounce.run(t.Context(), rdb, []string{names.Stream}, names.Channel, news("m").Message, "1")
+		_, err := scriptAnnounce.run(t.Context(), rdb, []string{names.Stream, names.Floors}, names.Channel, news("m").Message, "1")
 		must(t, err)
 		if got := heard(t, ch); got.text != "m" || got.id == 0 {
 			t.Errorf("%s: published %v", name, got)
 		}
-	}
-}
-
-func TestFloorsAreRaisedOnceForAFleet(t *testing.T) {
-	t.Parallel()
-	onEachServer(t, func(t *testing.T, s *Store, rdb redis.UniversalClient) {
-		ctx := t.Context()
-		floors, err := s.Floors(ctx, 0)
-		if err != nil || len(floors) != 0 {
-			t.Fatal(floors, err)
-		}
-		first := news("first")
-		must(t, s.RaiseFloor(ctx, "a", 0, first))
-		var wg sync.WaitGroup
-		ids := make([]uint64, 8)
-		for i := range ids {
-			wg.Go(func() {
-				a := news("fleet")
-				if err := s.RaiseFloor(ctx, "a", first.ID, a); err != nil {
-					t.Error(err)
-				}
-				ids[i] = a.ID
-			})
-		}
-		wg.Wait()
-		lanes := kept(t, rdb, t.Name(), 0)
-		if len(lanes) != 2 {
-			t.Fatalf("announced %v", lanes)
-		}
-		for _, id := range ids {
-			if id != uint64(lanes[1].id) {
-				t.Errorf("id %v, want %v", lane.ID(id), lanes[1].id)
-			}
-		}
-		all := news("all")
-		must(t, s.RaiseFloor(ctx, "*", ids[0], all))
-		floors, err = s.Floors(ctx, 0)
-		if want := map[string]uint64{"a": ids[0], "*": all.ID, "!": all.ID}; err != nil || fmt.Sprint(floors) != fmt.Sprint(want) {
-			t.Errorf("floors %v, %v, want %v", floors, err, want)
-		}
-		if floors, err := s.Floors(ctx, 1); err != nil || len(floors) != 0 {
-			t.Errorf("another lane's: %v, %v", floors, err)
-		}
-		// The lane is lost, and the clock that made the floors was ahead: they stay where they are.
-		ahead := lane.ID(uint64(time.Now().Add(time.Hour).UnixMilli()) << 20)
-		must(t, rdb.HSet(ctx, lane.Of(t.Name(), 0).Floors, "a", ahead.String(), "!", ahead.String()).Err())
-		must(t, s.RaiseFloor(ctx, "a", 0, news("late")))
-		must(t, s.RaiseFloor(ctx, "b", 0, news("late")))
-		floors, err = s.Floors(ctx, 0)
-		if err != nil || floors["a"] != uint64(ahead) || floors["!"] != uint64(ahead) || floors["b"] == 0 {
-			t.Errorf("floors %v, %v", floors, err)
-		}
-		must(t, rdb.HSet(ctx, lane.Of(t.Name(), 0).Floors, "b", "garbage").Err())
-		must(t, rdb.HSet(ctx, lane.Of(t.Name(), 0).Floors, "c", "17592186044416-0").Err())
-		floors, err = s.Floors(ctx, 0)
-		if _, ok := floors["b"]; ok || err != nil || len(floors) != 3 {
-			t.Errorf("beside fields that are no ids: %v, %v", floors, err)
-		}
-		for _, name := range []string{"b", "c"} {
-			must(t, s.RaiseFloor(ctx, name, 0, news("mended")))
-			if floors, err = s.Floors(ctx, 0); err != nil || floors[name] == 0 {
-				t.Errorf("%s is not replaced: %v, %v", name, floors, err)
-			}
-		}
-	})
-	var fault *OptionError
-	s := newStore(t, shared.Client(t), func(o *Options) { o.Namespace = "" })
-	if err := s.RaiseFloor(t.Context(), "a", 0, news("m")); !errors.As(err, &fault) || fault.Field != "Namespace" {
-		t.Errorf("without a lane: %v", err)
 	}
 }
 

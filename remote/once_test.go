@@ -54,7 +54,7 @@ func TestLostReplyIsNotAskedForAgain(t *testing.T) {
 		{"Delete", "k-key", func() error { _, err := s.Delete(ctx, "k-key", 0, nil); return err }, 1},
 		{"Expire", "k2-key", func() error { _, err := s.Expire(ctx, "k2-key", time.Hour, 0, nil); return err }, 1},
 		{"Announce", "the-news", func() error { return s.Announce(ctx, news("the-news")) }, 1},
-		{"RaiseFloor", "the-cache", func() error { return s.RaiseFloor(ctx, "the-cache", 0, news("m")) }, 1},
+		{"RaiseFloor", "the-cache", func() error { return s.RaiseFloor(ctx, "the-cache", news("m")) }, 1},
 		{"Set, announced", "a-key", func() error { return s.Set(ctx, "a-key", value("v"), news("m")) }, 1},
 		{"Acquire", "l-key", func() error { _, _, err := s.Acquire(ctx, "l-key", NewToken(), 0, time.Hour, nil); return err }, 1},
 		{"SetMany", "m4-key", func() error {

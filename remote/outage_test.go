@@ -100,7 +100,7 @@ var operations = []operation{
 	{"Publish", true, func(ctx context.Context, s *Store, _ string) error { return s.Publish(ctx, 0, []byte(secretValue)) }},
 	{"Announce", true, func(ctx context.Context, s *Store, _ string) error { return s.Announce(ctx, news(secretValue)) }},
 	{"RaiseFloor", true, func(ctx context.Context, s *Store, _ string) error {
-		return s.RaiseFloor(ctx, secretValue, 0, news("m"))
+		return s.RaiseFloor(ctx, secretValue, news("m"))
 	}},
 	{"Floors", false, func(ctx context.Context, s *Store, _ string) error { _, err := s.Floors(ctx, 0); return err }},
 	// What it notes is noted again by the next.

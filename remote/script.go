@@ -25,6 +25,7 @@ var (
 	scriptSweep   = loadScript("sweep")
 	scriptLanes   = loadScript("lanes", lane.Script)
 	scriptFloors  = loadScript("floors", lane.Script)
+	scriptLift    = loadScript("lift", mustRead("header"), mustRead("record"))
 
 	// These announce.
 	scriptSet       = loadScript("set", mustRead("clock"), mustRead("deadline"), lane.Script, mustRead("change"), mustRead("put"))
@@ -37,6 +38,7 @@ var (
 	scriptRetire    = loadScript("retire", lane.Script, mustRead("header"), mustRead("change"))
 	scriptAnnounce  = loadScript("announce", lane.Script)
 	scriptFloor     = loadScript("floor", lane.Script)
+	scriptPart      = loadScript("part", lane.Script)
 	scriptPublish   = loadScript("publish", lane.Script)
 )
 

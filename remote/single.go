@@ -104,7 +104,7 @@ func (s *Store) Set(ctx context.Context, key string, r *Record, a *Announcement)
 	if err != nil {
 		return err
 	}
-	_, err = s.change(ctx, "set", scriptSet, change{key: key, a: a, args: []any{raw, r.lifetime()}})
+	_, err = s.change(ctx, "set", scriptSet, change{key: key, a: a, stored: r, args: []any{raw, r.lifetime()}})
 	return err
 }
 
@@ -116,7 +116,7 @@ func (s *Store) SetIfAbsent(ctx context.Context, key string, r *Record, floor ui
 		return false, Record{}, err
 	}
 	rest, err := s.change(ctx, "set-if-absent", scriptSetNX, change{
-		key: key, a: a, args: []any{floorArg(floor), raw, r.lifetime()},
+		key: key, a: a, stored: r, args: []any{floorArg(floor), raw, r.lifetime()},
 	})
 	if err != nil {
 		return false, Record{}, err
@@ -185,7 +185,7 @@ func (s *Store) increment(ctx context.Context, key string, delta int64, bounds *
 	if bounds != nil {
 		low, high = strconv.FormatInt(bounds.Min, 10), strconv.FormatInt(bounds.Max, 10)
 	}
-	rest, err := s.change(ctx, "increment", scriptIncrement, change{key: key, a: a, args: []any{
+	rest, err := s.change(ctx, "increment", scriptIncrement, change{key: key, a: a, stored: r, args: []any{
 		floorArg(floor), delta, r.Token[:], raw, begin.lifetime(), low, high, judged, invalidated,
 	}})
 	if err != nil {

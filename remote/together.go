@@ -66,8 +66,8 @@ func (s *Store) settleTogether(ctx context.Context, op string, many script, chan
 	for g, group := range groups {
 		a := changes[group[0]].a
 		l := s.lanes[a.Lane]
-		c := scriptCall{keys: make([]string, 1, 1+len(group)), args: make([]any, 2, 3+2*len(group))}
-		c.keys[0], c.args[0], c.args[1] = l.Stream, l.Channel, a.Message
+		c := scriptCall{keys: make([]string, 2, 2+len(group)), args: make([]any, 2, 3+2*len(group))}
+		c.keys[0], c.keys[1], c.args[0], c.args[1] = l.Stream, l.Floors, l.Channel, a.Message
 		for _, i := range group {
 			c.keys = append(c.keys, changes[i].key)
 			c.args = append(c.args, changes[i].args...)

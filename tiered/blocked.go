@@ -102,9 +102,6 @@ func (p *pending) meetsLocked(q query) obstacle {
 		for _, it := range p.hashes[h] {
 			meet(it)
 		}
-		if p.flushedLocked(p.co.laneOf(h)) {
-			met = inTheWay
-		}
 	}
 	floor := func(lane int) {
 		if it := p.floors[floorOfLane{q.cache, lane}]; it != nil {

@@ -223,7 +223,7 @@ func pace[T any](rate int, stop <-chan T, do func(due int)) {
 	}
 }
 
-var announceScript = redis.NewScript(lane.Script + "\nreturn lane_append(KEYS[1], ARGV[1], ARGV[2], '')")
+var announceScript = redis.NewScript(lane.Script + "\nreturn lane_append(KEYS[1], KEYS[2], ARGV[1], ARGV[2], '')")
 
 // announce announces n invalidations of random keys without a change, in a pipeline, with the Lua that every change
 // runs. The script has been loaded.
@@ -238,7 +238,7 @@ func announce(ctx context.Context, rdb *redis.Client, to lane.Names, n int) erro
 			if err != nil {
 				return err
 			}
-			announceScript.EvalSha(ctx, p, []string{to.Stream}, to.Channel, data)
+			announceScript.EvalSha(ctx, p, []string{to.Stream, to.Floors}, to.Channel, data)
 		}
 		return nil
 	})

@@ -3,6 +3,7 @@ package tiered
 import (
 	"context"
 	"errors"
+	"maps"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -22,9 +23,11 @@ type laneState struct {
 	later    uint64            // the same for every cache that this instance makes later: what unnamed had no room for
 	refused  error             // why this lane will not do: the namespace has another number of lanes, or the client leads elsewhere
 	state    invalidation.State
-	lost     bool        // the lane lost its history, and the far tier has to be invalidated
-	lostAt   uint64      // the newest id that was known then
-	last     monotonicID // the newest id known
+	// parted stands for the floor of all caches from when a loss of the lane's history was noticed until Redis has said where
+	// the new history begins: one above the newest id that was known of the lost one. Else it is 0.
+	parted uint64
+	last   monotonicID // the newest id known
+	star   monotonicID // the newest floor of all caches that is known, of a lost history too
 
 	floorsAt atomic.Int64 // reading of local.Monotonic: floors raised before it are known
 }
@@ -51,7 +54,9 @@ const allCaches = "*"
 const newestFloor = "!"
 
 // floorOf is the far floor of a cache.
-func (l *laneState) floorOf(name string) uint64 { return max(l.floors[allCaches], l.floors[name]) }
+func (l *laneState) floorOf(name string) uint64 {
+	return max(l.floors[allCaches], l.floors[name], l.parted)
+}
 
 // dropReasons is how many reasons there are to drop the near tier.
 const dropReasons = int(invalidation.Unreadable) + 1
@@ -116,7 +121,12 @@ func (c *coherence) cleared(index int, seed, id uint64) {
 func (c *coherence) flushed(index int, id uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.flushedLocked(index, id)
+}
+
+func (c *coherence) flushedLocked(index int, id uint64) {
 	l := &c.lanes[index]
+	l.star.raise(id)
 	l.floors[allCaches] = max(l.floors[allCaches], id)
 	for _, f := range c.caches {
 		f.far[index].Store(l.floorOf(f.name))
@@ -125,10 +135,10 @@ func (c *coherence) flushed(index int, id uint64) {
 }
 
 // Dropped implements invalidation.Handler.
-func (c *coherence) Dropped(index int, why invalidation.Reason) {
+func (c *coherence) Dropped(index int, why invalidation.Reason, ended uint64) {
 	c.drops[why].Add(1)
 	if why == invalidation.HistoryLost {
-		c.restarted(index)
+		c.restarted(index, ended)
 	}
 	c.raiseAll()
 	if why != invalidation.FirstSync {
@@ -136,21 +146,42 @@ func (c *coherence) Dropped(index int, why invalidation.Reason) {
 	}
 }
 
-// restarted notes that a lane begins anew: its ids may be lower than those of before, and so may its floors. What the far
-// tier holds from before is not read any more, whatever becomes of the floor that says so to others.
-func (c *coherence) restarted(index int) {
+// restarted notes that a lane has lost its history, of which ended is the newest id that was known. Redis may hold again what
+// was invalidated since: no remote record of up to there is read any more, whatever becomes of the floor that says so to
+// other instances. What the new history has acknowledged lies above. The newest known id stays known: it tells Redis that
+// changes of this instance come after the loss.
+func (c *coherence) restarted(index int, ended uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l := &c.lanes[index]
-	before := l.last.Load()
-	l.last.reset()
-	l.lostAt, l.lost = before, true
-	clear(l.floors)
-	clear(l.unnamed)
-	l.later = 0
-	for _, f := range c.caches {
-		f.far[index].Store(before + 1)
+	before := l.star.Load()
+	maps.DeleteFunc(l.floors, func(_ string, id uint64) bool { return id <= ended })
+	maps.DeleteFunc(l.unnamed, func(_, id uint64) bool { return id <= ended })
+	if l.later <= ended {
+		l.later = 0
 	}
+	l.parted = 0
+	if l.floors[allCaches] <= ended { // else the message that begins the new history has brought its floor
+		l.parted = ended + 1
+		c.pending.part(index, ended, before)
+	}
+	for _, f := range c.caches {
+		f.far[index].Store(l.floorOf(f.name))
+	}
+}
+
+// partedAt notes the floor that lies where the histories of a lane part, of which the lost one was known up to ended. From
+// now on nothing up to there matters, not even as the newest known id: where it is above the floor, Redis has not
+// believed it, or the new history had begun without it.
+func (c *coherence) partedAt(index int, ended, floor uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := &c.lanes[index]
+	if l.parted <= ended+1 { // no later loss was noticed meanwhile
+		l.parted = 0
+	}
+	l.last.replace(ended, floor)
+	c.flushedLocked(index, floor)
 }
 
 // Learned implements invalidation.Handler.
@@ -158,14 +189,7 @@ func (c *coherence) Learned(index int, last uint64, floors map[string]uint64) {
 	c.reached(index, last)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	l := &c.lanes[index]
-	if l.lost {
-		// Redis lost what it had acknowledged: it may hold again what was invalidated since. One instance says so for all: a
-		// floor above where either history ends was raised after the loss.
-		l.lost = false
-		c.pending.flush(index, max(min(l.lostAt, last), 1))
-	}
-	c.learnFloorsLocked(l, index, floors)
+	c.learnFloorsLocked(&c.lanes[index], index, floors)
 }
 
 // freshFloors makes sure that a far read of these lanes which begins now heeds what was cleared long enough ago: the echo
@@ -239,6 +263,12 @@ func (c *coherence) learnFloorsLocked(l *laneState, index int, floors map[string
 		return
 	}
 	for name, id := range floors {
+		if name == allCaches {
+			l.star.raise(id)
+			if id >= l.parted {
+				l.parted = 0
+			}
+		}
 		l.floors[name] = max(l.floors[name], id) // what was read may be older than what a message said meanwhile
 		c.reached(index, id)                     // what is loaded from now on is newer
 	}
@@ -367,7 +397,7 @@ func (c *coherence) Changed(ch invalidation.Change) {
 	c.notices.tell(ch)
 }
 
-// monotonicID is an id of a lane that only rises.
+// monotonicID is an id of a lane that only rises, as long as the lane keeps its history.
 type monotonicID struct{ v atomic.Uint64 }
 
 // Load gives the id.
@@ -378,4 +408,8 @@ func (m *monotonicID) raise(id uint64) {
 	}
 }
 
-func (m *monotonicID) reset() { m.v.Store(0) }
+// replace puts id in the place of one that is not above ended.
+func (m *monotonicID) replace(ended, id uint64) {
+	for old := m.v.Load(); old <= ended && !m.v.CompareAndSwap(old, id); old = m.v.Load() {
+	}
+}

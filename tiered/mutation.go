@@ -45,7 +45,7 @@ func (c *coherence) mutate(f *cacheFloors, hash uint64) mutation {
 // publish makes the news of changes of keys with these hashes, all of which belong to a lane.
 func (c *coherence) publish(lane int, hashes ...uint64) news {
 	n := news{publisher: c.own.begin(len(hashes))}
-	n.told = &remote.Announcement{Lane: lane, Message: encodeMessage(invalidation.Message{Type: invalidation.Keys, Publisher: n.publisher, Hashes: hashes})}
+	n.told = c.announcing(lane, invalidation.Message{Type: invalidation.Keys, Publisher: n.publisher, Hashes: hashes})
 	return n
 }
 
@@ -122,11 +122,19 @@ func (m mutation) unannounced(err error, key string) {
 	}
 }
 
+// announcing is the announcement of a message. It says what is known here of the lane, from which Redis sees whether it has
+// lost the lane's history: the new one then begins with this change.
+func (c *coherence) announcing(lane int, m invalidation.Message) *remote.Announcement {
+	l := &c.lanes[lane]
+	m.Previous, m.ID = l.last.Load(), l.star.Load()
+	return &remote.Announcement{Lane: lane, Message: encodeMessage(m)}
+}
+
 func encodeMessage(m invalidation.Message) []byte {
 	b, err := m.Append(nil)
 	if err != nil {
 		// Only more than 65,535 hashes do that; a change of so many keys is announced as a change of all.
-		all := invalidation.Message{Type: invalidation.All, Publisher: m.Publisher}
+		all := invalidation.Message{Type: invalidation.All, Previous: m.Previous, ID: m.ID, Publisher: m.Publisher}
 		b, _ = all.Append(nil)
 	}
 	return b

@@ -36,7 +36,7 @@ type pending struct {
 	cause   error                     // of the last failure that was not a caller's end
 	failing bool                      // the last retry failed
 	settled chan struct{}             // closed when a retry has ended, or an item is gone; nil while no read waits
-	flushes map[int]*undelivered      // by lane: everything that belongs to it
+	parts   map[int]*parting          // by lane: floors to be put where a lost history ends
 	floors  map[floorOfLane]*undelivered
 
 	overflows, delivered atomic.Uint64
@@ -61,18 +61,15 @@ type undelivered struct {
 	since     time.Time
 	// doubt is the reading until which a change whose reply was lost may happen yet: what is delivered before does not count.
 	doubt     int64
-	next      int64 // reading before which it is not tried again: an early delivery is repeated once, when the doubt is over
-	overtaken bool  // a later change of the entry was acknowledged
-	// after is of a flush because a lane lost its history: one that the fleet has made after this id will do. It keeps no
-	// reads from the far tier: this instance takes what is from before for absent.
-	after uint64
-	round uint64 // how often it failed anew
+	next      int64  // reading before which it is not tried again: an early delivery is repeated once, when the doubt is over
+	overtaken bool   // a later change of the entry was acknowledged
+	round     uint64 // how often it failed anew
 }
 
 func newPending(co *coherence, o Options) *pending {
 	return &pending{
 		co: co, log: o.Logger, namespace: o.Namespace, most: o.MaxPending, backoff: o.RetryBackoff, patience: o.RemoteTimeout, wake: make(chan struct{}, 1), again: make(chan struct{}, 1),
-		items: make(map[string]*undelivered), hashes: make(map[uint64][]*undelivered), flushes: make(map[int]*undelivered), floors: make(map[floorOfLane]*undelivered),
+		items: make(map[string]*undelivered), hashes: make(map[uint64][]*undelivered), parts: make(map[int]*parting), floors: make(map[floorOfLane]*undelivered),
 	}
 }
 
@@ -188,26 +185,6 @@ func (p *pending) superseded(key string, begun uint64) {
 	}
 }
 
-// flush notes that all of a lane has to be invalidated; after > 0: unless the fleet has done so after that id.
-func (p *pending) flush(lane int, after uint64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.flushLocked(lane, after)
-	p.count()
-}
-
-func (p *pending) flushLocked(lane int, after uint64) *undelivered {
-	it := p.flushes[lane]
-	if it == nil {
-		it = &undelivered{since: time.Now(), after: after, doubt: neverLive, next: neverLive}
-		p.flushes[lane] = it
-	}
-	it.round++
-	it.after = min(it.after, after)
-	p.nudge()
-	return it
-}
-
 // clearCache notes that a cache could not be cleared, for the reason err.
 func (p *pending) clearCache(name string, lane int, err error) {
 	p.mu.Lock()
@@ -219,7 +196,7 @@ func (p *pending) clearCache(name string, lane int, err error) {
 }
 
 func (p *pending) count() {
-	p.depth.Store(int64(len(p.items) + len(p.flushes) + len(p.floors)))
+	p.depth.Store(int64(len(p.items) + len(p.parts) + len(p.floors)))
 }
 
 func (p *pending) nudge() { signal(p.wake) }
@@ -234,12 +211,6 @@ func signal(ch chan<- struct{}) {
 	}
 }
 
-// flushedLocked tells whether nothing that belongs to a lane may be read.
-func (p *pending) flushedLocked(lane int) bool {
-	it := p.flushes[lane]
-	return it != nil && it.after == 0
-}
-
 // stats gives how many invalidations wait, and since when the oldest does.
 func (p *pending) stats(now time.Time) (depth int, age time.Duration) {
 	p.mu.Lock()
@@ -247,13 +218,13 @@ func (p *pending) stats(now time.Time) (depth int, age time.Duration) {
 	for _, it := range p.items {
 		age = max(age, now.Sub(it.since))
 	}
-	for _, it := range p.flushes {
+	for _, it := range p.parts {
 		age = max(age, now.Sub(it.since))
 	}
 	for _, it := range p.floors {
 		age = max(age, now.Sub(it.since))
 	}
-	return len(p.items) + len(p.flushes) + len(p.floors), age
+	return len(p.items) + len(p.parts) + len(p.floors), age
 }
 
 func (p *pending) dropLocked(key string, it *undelivered) {

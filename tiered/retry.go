@@ -51,7 +51,8 @@ func (p *pending) run(ctx context.Context) {
 
 // retry tries everything once, and tells whether all went well.
 func (p *pending) retry(ctx context.Context) bool {
-	well := p.retryFloors(ctx)
+	parted := p.retryParts(ctx)
+	well := p.retryFloors(ctx) && parted
 	for {
 		attempts := p.take(pendingBatch)
 		if len(attempts) == 0 {
@@ -152,56 +153,38 @@ func (p *pending) settle(asked int64, a attempt) bool {
 	return true
 }
 
-// retryFloors raises the far floors that could not be raised.
+// retryFloors raises the floors of caches that could not be cleared.
 func (p *pending) retryFloors(ctx context.Context) bool {
 	type floor struct {
-		name  string
-		lane  int
-		since uint64
+		floorOfLane
 		it    *undelivered
 		round uint64
 	}
 	var todo []floor
 	p.mu.Lock()
 	now := local.Monotonic()
-	for lane, it := range p.flushes {
-		if now >= it.next {
-			todo = append(todo, floor{allCaches, lane, it.after, it, it.round})
-		}
-	}
 	for f, it := range p.floors {
 		if now >= it.next {
-			todo = append(todo, floor{f.cache, f.lane, 0, it, it.round})
+			todo = append(todo, floor{f, it, it.round})
 		}
 	}
 	p.mu.Unlock()
 	for _, f := range todo {
 		asked := local.Monotonic()
-		m := invalidation.Message{Type: invalidation.All}
-		if f.name != allCaches {
-			m = invalidation.Message{Type: invalidation.Cleared, Hashes: []uint64{seedOf(p.namespace, f.name)}}
-		}
-		told := p.co.announcement(f.lane, m)
-		if err := p.co.far.RaiseFloor(remote.Background(ctx), f.name, f.since, told); err != nil {
+		seed := seedOf(p.namespace, f.cache)
+		told := p.co.announcement(f.lane, invalidation.Message{Type: invalidation.Cleared, Hashes: []uint64{seed}})
+		if err := p.co.far.RaiseFloor(remote.Background(ctx), f.cache, told); err != nil {
 			p.failed(err, f.it)
 			return false
 		}
 		p.co.reached(f.lane, told.ID) // what is stored from now on must not lie below the floor
-		if f.name == allCaches {
-			p.co.flushed(f.lane, told.ID)
-		} else {
-			p.co.cleared(f.lane, m.Hashes[0], told.ID)
-		}
+		p.co.cleared(f.lane, seed, told.ID)
 		p.mu.Lock()
 		if asked < f.it.doubt {
-			f.it.next, f.it.after = f.it.doubt, 0 // once more, when all that is in doubt has happened or will not
+			f.it.next = f.it.doubt // once more, when all that is in doubt has happened or will not
 		} else if f.it.round == f.round {
 			p.delivered.Add(1)
-			if f.name == allCaches {
-				delete(p.flushes, f.lane)
-			} else {
-				delete(p.floors, floorOfLane{f.name, f.lane})
-			}
+			delete(p.floors, f.floorOfLane)
 			p.count()
 		}
 		p.answeredLocked()

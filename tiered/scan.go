@@ -72,7 +72,7 @@ func (c *Cache[V]) clearAll(ctx context.Context) (int, error) {
 	var errs []error
 	for i := range co.lanes {
 		told := co.announcement(i, invalidation.Message{Type: invalidation.Cleared, Hashes: []uint64{c.seed}})
-		if err := c.client.far.RaiseFloor(ctx, c.name, 0, told); err != nil {
+		if err := c.client.far.RaiseFloor(ctx, c.name, told); err != nil {
 			c.countFar(err)
 			if undeliverable(err) {
 				co.pending.clearCache(c.name, i, err)
@@ -111,7 +111,7 @@ func (c *Cache[V]) floorOf(key string) uint64 { return c.floors.far[c.laneOfKey(
 // announcement is that of a change which is heeded when it comes back, like a stranger's.
 func (c *coherence) announcement(lane int, m invalidation.Message) *remote.Announcement {
 	m.Publisher = c.own.id(0)
-	return &remote.Announcement{Lane: lane, Message: encodeMessage(m)}
+	return c.announcing(lane, m)
 }
 
 // Count tells how many entries of this cache match the glob pattern, "" for all. It scans the far tier: entries that

@@ -36,7 +36,7 @@ func TestClearedCachesOfOthersTakeBoundedMemory(t *testing.T) {
 	if floor := co.register("late", late).far[0].Load(); floor < 100 || floor > 139 {
 		t.Errorf("the floor of a cache that is made later is %d", floor)
 	}
-	co.Dropped(0, invalidation.HistoryLost)
+	co.Dropped(0, invalidation.HistoryLost, 139)
 	if floor := co.register("later", late+1).far[0].Load(); floor > 140 {
 		t.Errorf("after the lane lost its history, it is %d", floor)
 	}

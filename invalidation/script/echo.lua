@@ -1,7 +1,7 @@
 -- Lets one instance hear itself over its subscription, and replies what the lane has.
 -- KEYS: how many lanes there are, the lane's stream, its floors.
 -- ARGV: how many lanes the caller thinks there are, its echo channel, its nonce, the newest floor it knows, '1' on a Cluster, the lane's channel,
--- a message that says nothing.
+-- a message that says nothing but what the caller knows.
 
 -- A write first, though it changes nothing: a replica, and a master that may not write, must not answer. SET would be
 -- refused when Redis is out of memory, when invalidations are not.
@@ -13,8 +13,11 @@ if not count or not string.find(count, '^%d+$') then
 end
 if count ~= ARGV[1] then return {count} end
 local last = lane_last(KEYS[2])
--- A lane in use is never empty: an empty one could not be told from one that was lost before anything was heard of it.
-if last == '0-0' then last = lane_append(KEYS[2], ARGV[6], ARGV[7], ARGV[5]) end
+-- A lane in use is never empty: an empty one could not be told from one that was lost before anything was heard of it. And
+-- where the lane ends before what the caller knows, its new history begins here, unless it has begun already.
+if last == '0-0' or lane_behind(ARGV[7], lane_parts(last)) > 0 then
+  last = lane_append(KEYS[2], KEYS[3], ARGV[6], ARGV[7], ARGV[5])
+end
 local newest = lane_floor_named(KEYS[2], KEYS[3], '!') or '0-0'
 -- What is not an id stands for none: the echo must stay readable, and the next raise replaces it.
 local ms = string.match(newest, '^(%d+)%-%d+$')

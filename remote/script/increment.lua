@@ -56,4 +56,4 @@ end
 local body = string.sub(record, 1, #record - word(record, 48))
 local updated = string.sub(body, 1, 1) .. ARGV[5] .. string.sub(body, 18, 47) .. string.char(0, 0, 0, #sum) .. string.sub(body, 52) .. sum
 if fresh then put(key, dated(stamped(updated, ms, seq)), ARGV[7]) else redis.call('SET', key, updated, 'KEEPTTL') end
-return {1, id, sum}
+return {1, id, sum, fresh and 1 or 0}

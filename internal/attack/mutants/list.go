@@ -121,7 +121,9 @@ var mutants = []mutant{
 			{
 				"remote/change.go",
 				`			met(ctx, out.err)
-			s.announceEach(context.WithoutCancel(ctx), []scriptCall{st.lane}, func(_ int, v any, err error) { out.announced(op, v, err) })
+			ctx := context.WithoutCancel(ctx)
+			s.announceEach(ctx, []scriptCall{st.lane}, func(_ int, v any, err error) { out.announced(op, v, err) })
+			s.lift(ctx, op, []lifting{{c.key, c.stored, &out}})
 `,
 				`			out.id = told.id
 `,
@@ -190,8 +192,8 @@ var mutants = []mutant{
 		why: "changes that are made together have one message, which has to say what all of them are about",
 		edits: []edit{{
 			"tiered/mutation.go",
-			`Publisher: n.publisher, Hashes: hashes})}`,
-			`Publisher: n.publisher, Hashes: hashes[:1]})}`,
+			`Publisher: n.publisher, Hashes: hashes})`,
+			`Publisher: n.publisher, Hashes: hashes[:1]})`,
 		}},
 	},
 	{
@@ -223,10 +225,9 @@ var mutants = []mutant{
 		why: "a lane that begins anew does not tell what was in it before",
 		edits: []edit{{
 			"tiered/lanes.go",
-			`		c.restarted(index)
+			`		c.restarted(index, ended)
 `,
-			`		c.lanes[index].last.reset()
-		return
+			`		return
 `,
 		}},
 	},

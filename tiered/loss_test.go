@@ -1,0 +1,181 @@
+package tiered_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/doppio-cache/doppio/internal/lane"
+	"github.com/doppio-cache/doppio/internal/redistest"
+	"github.com/doppio-cache/doppio/tiered"
+)
+
+// loss is a way for Redis to lose what it had acknowledged.
+type loss struct {
+	name  string
+	lanes int
+	// before is done while all is well, lose when everybody has heard of everything. Neither stops the writers.
+	before, lose func(t *testing.T, s *redistest.Server, ns string)
+	returns      bool // what was deleted after before comes back
+}
+
+func restartEmpty(_ *testing.T, s *redistest.Server, _ string) {
+	s.Kill()
+	s.Restart()
+}
+
+func snapshot(t *testing.T, s *redistest.Server, _ string) {
+	check(t, s.Client(t).Save(t.Context()).Err())
+}
+
+// clockAhead makes the lanes' ids those of a server whose clock is an hour ahead: after a loss it has gone back.
+func clockAhead(t *testing.T, s *redistest.Server, ns string) {
+	ahead := time.Now().Add(time.Hour).UnixMilli()
+	check(t, s.Client(t).XAdd(t.Context(), &redis.XAddArgs{
+		Stream: lane.Of(ns, 0).Stream, ID: fmt.Sprintf("%d-0", ahead), Values: []string{"m", "\xc1\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"},
+	}).Err())
+}
+
+var losses = []loss{
+	{name: "restarted empty", lanes: 1, lose: restartEmpty},
+	{name: "restarted empty, several lanes", lanes: 4, lose: restartEmpty},
+	{name: "restarted empty, clock back", lanes: 1, before: clockAhead, lose: restartEmpty},
+	{name: "restarted from an old snapshot", lanes: 1, before: snapshot, lose: restartEmpty, returns: true},
+	{name: "restarted from an old snapshot, several lanes", lanes: 4, before: snapshot, lose: restartEmpty, returns: true},
+	{name: "restarted from an old snapshot, clock back", lanes: 1, before: func(t *testing.T, s *redistest.Server, ns string) {
+		snapshot(t, s, ns)
+		clockAhead(t, s, ns)
+	}, lose: restartEmpty, returns: true},
+	{name: "flushed", lanes: 1, lose: func(t *testing.T, s *redistest.Server, _ string) {
+		check(t, s.Client(t).FlushAll(t.Context()).Err())
+	}},
+	{name: "lane deleted, clock back", lanes: 1, before: clockAhead, lose: func(t *testing.T, s *redistest.Server, ns string) {
+		check(t, s.Client(t).Del(t.Context(), lane.Of(ns, 0).Stream).Err())
+	}},
+}
+
+// Instances that go on changing entries while Redis loses its data lose nothing that it acknowledges afterwards, whoever
+// notices the loss and when. What they had deleted before does not come back.
+func TestWhatIsAcknowledgedAfterALossLasts(t *testing.T) {
+	t.Parallel()
+	for _, l := range losses {
+		t.Run(l.name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t)
+			o := tiered.Options{
+				Namespace: namespace(t), Lanes: l.lanes, MaxStaleness: 2 * time.Second, RemoteTimeout: 2 * time.Second, RetryBackoff: 50 * time.Millisecond, BreakerPause: 10 * time.Millisecond,
+			}
+			var clients []*tiered.Client
+			var caches []*tiered.Cache[int]
+			for range 3 {
+				clients = append(clients, coherent(t, server.Client(t), o))
+				caches = append(caches, newCache[int](t, clients[len(clients)-1], "c", tiered.CacheOptions{}))
+			}
+			const old = 20
+			for i := range old {
+				check(t, caches[0].Set(t.Context(), fmt.Sprint("old", i), i))
+			}
+			if l.before != nil {
+				l.before(t, server, o.Namespace)
+			}
+			for i := range old {
+				_, err := caches[0].Delete(t.Context(), fmt.Sprint("old", i))
+				check(t, err)
+			}
+			writers := write(t, caches)
+			writers.advance(t, clients, 20)
+			l.lose(t, server, o.Namespace)
+			writers.lost.Store(true)
+			writers.advance(t, clients, 50)
+			for _, c := range clients {
+				ready(t, c)
+			}
+			eventually(t, "every loss is made up for", func() bool {
+				for _, c := range clients {
+					if c.Stats().Pending > 0 {
+						return false
+					}
+				}
+				return true
+			})
+			writers.advance(t, clients, 20)
+			writers.stop()
+			fresh := newCache[int](t, coherent(t, server.Client(t), o), "c", tiered.CacheOptions{})
+			missing := 0
+			for key, v := range writers.acknowledged {
+				for _, c := range append(caches, fresh) {
+					if got, err := c.Get(t.Context(), key); err != nil || got != v {
+						missing++
+					}
+				}
+			}
+			if missing > 0 {
+				t.Errorf("%d reads of %d Sets that were acknowledged after the loss did not find them", missing, len(writers.acknowledged))
+			}
+			for i := range old {
+				for _, c := range append(caches, fresh) {
+					if got, err := c.Get(t.Context(), fmt.Sprint("old", i)); !errors.Is(err, tiered.ErrNotFound) {
+						t.Errorf("what was deleted before the loss is back: %v, %v", got, err)
+					}
+				}
+			}
+		})
+	}
+}
+
+// writers Set keys of their own, each once, on several instances at the same time.
+type writers struct {
+	lost   atomic.Bool // the Sets that begin now are those of a new history
+	since  []atomic.Int64
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu           sync.Mutex
+	acknowledged map[string]int // after the loss
+}
+
+func write(t *testing.T, caches []*tiered.Cache[int]) *writers {
+	ctx, cancel := context.WithCancel(t.Context())
+	w := &writers{acknowledged: make(map[string]int), cancel: cancel, since: make([]atomic.Int64, len(caches))}
+	t.Cleanup(w.stop)
+	for i, c := range caches {
+		w.wg.Go(func() {
+			pace := time.NewTicker(2 * time.Millisecond)
+			defer pace.Stop()
+			for n := 0; ctx.Err() == nil; n++ {
+				<-pace.C
+				key, after := fmt.Sprintf("%d-%d", i, n), w.lost.Load()
+				if err := c.Set(ctx, key, n); err != nil {
+					continue
+				}
+				w.since[i].Add(1)
+				if after {
+					w.mu.Lock()
+					w.acknowledged[key] = n
+					w.mu.Unlock()
+				}
+			}
+		})
+	}
+	return w
+}
+
+// advance returns when each of the instances has made n more changes.
+func (w *writers) advance(t *testing.T, clients []*tiered.Client, n int64) {
+	t.Helper()
+	for i := range clients {
+		from := w.since[i].Load()
+		eventually(t, "the instances go on", func() bool { return w.since[i].Load() >= from+n })
+	}
+}
+
+func (w *writers) stop() {
+	w.cancel()
+	w.wg.Wait()
+}
