@@ -16,8 +16,8 @@ import (
 const (
 	// maxAsking is how many echoes may be under way that could still be worth something.
 	maxAsking = 4
-	// maxHanging is how many echoes go-redis may not have returned from. Where the client has no ReadTimeout, one that
-	// hangs ends with its connection only, and a new one finds another connection.
+	// maxHanging is how many echoes go-redis may not have returned from, and how many subscriptions. Where the client has
+	// no ReadTimeout, one that hangs ends with its connection only, and a new one finds another connection.
 	maxHanging = 64
 )
 

@@ -114,6 +114,8 @@ type Receiver struct {
 	telling chan struct{} // answers under way: see Holders
 	hanging atomic.Int64  // echoes that go-redis has not returned from
 
+	listening atomic.Int64 // subscriptions that go-redis has not returned from, the one that is up included
+
 	mu       sync.Mutex // held while the handler is told
 	chain    chain
 	session  *session // the subscription, none while there is none
@@ -151,10 +153,11 @@ func Start(rdb redis.UniversalClient, opts Options) *Receiver {
 	return r
 }
 
-// Close ends the subscription and waits for its goroutines. A connection attempt is interrupted; but where a server
-// accepts and then does not answer the greeting, or a command, go-redis can only be waited for: at most the client's
-// ReadTimeout. A client of one server without one is bound by MaxStaleness instead. One of a Cluster is not: there the
-// calls that hang end with their connections, and so with the client's Close.
+// Close ends the subscription and waits for its goroutines. A connection attempt is interrupted. Where a server accepts
+// and then does not answer the greeting, or a command, go-redis can only be waited for: Close then takes the client's
+// ReadTimeout at most, or MaxStaleness (1 s if that is longer) for a *redis.Client without one. With any other client
+// without a ReadTimeout, of a Cluster or a type that embeds a client, the calls that hang end with their connections:
+// when the operating system gives these up, or when the client is closed.
 func (r *Receiver) Close() {
 	r.cancel()
 	r.done.Wait()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -19,6 +18,7 @@ var (
 	errResubscribed = errors.New("the connection was replaced")
 	errUnsubscribed = errors.New("unsubscribed by the server")
 	errMoved        = errors.New("the lane's slot moved to another node")
+	errListening    = errors.New("earlier subscriptions wait for connections that do not answer")
 )
 
 // minSetup is what the making of a subscription may take, however soon it is given up for silence later.
@@ -46,8 +46,12 @@ func (s *session) ready() bool { return len(s.confirmed) == channels }
 // channels of a subscription: the lane's, and that of the echoes.
 const channels = 2
 
-// subscription lives through one subscription, from its making to its end.
+// subscription lives through one subscription, from its making to its end. It returns when the subscription has ended,
+// whatever go-redis does: where the client has no ReadTimeout, a call that hangs ends with its connection only.
 func (r *Receiver) subscription(parent context.Context) error {
+	if r.listening.Load() >= maxHanging {
+		return errListening
+	}
 	ctx, cancel := context.WithCancel(parent)
 	s := &session{number: rand.Uint64(), cancel: cancel, heard: time.Now()}
 	r.mu.Lock()
@@ -60,17 +64,26 @@ func (r *Receiver) subscription(parent context.Context) error {
 		cancel()
 		return r.end(s, err)
 	}
-	var wg sync.WaitGroup
-	wg.Go(func() {
+	r.done.Go(func() {
 		<-ctx.Done()
 		_ = guarded(r.opts.Panics, ps.Close) // it interrupts Receive, and could only report that it was closed before
 	})
-	err := guarded(r.opts.Panics, func() error { return r.listen(ctx, ps, s) })
+	ended := make(chan error, 1)
+	r.listening.Add(1)
+	r.done.Go(func() {
+		defer r.listening.Add(-1)
+		ended <- guarded(r.opts.Panics, func() error { return r.listen(ctx, ps, s) })
+	})
+	var err error
+	select {
+	case err = <-ended:
+	case <-ctx.Done():
+		// go-redis may not return from a command that it has sent. What listen still hears is not told.
+	}
 	if parent.Err() == nil {
 		err = r.end(s, err)
 	}
 	cancel()
-	wg.Wait()
 	return err
 }
 
