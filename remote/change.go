@@ -417,7 +417,7 @@ func asID(v any, err error) (lane.ID, error) {
 	}
 	id, err := lane.Parse(text)
 	if err != nil {
-		return 0, errors.New("remote: the id in the reply is not one of a stream") // lane's error repeats it
+		return 0, errors.New("the id in the reply is not one of a stream") // lane's error repeats it
 	}
 	return id, nil
 }

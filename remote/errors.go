@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -46,25 +47,28 @@ var (
 
 // Error says which operation failed and why. Its message holds no key, no value and no credential.
 type Error struct {
-	Op  string // the operation: get, set, increment, …
+	Op  string // the operation: get, set, increment, …; empty where the caller names its own: see Plain
 	Err error  // what go-redis or the context reported
 	// kinds are the sentinels that this error matches.
 	kinds []error
 }
 
 func (e *Error) Error() string {
-	var b strings.Builder
-	b.WriteString("remote: ")
-	b.WriteString(e.Op)
+	var parts []string
+	if e.Op != "" {
+		parts = append(parts, "remote: "+e.Op)
+	}
 	for _, k := range e.kinds {
-		b.WriteString(": ")
-		b.WriteString(strings.TrimPrefix(k.Error(), "doppio: "))
+		parts = append(parts, strings.TrimPrefix(k.Error(), "doppio: "))
 	}
 	if e.Err != nil {
-		b.WriteString(": ")
-		b.WriteString(withoutEcho(e.Err.Error()))
+		text := withoutEcho(e.Err.Error())
+		if len(e.kinds) > 0 { // else where it was met is all that is known
+			text = withoutTrace(text)
+		}
+		parts = append(parts, strings.TrimPrefix(text, "doppio: "))
 	}
-	return b.String()
+	return strings.Join(parts, ": ")
 }
 
 // echoes mark where a message begins to repeat what it was sent: Redis names the arguments of a command that it does
@@ -78,6 +82,16 @@ func withoutEcho(text string) string {
 		}
 	}
 	return text
+}
+
+// traces are what Redis puts before and behind the error of a command that a script has called: which script, and where.
+var (
+	traceBefore = regexp.MustCompile(`^ERR Error (running|compiling) script .*user_script: ?\d+: -?`) // Redis 6
+	traceBehind = regexp.MustCompile(`\.? script: [0-9a-f]+, on @user_script:\d+\.?$`)
+)
+
+func withoutTrace(text string) string {
+	return traceBehind.ReplaceAllString(traceBefore.ReplaceAllString(text, ""), "")
 }
 
 // Unwrap gives the sentinels first, then the cause.

@@ -194,3 +194,25 @@ func TestErrorsShowNoCodeOfAScript(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestPlainErrorsNameNoStep(t *testing.T) {
+	for err, want := range map[error]string{
+		classify("floors", false, io.EOF):     "remote unavailable: EOF",
+		classify("raise-floor", true, io.EOF): "remote unavailable: unknown outcome: EOF",
+		classify("increment", true, replyError("DOPPIO-NOTNUMERIC the entry is not an integer")):                                                         "value is not an integer",
+		classify("set", true, replyError("OOM command not allowed when used memory > 'maxmemory'. script: a7af09306c01, on @user_script:34.")):           "write refused: OOM command not allowed when used memory > 'maxmemory'",
+		classify("set", true, replyError("ERR Error running script (call to f_0123abcd): @user_script:12: @user_script: 12: -OOM command not allowed.")): "write refused: OOM command not allowed.",
+		classify("set", true, replyError("ERR oops script: a7af09306c01, on @user_script:34.")):                                                          "ERR oops script: a7af09306c01, on @user_script:34.",
+		ErrNotFound: "doppio: not found",
+	} {
+		plain := Plain(err)
+		if got := plain.Error(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		for _, kind := range []error{ErrUnavailable, ErrUnknownOutcome, ErrNotNumeric, ErrRefused, ErrNotFound, io.EOF} {
+			if errors.Is(plain, kind) != errors.Is(err, kind) {
+				t.Errorf("%v matches %v: %t, and %t before", plain, kind, errors.Is(plain, kind), errors.Is(err, kind))
+			}
+		}
+	}
+}

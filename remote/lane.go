@@ -128,7 +128,7 @@ func (s *Store) CheckLanes(ctx context.Context) error {
 func asPairs(v any, err error) (map[string]string, error) {
 	list, ok := v.([]any)
 	if err == nil && (!ok || len(list)%2 != 0) {
-		err = fmt.Errorf("remote: reply of type %T with %d parts, want pairs", v, len(list))
+		err = fmt.Errorf("reply of type %T with %d parts, want pairs", v, len(list))
 	}
 	if err != nil {
 		return nil, err

@@ -216,7 +216,7 @@ func asInt(v any, err error) (int64, error) {
 	}
 	n, ok := v.(int64)
 	if !ok {
-		return 0, fmt.Errorf("remote: reply of type %T where a number is due", v)
+		return 0, fmt.Errorf("reply of type %T where a number is due", v)
 	}
 	return n, nil
 }
@@ -227,7 +227,7 @@ func asString(v any, err error) (string, error) {
 	}
 	text, ok := v.(string)
 	if !ok {
-		return "", fmt.Errorf("remote: reply of type %T where a string is due", v)
+		return "", fmt.Errorf("reply of type %T where a string is due", v)
 	}
 	return text, nil
 }

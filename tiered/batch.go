@@ -22,6 +22,11 @@ type Item[V any] struct {
 // GetMany gives the values under keys; those that are not found are absent from the map. What failed is in a
 // *BatchError, beside what was found: one MGET where one server holds all keys, pipelined GETs on a Cluster.
 func (c *Cache[V]) GetMany(ctx context.Context, keys []string) (map[string]V, error) {
+	out, err := c.getMany(ctx, keys)
+	return out, c.fault("GetMany", err)
+}
+
+func (c *Cache[V]) getMany(ctx context.Context, keys []string) (map[string]V, error) {
 	out := make(map[string]V, len(keys))
 	var failed failures
 	var missing []string
@@ -104,6 +109,11 @@ func (s *shared[V]) farKeys(keys []string) []string {
 // SetMany stores items, each as Set does, pipelined. It gives how many were stored, and a *BatchError naming the
 // others. Of items with the same key the last counts.
 func (c *Cache[V]) SetMany(ctx context.Context, items []Item[V]) (int, error) {
+	stored, err := c.setMany(ctx, items)
+	return stored, c.fault("SetMany", err)
+}
+
+func (c *Cache[V]) setMany(ctx context.Context, items []Item[V]) (int, error) {
 	var failed failures
 	type change struct {
 		item     *Item[V]
@@ -207,6 +217,11 @@ func (c *Cache[V]) SetMany(ctx context.Context, items []Item[V]) (int, error) {
 // DeleteMany deletes keys, each as Delete does, pipelined. It gives how many existed in the far tier, and a *BatchError
 // naming those that failed.
 func (c *Cache[V]) DeleteMany(ctx context.Context, keys []string) (int, error) {
+	existed, err := c.deleteMany(ctx, keys)
+	return existed, c.fault("DeleteMany", err)
+}
+
+func (c *Cache[V]) deleteMany(ctx context.Context, keys []string) (int, error) {
 	keys, failed := c.distinct(keys)
 	if c.client.opts.Disabled {
 		return 0, failed.err()
@@ -243,6 +258,11 @@ func (c *Cache[V]) DeleteMany(ctx context.Context, keys []string) (int, error) {
 
 // ExistsMany tells for every key asked for whether there is an entry. Keys that failed are false, and in a *BatchError.
 func (c *Cache[V]) ExistsMany(ctx context.Context, keys []string) (map[string]bool, error) {
+	found, err := c.existsMany(ctx, keys)
+	return found, c.fault("ExistsMany", err)
+}
+
+func (c *Cache[V]) existsMany(ctx context.Context, keys []string) (map[string]bool, error) {
 	out := make(map[string]bool, len(keys))
 	for _, key := range keys {
 		out[key] = false

@@ -9,7 +9,8 @@ import (
 	"github.com/doppio-cache/doppio/remote"
 )
 
-// What calls report. All are found with errors.Is, from every method and through batches.
+// What calls report. All are found with errors.Is, from every method and through batches. The error that a method returns
+// names it and its cache: see OpError.
 var (
 	// ErrNotFound: there is no such entry. A loader returns it to say that there is no such thing. A loader's error that
 	// matches it says so only if nothing else failed: of joined errors each one has to match it, and a panic never does.
@@ -117,7 +118,7 @@ func (e *BatchError) Error() string {
 	// One message for each kind of failure, so that an outage of 10,000 keys does not print 10,000 lines.
 	count := make(map[string]int)
 	for _, err := range e.Failed {
-		count[err.Error()]++
+		count[unprefixed(err)]++
 	}
 	texts := make([]string, 0, len(count))
 	for text, n := range count {

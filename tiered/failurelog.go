@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/doppio-cache/doppio/local"
+	"github.com/doppio-cache/doppio/remote"
 )
 
 // logInterval is how often a cache logs failures of one kind at most: an outage fails every call, and must not fill a disk.
@@ -51,7 +52,7 @@ func (l *failureLog) warn(ctx context.Context, message, cache string, err error)
 	if !due {
 		return
 	}
-	l.log.WarnContext(ctx, message, "cache", cache, "error", err, "left_out", left)
+	l.log.WarnContext(ctx, message, "cache", cache, "error", remote.Plain(err), "left_out", left)
 }
 
 // take counts a failure, and reports whether a line is due, and how many failures were left out since the last one.

@@ -31,7 +31,7 @@ func (c *Cache[V]) GetOrSet(ctx context.Context, key string, load func(context.C
 	}
 	v, err := c.getOrLoad(ctx, hash, key, n, load, st)
 	if err != nil {
-		return *new(V), err
+		return *new(V), c.fault("GetOrSet", err)
 	}
 	return *v, nil
 }

@@ -27,6 +27,11 @@ import (
 //
 // Values that are due to be refreshed are returned as they are, and loaded by one call of load in the background.
 func (c *Cache[V]) GetOrSetMany(ctx context.Context, keys []string, load func(ctx context.Context, missing []string) (map[string]V, error), opts ...EntryOption) (map[string]V, error) {
+	out, err := c.getOrSetMany(ctx, keys, load, opts)
+	return out, c.fault("GetOrSetMany", err)
+}
+
+func (c *Cache[V]) getOrSetMany(ctx context.Context, keys []string, load func(ctx context.Context, missing []string) (map[string]V, error), opts []EntryOption) (map[string]V, error) {
 	st, err := c.defaults.with(opts)
 	if err != nil {
 		return nil, err
@@ -98,7 +103,7 @@ func (c *Cache[V]) GetOrSetMany(ctx context.Context, keys []string, load func(ct
 
 // overtaken begins again for keys whose flights were overtaken, and adds what that gives.
 func (c *Cache[V]) overtaken(ctx context.Context, keys []string, load func(ctx context.Context, missing []string) (map[string]V, error), opts []EntryOption, out map[string]V, failed failures) (map[string]V, error) {
-	more, err := c.GetOrSetMany(ctx, keys, load, opts...)
+	more, err := c.getOrSetMany(ctx, keys, load, opts)
 	maps.Copy(out, more)
 	var some *BatchError
 	if err != nil && !errors.As(err, &some) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/doppio-cache/doppio/local"
+	"github.com/doppio-cache/doppio/remote"
 )
 
 // pending are the invalidations that could not be delivered, or of which nobody knows whether they were. Reads of these
@@ -89,7 +90,7 @@ func pendingError(cause error) error {
 		return fmt.Errorf("%w: an invalidation of this entry could not be delivered yet: %w", kind, fault)
 	}
 	// Its text only: it may be another caller's impatience.
-	return fmt.Errorf("%w: an invalidation of this entry could not be delivered yet: %s", kind, cause.Error())
+	return fmt.Errorf("%w: an invalidation of this entry could not be delivered yet: %s", kind, unprefixed(remote.Plain(cause)))
 }
 
 // undeliverable tells whether a change that failed leaves something to be invalidated: not if it never began, for it was

@@ -20,7 +20,7 @@ func (c *Cache[V]) Get(ctx context.Context, key string) (V, error) {
 	}
 	v, err := c.getSlowly(ctx, hash, key, n)
 	if err != nil {
-		return *new(V), err
+		return *new(V), c.fault("Get", err)
 	}
 	return *v, nil
 }
@@ -319,6 +319,11 @@ func (s *shared[V]) examineFailure(key string, err error) (farCopy[V], error) {
 
 // Exists tells whether there is an entry under key.
 func (c *Cache[V]) Exists(ctx context.Context, key string) (bool, error) {
+	found, err := c.presence(ctx, key)
+	return found, c.fault("Exists", err)
+}
+
+func (c *Cache[V]) presence(ctx context.Context, key string) (bool, error) {
 	if err := c.usable(key); err != nil {
 		return false, err
 	}
@@ -352,6 +357,11 @@ func (c *Cache[V]) Exists(ctx context.Context, key string) (bool, error) {
 
 // TTL gives the life left of the entry under key, NoExpiration for one without end, or ErrNotFound. It asks the far tier.
 func (c *Cache[V]) TTL(ctx context.Context, key string) (time.Duration, error) {
+	left, err := c.lifeLeft(ctx, key)
+	return left, c.fault("TTL", err)
+}
+
+func (c *Cache[V]) lifeLeft(ctx context.Context, key string) (time.Duration, error) {
 	if err := c.usable(key); err != nil {
 		return 0, err
 	}

@@ -16,6 +16,11 @@ import (
 // under way included; the scan that follows only reclaims the memory. If that fails, or ctx ends, the error is returned,
 // and the cache is empty all the same. With a pattern, what was removed until then stays removed, and is announced.
 func (c *Cache[V]) Clear(ctx context.Context, pattern string) (int, error) {
+	removed, err := c.clear(ctx, pattern)
+	return removed, c.fault("Clear", err)
+}
+
+func (c *Cache[V]) clear(ctx context.Context, pattern string) (int, error) {
 	if c.client.isClosed() {
 		return 0, ErrClosed
 	}
@@ -41,13 +46,13 @@ func (c *Cache[V]) Clear(ctx context.Context, pattern string) (int, error) {
 		c.countFar(err)
 	}
 	// Announced even if the caller gave up: what went is gone.
-	errs := []error{err}
+	errs := []error{remote.Plain(err)}
 	for i := range co.lanes {
 		told := co.announcement(i, invalidation.Message{Type: invalidation.Scope, Hashes: []uint64{c.seed}})
 		announced := c.client.far.Announce(context.WithoutCancel(ctx), told)
 		if announced != nil {
 			c.countFar(announced)
-			errs = append(errs, announced)
+			errs = append(errs, remote.Plain(announced))
 			// Which keys went is not known any more: other instances learn that all may have.
 			if undeliverable(announced) {
 				co.pending.clearCache(c.name, i, announced)
@@ -78,7 +83,7 @@ func (c *Cache[V]) clearAll(ctx context.Context) (int, error) {
 				co.pending.clearCache(c.name, i, err)
 			}
 			co.raiseScope(c.seed)
-			errs = append(errs, err)
+			errs = append(errs, remote.Plain(err))
 			continue
 		}
 		co.reached(i, told.ID)
@@ -118,6 +123,11 @@ func (c *coherence) announcement(lane int, m invalidation.Message) *remote.Annou
 // come or go meanwhile may or may not be counted. It does not look at tags: an entry one of whose tags was invalidated
 // counts until it is replaced or ends.
 func (c *Cache[V]) Count(ctx context.Context, pattern string) (int, error) {
+	n, err := c.count(ctx, pattern)
+	return n, c.fault("Count", err)
+}
+
+func (c *Cache[V]) count(ctx context.Context, pattern string) (int, error) {
 	if c.client.isClosed() {
 		return 0, ErrClosed
 	}

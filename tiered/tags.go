@@ -177,6 +177,10 @@ func (s *shared[V]) tagsValid(hashes []uint64, stamp uint64) bool {
 // instances, however many there are, with one round trip; an entry that is being loaded is among them. A tag belongs to
 // its cache. If some tags failed, the error is a *BatchError by tag.
 func (c *Cache[V]) InvalidateTags(ctx context.Context, tags ...string) error {
+	return c.fault("InvalidateTags", c.invalidateTags(ctx, tags))
+}
+
+func (c *Cache[V]) invalidateTags(ctx context.Context, tags []string) error {
 	if c.client.isClosed() {
 		return ErrClosed
 	}

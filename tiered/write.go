@@ -17,7 +17,7 @@ func (c *Cache[V]) Set(ctx context.Context, key string, value V, opts ...EntryOp
 	if err != nil {
 		return err
 	}
-	return c.set(ctx, key, &value, &st)
+	return c.fault("Set", c.set(ctx, key, &value, &st))
 }
 
 func (c *Cache[V]) set(ctx context.Context, key string, value *V, st *settings) error {
@@ -115,7 +115,7 @@ func (c *Cache[V]) SetIfAbsent(ctx context.Context, key string, value V, opts ..
 		c.saw(&w, sighting{found: true, token: won.found.Token}, hash, key)
 		return false, nil // there is an entry; that it cannot be read is for readers to report
 	}
-	return won.stored != nil, err
+	return won.stored != nil, c.fault("SetIfAbsent", err)
 }
 
 // GetOrSetValue gives the value under key, or stores this one, atomically: of several callers with different values,
@@ -132,7 +132,7 @@ func (c *Cache[V]) GetOrSetValue(ctx context.Context, key string, value V, opts 
 	for try := 1; ; try++ {
 		won, err := c.setIfAbsent(ctx, &w, key, &value, opts)
 		if err != nil {
-			return none, err
+			return none, c.fault("GetOrSetValue", err)
 		}
 		if won.stored != nil {
 			answered(ctx, AnsweredFar)
@@ -144,7 +144,7 @@ func (c *Cache[V]) GetOrSetValue(ctx context.Context, key string, value V, opts 
 			answered(ctx, AnsweredFar)
 			return *v, nil
 		case !errors.Is(err, ErrNotFound) || try == maxContests:
-			return none, err
+			return none, c.fault("GetOrSetValue", err)
 		}
 		// Its life ended on the way here.
 	}
@@ -241,6 +241,11 @@ func unreadableRecord(err error) bool {
 // tells whether the far tier had it, whatever became of its tags. After it returned, this instance does not read it any
 // more.
 func (c *Cache[V]) Delete(ctx context.Context, key string) (bool, error) {
+	existed, err := c.delete(ctx, key)
+	return existed, c.fault("Delete", err)
+}
+
+func (c *Cache[V]) delete(ctx context.Context, key string) (bool, error) {
 	if err := c.usable(key); err != nil {
 		return false, err
 	}
@@ -265,6 +270,11 @@ func (c *Cache[V]) Delete(ctx context.Context, key string) (bool, error) {
 // Expire gives the entry under key another life, counted from now; NoExpiration is for ever. It tells whether there was
 // one. To end an entry at once, Delete it: ttl must be positive.
 func (c *Cache[V]) Expire(ctx context.Context, key string, ttl time.Duration) (bool, error) {
+	found, err := c.expire(ctx, key, ttl)
+	return found, c.fault("Expire", err)
+}
+
+func (c *Cache[V]) expire(ctx context.Context, key string, ttl time.Duration) (bool, error) {
 	if err := c.usable(key); err != nil {
 		return false, err
 	}
@@ -306,6 +316,11 @@ func (c *Cache[V]) Expire(ctx context.Context, key string, ttl time.Duration) (b
 // and not an interface, or the cache is encrypted; ErrOverflow past int64, or past what V holds. It is sent once: if
 // the reply is lost, the error matches ErrUnknownOutcome.
 func (c *Cache[V]) Increment(ctx context.Context, key string, delta int64) (int64, error) {
+	sum, err := c.increment(ctx, key, delta)
+	return sum, c.fault("Increment", err)
+}
+
+func (c *Cache[V]) increment(ctx context.Context, key string, delta int64) (int64, error) {
 	if err := c.usable(key); err != nil {
 		return 0, err
 	}
