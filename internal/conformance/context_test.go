@@ -3,10 +3,12 @@ package conformance
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/doppio-cache/doppio/internal/redistest"
 	"github.com/doppio-cache/doppio/tiered"
 )
 
@@ -103,22 +105,31 @@ func oneGivesUp(t *testing.T, e *env) {
 			return 0, ctx.Err()
 		}
 	}
-	joined := func() uint64 { return e.asked().Stats().Caches[e.name].Joined }
 	var wg sync.WaitGroup
+	defer wg.Wait()
+	letGo := sync.OnceFunc(func() { close(release) })
+	defer letGo()
 	first := make(chan error, 1)
 	wg.Go(func() {
 		_, err := r.GetOrSet(ctx, "k", load)
 		first <- err
 	})
-	becomesTrue(t, func() bool { return e.asked().Stats().Caches[e.name].Loads == 1 })
+	counts := func(loads, joined uint64) {
+		redistest.Eventually(t, patience, func() error {
+			if s := e.asked().Stats(); s.Caches[e.name].Loads != loads || s.Caches[e.name].Joined != joined {
+				return fmt.Errorf("%d loads, %d joined, want %d and %d; coherent %t, drops %v", s.Caches[e.name].Loads, s.Caches[e.name].Joined, loads, joined, s.Coherent, s.Drops)
+			}
+			return nil
+		})
+	}
+	counts(1, 0)
 	wg.Go(func() {
 		if v, err := r.GetOrSet(t.Context(), "k", load); v != newValue || err != nil {
 			t.Errorf("got %v, %v", v, err)
 		}
 	})
-	becomesTrue(t, func() bool { return joined() == 1 })
+	counts(1, 1)
 	cancel()
 	wantErr(t, <-first, context.Canceled)
-	close(release)
-	wg.Wait()
+	letGo()
 }
