@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -134,7 +135,7 @@ func TestHistoriesPartInOnePlace(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			for _, floor := range append(floors, floorsOf(t, s)["*"], floorsOf(t, s)["!"]) {
+			for _, floor := range slices.Concat(floors, []uint64{floorsOf(t, s)["*"], floorsOf(t, s)["!"]}) {
 				if floor != first.ID {
 					t.Errorf("empty %v: a floor at %v, and the new history begins at %v", empty, lane.ID(floor), lane.ID(first.ID))
 				}
@@ -209,7 +210,7 @@ func TestRecordsOfANewHistoryLieAboveItsFloor(t *testing.T) {
 	onEachServer(t, func(t *testing.T, s *Store, rdb redis.UniversalClient) {
 		ctx := t.Context()
 		must(t, s.Announce(ctx, telling(0, 0)))
-		known, floor := lane.ID(kept(t, rdb, t.Name(), 0)[0].id), lane.ID(floorsOf(t, s)["*"])
+		known, floor := kept(t, rdb, t.Name(), 0)[0].id, lane.ID(floorsOf(t, s)["*"])
 		endLane(t, rdb, lane.Of(t.Name(), 0).Floors)
 		r := func() *Record { v := value("v"); v.Stamp = uint64(known); return v }
 		one, absent, two := t.Name()+":one", t.Name()+":absent", []string{t.Name() + ":a", t.Name() + ":b"}

@@ -36,16 +36,13 @@ func (p *pending) blocks(ctx context.Context, until time.Time, q query) error {
 	if p.depth.Load() == 0 {
 		return nil
 	}
-	var late *time.Timer
-	for {
-		settled, err := p.meets(q)
-		if settled == nil {
-			return err
-		}
-		if late == nil {
-			late = time.NewTimer(time.Until(until))
-			defer late.Stop()
-		}
+	settled, err := p.meets(q)
+	if settled == nil {
+		return err
+	}
+	late := time.NewTimer(time.Until(until))
+	defer late.Stop()
+	for settled != nil {
 		select {
 		case <-settled:
 		case <-late.C:
@@ -53,7 +50,9 @@ func (p *pending) blocks(ctx context.Context, until time.Time, q query) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		settled, err = p.meets(q)
 	}
+	return err
 }
 
 // meets returns the error for a query, or the channel that is closed when it is worth asking again.

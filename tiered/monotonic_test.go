@@ -99,7 +99,7 @@ var flies = map[string]bool{"GetOrSet by a flight": true, "GetOrSetMany": true}
 
 func wantRead(t *testing.T, what, want string, got result[string]) {
 	t.Helper()
-	if got.v != want || got.err != nil && !(want == "" && errors.Is(got.err, tiered.ErrNotFound)) {
+	if got.v != want || got.err != nil && (want != "" || !errors.Is(got.err, tiered.ErrNotFound)) {
 		t.Fatalf("%s: %q, %v, want %q", what, got.v, got.err, want)
 	}
 }

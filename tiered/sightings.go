@@ -231,14 +231,15 @@ func (s *shared[V]) conclude(v *view, x sighting, hash uint64, key string, e *lo
 	v.shard.mu.Lock() // held while the copy is stored: what is noted later replaces it
 	defer v.shard.mu.Unlock()
 	how, beside := v.noteLocked(&x)
-	switch {
-	case how == older:
+	switch how {
+	case older:
 		return true
-	case how == unclear:
+	case unclear:
 		co.table.Raise(hash)
 		return true
-	case how == newest:
+	case newest:
 		v.since = v.shard.noted // its own sighting has not passed it
+	case same:
 	}
 	if e == nil {
 		s.scope.Delete(hash, key)

@@ -87,7 +87,7 @@ func TestWhatIsCalledExactIsReadBackAsItWas(t *testing.T) {
 			A int `msgpack:"-"`
 		}{1}, true, false),
 		honest(struct {
-			A int `json:"-,"`
+			A int `json:"-,"` //nolint:staticcheck // a name that looks like an instruction
 		}{1}, false, true),
 		honest(struct {
 			A [1]int `json:"a,omitempty"`
