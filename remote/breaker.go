@@ -184,7 +184,10 @@ type skipped struct {
 
 func (e *skipped) Error() string {
 	after := "after the subscription to invalidations lost it"
-	if e.row > 0 {
+	switch {
+	case e.row == 1:
+		after = "after a failure"
+	case e.row > 1:
 		after = fmt.Sprintf("after %d failures in a row", e.row)
 	}
 	when := "while one call tries it"

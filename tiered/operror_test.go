@@ -94,7 +94,7 @@ var operations = map[string]operation{
 
 // internalWords are names of steps that no caller has asked for, and words of libraries and scripts below.
 var internalWords = []string{
-	"remote: ", "floor", "lane", "claim", "acquire", "announce", "sweep", "release", "fill", "presence", "renew", "too many requests",
+	"remote: ", "floor", "lane", "lease", "lift", "raise", "claim", "acquire", "announce", "sweep", "release", "fill", "presence", "renew", "too many requests",
 	"circuit", "DOPPIO-", "get-many", "set-many", "set-if-absent", "user_script", secretKey, secretTag, "%!",
 }
 
