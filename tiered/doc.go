@@ -21,6 +21,8 @@
 // announced. [Cache.GetOrSet] survives an outage:
 // it loads, and what could not be stored is counted in [Stats] and logged.
 //
+// An [OpError] names the method and the cache that were called. Compare its cause with errors.Is, never with ==.
+//
 // # Which copy is served
 //
 // A near entry is served only if nothing newer is known about its key when it is read, and only while no invalidation can
