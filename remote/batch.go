@@ -186,6 +186,14 @@ func (s *Store) DeleteMany(ctx context.Context, deletions []Deletion) ([]bool, [
 // scriptMany runs one script for many keys, in a round trip for each portion. Calls whose error is set already are left
 // out; done is told the reply of each that succeeded. write is as for call. done is called by one goroutine at a time.
 func (s *Store) scriptMany(ctx context.Context, op string, write bool, sc script, calls []scriptCall, errs []error, done func(i int, reply any)) {
+	s.scriptManyThen(ctx, op, write, sc, calls, errs, func(context.Context, portion, []reply) {}, done)
+}
+
+// scriptManyThen is scriptMany whose round trips call then with their context and replies, whether the caller waits for
+// them still or has left.
+func (s *Store) scriptManyThen(ctx context.Context, op string, write bool, sc script, calls []scriptCall, errs []error,
+	then func(ctx context.Context, p portion, got []reply), done func(i int, reply any),
+) {
 	var which []int
 	keys := make([]string, len(calls))
 	for i, err := range errs {
@@ -207,6 +215,7 @@ func (s *Store) scriptMany(ctx context.Context, op string, write bool, sc script
 				got[j] = reply{c.Val(), classify(op, write && wasSent(ctx, c.Err()), c.Err())}
 				outage = outage && isOutage(got[j].err)
 			}
+			then(ctx, p, got)
 			if outage {
 				// The breaker hears of the first, but each command keeps its own: one may have been sent where another was not.
 				return got, got[0].err
@@ -263,17 +272,27 @@ type Claim struct {
 	Err      error
 }
 
-// AcquireMany takes a lease under each key, as Acquire does for one.
+// AcquireMany takes a lease under each key, as Acquire does for one. Leases that are granted after it has returned an
+// error for them are given back in the background.
 func (s *Store) AcquireMany(ctx context.Context, claims []Claim, life time.Duration) {
 	calls, errs := make([]scriptCall, len(claims)), make([]error, len(claims))
+	tokens := make([]Token, len(claims)) // claims are the caller's, who may have left
 	now := time.Now()
 	for i := range claims {
+		tokens[i] = claims[i].Token
 		lease := Record{Kind: KindLease, Token: claims[i].Token, Stamp: claims[i].Stamp, Created: now, TTL: life, Tags: claims[i].Tags}
 		raw, err := AppendRecord(nil, claims[i].Key, &lease)
 		errs[i] = err
 		calls[i] = scriptCall{keys: []string{claims[i].Key}, args: []any{raw, lease.lifetime(), claims[i].Replaces}}
 	}
-	s.scriptMany(ctx, "acquire-many", true, scriptAcquire, calls, errs, func(i int, v any) {
+	granted := func(ctx context.Context, p portion, got []reply) {
+		leases, outcomes := make([]Renewal, len(got)), make([]error, len(got))
+		for j, i := range p.part {
+			leases[j], outcomes[j] = Renewal{Key: calls[i].keys[0], Token: tokens[i][:]}, got[j].err
+		}
+		s.owes(ctx, life, leases, outcomes)
+	}
+	s.scriptManyThen(ctx, "acquire-many", true, scriptAcquire, calls, errs, granted, func(i int, v any) {
 		text, _ := v.(string)
 		claims[i].Found, claims[i].Err = ParseRecord(claims[i].Key, []byte(text))
 		claims[i].Err = s.settle(ctx, claims[i].Key, &claims[i].Found, claims[i].Err)

@@ -12,6 +12,7 @@ type manner struct {
 	until      time.Time // when its patience ends, beside the timeouts of Options; zero: it is those
 	background bool      // nobody waits
 	change     bool      // it is part of a change
+	within     bool      // it is part of a call that is under way, and made though the store is being closed
 }
 
 type mannerKey struct{}

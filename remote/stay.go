@@ -52,7 +52,6 @@ func newAlarm() any {
 
 // stay is call in the caller's own goroutine.
 func stay[T any](s *Store, t *trip, op string, write bool, fn func(context.Context) (T, error)) (T, error) {
-	defer s.inflight.Done()
 	a := s.alarms.Get().(*alarm)
 	a.op, a.write = op, write
 	a.trip.Store(t)
@@ -64,6 +63,14 @@ func stay[T any](s *Store, t *trip, op string, write bool, fn func(context.Conte
 		a.trip.Store(nil)
 		s.alarms.Put(a)
 	} // else it rings, and is dropped
+	if t.undo != nil && errors.Is(err, ErrUnknownOutcome) {
+		go func() {
+			defer s.inflight.Done()
+			t.undo(false)
+		}()
+	} else {
+		s.inflight.Done()
+	}
 	return val, err
 }
 

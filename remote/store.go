@@ -33,6 +33,7 @@ type Store struct {
 
 	mu       sync.Mutex // guards closed, and inflight's rise from zero
 	closed   bool
+	closing  chan struct{} // closed with it
 	inflight sync.WaitGroup
 }
 
@@ -56,7 +57,7 @@ func New(rdb redis.UniversalClient, opts Options) (*Store, error) {
 	if wrong != nil {
 		return nil, wrong
 	}
-	s := &Store{rdb: patient.Bound(rdb, opts.Timeout), opts: opts, servers: servers, masters: servers.Masters()}
+	s := &Store{rdb: patient.Bound(rdb, opts.Timeout), opts: opts, servers: servers, masters: servers.Masters(), closing: make(chan struct{})}
 	if s.opts.Namespace != "" {
 		s.lanes = make([]lane.Names, s.opts.Lanes)
 		for i := range s.lanes {
@@ -98,7 +99,10 @@ func (s *Store) BreakerOpen() bool {
 // The Redis client is left open.
 func (s *Store) Close(ctx context.Context) error {
 	s.mu.Lock()
-	s.closed = true
+	if !s.closed {
+		s.closed = true
+		close(s.closing)
+	}
 	s.mu.Unlock()
 	done := make(chan struct{})
 	go func() { s.inflight.Wait(); close(done) }()

@@ -23,7 +23,11 @@ type trip struct {
 	deadline time.Time
 	done     chan struct{}
 	told     atomic.Bool
+	handed   atomic.Bool // its result is its caller's, or its caller has left without
 	ticket   ticket
+	// undo, which its goroutine sets where there may be something to take back, is called after its end: heard says
+	// whether its caller was told what became of it.
+	undo func(heard bool)
 
 	mu    sync.Mutex
 	err   error
@@ -144,10 +148,12 @@ func call[T any](ctx context.Context, s *Store, node *breaker, op string, write 
 	if err := ctx.Err(); err != nil {
 		return none, &Error{Op: op, Err: err}
 	}
-	if !s.enter() {
+	m := mannerOf(ctx)
+	if m.within {
+		s.inflight.Add(1)
+	} else if !s.enter() {
 		return none, &Error{Op: op, kinds: []error{ErrClosed}}
 	}
-	m := mannerOf(ctx)
 	ticket, err := node.allow(m.background)
 	if err != nil {
 		s.inflight.Done()
@@ -171,7 +177,11 @@ func call[T any](ctx context.Context, s *Store, node *breaker, op string, write 
 		err = classify(op, write && wasSent(&o.trip, err), err)
 		o.tell(err)
 		o.val, o.err = val, err
+		delivered := o.handed.CompareAndSwap(false, true)
 		arrived <- struct{}{}
+		if o.undo != nil {
+			o.undo(delivered && !errors.Is(err, ErrUnknownOutcome))
+		}
 	}()
 
 	select {
@@ -183,7 +193,12 @@ func call[T any](ctx context.Context, s *Store, node *breaker, op string, write 
 	case <-ctx.Done():
 	case <-w.timer.C:
 	}
-	w.timer.Stop() // and w is dropped, since the result may arrive yet
+	w.timer.Stop()                             // and w is dropped, since the result may arrive yet
+	if !o.handed.CompareAndSwap(false, true) { // both at once: what is known is not said to be in doubt
+		<-arrived
+		span.end(o.err)
+		return o.val, o.err
+	}
 	if ctx.Err() == nil {
 		err = o.expire(op, write)
 	} else {
