@@ -108,8 +108,8 @@ type arrival struct {
 	done chan struct{}
 }
 
-// straggler is how long the changes of a node wait for those of others, to be announced with them.
-const straggler = 20 * time.Millisecond
+// defaultStraggler is how long the changes of a node wait for those of others, to be announced with them.
+const defaultStraggler = 20 * time.Millisecond
 
 // arrive notes that a node has answered, or is not asked, and returns when what it has changed is announced.
 func (r *round) arrive(part []int, out []settled) {
@@ -126,7 +126,7 @@ func (r *round) arrive(part []int, out []settled) {
 	case r.missing <= 0 || r.over:
 		ready, r.waiting = r.waiting, nil
 	case r.timer == nil && len(r.waiting) > 0:
-		r.timer = time.AfterFunc(straggler, r.goOn)
+		r.timer = time.AfterFunc(r.s.straggler, r.goOn)
 	}
 	r.mu.Unlock()
 	r.announce(ready)

@@ -38,7 +38,9 @@ func onEachServer(t *testing.T, run func(t *testing.T, s *Store, rdb redis.Unive
 		t.Run(server.name, func(t *testing.T) {
 			t.Parallel()
 			rdb := server.start(t)
-			run(t, newStore(t, rdb, func(o *Options) { o.Lanes = 2 }), rdb)
+			s := newStore(t, rdb, func(o *Options) { o.Lanes = 2 })
+			s.straggler = time.Hour // a busy machine has none
+			run(t, s, rdb)
 		})
 	}
 }

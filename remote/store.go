@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -14,16 +15,17 @@ import (
 
 // Store is the far tier. It may be used by any number of goroutines.
 type Store struct {
-	rdb     redis.UniversalClient
-	opts    Options
-	masters topology.Masters // nil where one server holds all keys
-	servers *topology.Topology
-	lanes   []lane.Names // nil where nothing is announced
-	only    *breaker     // of the one server
-	nodes   *nodes       // of a Cluster; nil where one server holds all keys
-	tracer  tracing
-	clock   clock
-	times   serverTimes
+	rdb       redis.UniversalClient
+	opts      Options
+	masters   topology.Masters // nil where one server holds all keys
+	servers   *topology.Topology
+	lanes     []lane.Names  // nil where nothing is announced
+	only      *breaker      // of the one server
+	nodes     *nodes        // of a Cluster; nil where one server holds all keys
+	straggler time.Duration // how long a Cluster's nodes wait for each other: see round
+	tracer    tracing
+	clock     clock
+	times     serverTimes
 
 	// waits and alarms are kept for each store, not for all: a timer and a channel belong to the synctest bubble that they were made in.
 	waits  sync.Pool
@@ -57,7 +59,9 @@ func New(rdb redis.UniversalClient, opts Options) (*Store, error) {
 	if wrong != nil {
 		return nil, wrong
 	}
-	s := &Store{rdb: patient.Bound(rdb, opts.Timeout), opts: opts, servers: servers, masters: servers.Masters(), closing: make(chan struct{})}
+	s := &Store{
+		straggler: defaultStraggler, rdb: patient.Bound(rdb, opts.Timeout), opts: opts, servers: servers, masters: servers.Masters(), closing: make(chan struct{}),
+	}
 	if s.opts.Namespace != "" {
 		s.lanes = make([]lane.Names, s.opts.Lanes)
 		for i := range s.lanes {
