@@ -29,6 +29,7 @@ const (
 	MinRetryBackoff          = time.Millisecond // below, the first pauses would be none
 	DefaultMaxPending        = 10_000
 	MaxLanes                 = 64
+	MaxCount                 = 1 << 24 // of MaxPending, MaxLoads and BreakerFailures
 	MaxNameBytes             = 128
 	forbiddenInNames         = ":{}*?[]\\"
 )
@@ -59,8 +60,8 @@ type Options struct {
 	Lanes int
 	// MaxPending bounds the entries whose invalidation could not be delivered and is tried again. When there are more,
 	// those of the cache that has most of them turn into one invalidation of that cache, as Clear("") makes it, and other
-	// caches keep what they have. Until it is delivered, reads of that cache do not ask the remote tier. It must not be negative;
-	// defaults to DefaultMaxPending, 10,000.
+	// caches keep what they have. Until it is delivered, reads of that cache do not ask the remote tier. At most MaxCount; defaults to
+	// DefaultMaxPending, 10,000.
 	MaxPending int
 	// Tracking adds Redis's own notice of changed keys (CLIENT TRACKING … BCAST, RESP3) as a source of invalidations: it
 	// catches writers outside this library, evictions and expiries, and makes every change, fills included, known to
@@ -83,14 +84,14 @@ type Options struct {
 	// not answer, so that nothing but this bound stands between the callers and the source. Callers of one key share a
 	// load all the while, and a batch is one load. A load beyond the bound waits for its turn, at most for HardTimeout; then it
 	// fails with ErrTooManyLoads, or its callers are served the stale value that they allow. Loads that ask the remote
-	// tier are not bounded. Defaults to DefaultMaxLoads.
+	// tier are not bounded. At most MaxCount; defaults to DefaultMaxLoads, 256.
 	MaxLoads int
 	// BreakerFailures is how many outages in a row open the breaker of a Redis server; a Cluster has one for each node.
 	// While it is open, calls fail at once with ErrRemoteUnavailable. An outage that took the whole timeout of a call
 	// counts twice. The breaker opens sooner when the subscription to
 	// invalidations finds out: the server that has a lane refuses connections, or has answered no echo for half of
-	// MaxStaleness and no call either. It closes as soon as an echo or a call is answered. Defaults to
-	// remote.DefaultBreakerFailures, 8.
+	// MaxStaleness and no call either. It closes as soon as an echo or a call is answered. At most MaxCount;
+	// defaults to remote.DefaultBreakerFailures, 8.
 	BreakerFailures int
 	// BreakerPause is how long the breaker stays open before one call may try. At most MaxWait; defaults to remote.DefaultBreakerPause, 1 s.
 	BreakerPause time.Duration
@@ -194,12 +195,12 @@ func (o Options) validate() error {
 		o.MaxStaleness, MinMaxStaleness, MaxMaxStaleness)
 	f.check(o.WhenIncoherent.maxAge >= 0, "WhenIncoherent", "ServeStale(%v) must not be negative", o.WhenIncoherent.maxAge)
 	f.check(o.Lanes >= 1 && o.Lanes <= MaxLanes, "Lanes", "is %d, must be 1 to %d", o.Lanes, MaxLanes)
-	f.check(o.MaxPending >= 0, "MaxPending", "is %d, must not be negative", o.MaxPending)
+	f.check(o.MaxPending >= 0 && o.MaxPending <= MaxCount, "MaxPending", "is %d, must be from 0 to %d", o.MaxPending, MaxCount)
 	f.check(o.RemoteTimeout > 0 && o.RemoteTimeout <= MaxWait, "RemoteTimeout", "is %v, must be positive and at most %v", o.RemoteTimeout, MaxWait)
 	f.check(o.RemoteReadTimeout > 0, "RemoteReadTimeout", "is %v, must be positive", o.RemoteReadTimeout)
 	f.check(o.RemoteReadTimeout <= o.RemoteTimeout || o.RemoteTimeout <= 0, "RemoteReadTimeout", "is %v, must be at most RemoteTimeout, %v", o.RemoteReadTimeout, o.RemoteTimeout)
-	f.check(o.MaxLoads > 0, "MaxLoads", "is %d, must be positive", o.MaxLoads)
-	f.check(o.BreakerFailures >= 0, "BreakerFailures", "is %d, must not be negative", o.BreakerFailures)
+	f.check(o.MaxLoads > 0 && o.MaxLoads <= MaxCount, "MaxLoads", "is %d, must be from 1 to %d", o.MaxLoads, MaxCount)
+	f.check(o.BreakerFailures >= 0 && o.BreakerFailures <= MaxCount, "BreakerFailures", "is %d, must be from 0 to %d", o.BreakerFailures, MaxCount)
 	f.check(o.BreakerPause >= 0 && o.BreakerPause <= MaxWait, "BreakerPause", "is %v, must be from 0 to %v", o.BreakerPause, MaxWait)
 	f.check(o.RetryBackoff >= MinRetryBackoff && o.RetryBackoff <= MaxWait, "RetryBackoff", "is %v, must be from %v to %v", o.RetryBackoff, MinRetryBackoff, MaxWait)
 	f.check(o.Local.Clock == nil, "Local.Clock", "must not be set: the client's expiry and coherence share one clock")

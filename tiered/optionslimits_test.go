@@ -181,6 +181,31 @@ func TestSpansHaveAnUpperLimit(t *testing.T) {
 	wantErr(t, cfg.Validate(), tiered.ErrInvalidOptions)
 }
 
+func TestCountsHaveAnUpperLimit(t *testing.T) {
+	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1, DialerRetries: 1})
+	defer rdb.Close()
+	for field, o := range map[string]func(int) tiered.Options{
+		"MaxPending":      func(n int) tiered.Options { return tiered.Options{MaxPending: n} },
+		"MaxLoads":        func(n int) tiered.Options { return tiered.Options{MaxLoads: n} },
+		"BreakerFailures": func(n int) tiered.Options { return tiered.Options{BreakerFailures: n} },
+		"Lanes":           func(n int) tiered.Options { return tiered.Options{Lanes: n} },
+	} {
+		for _, n := range []int{math.MinInt, -1, tiered.MaxCount + 1, math.MaxInt} {
+			c, err := tiered.New(rdb, o(n))
+			var option *tiered.OptionError
+			if !errors.As(err, &option) || option.Field != field {
+				t.Errorf("%s of %d: %v", field, n, err)
+			}
+			if c != nil {
+				closeClient(t, c)
+			}
+		}
+	}
+	c, err := tiered.New(rdb, tiered.Options{MaxPending: tiered.MaxCount, MaxLoads: tiered.MaxCount, BreakerFailures: tiered.MaxCount, Lanes: tiered.MaxLanes})
+	check(t, err)
+	closeClient(t, c)
+}
+
 // A policy that serves for ever does, and its sum with a clock's reading does not turn over.
 func TestServeStaleForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
