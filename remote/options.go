@@ -2,6 +2,7 @@ package remote
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"time"
@@ -14,6 +15,8 @@ import (
 
 // Defaults of Options.
 const (
+	// MaxLanes is the most that Options.Lanes may be.
+	MaxLanes               = 64
 	DefaultTimeout         = 2 * time.Second
 	DefaultReadTimeout     = 250 * time.Millisecond
 	DefaultBatchSize       = 512
@@ -35,7 +38,7 @@ type Options struct {
 	ScanPage int
 	// Namespace names the lanes in which changes are announced. It holds no brace. Empty: nothing is announced.
 	Namespace string
-	// Lanes is how many lanes the namespace has, the same for all its instances. Defaults to 1.
+	// Lanes is how many lanes the namespace has, the same for all its instances. At most MaxLanes; defaults to 1.
 	Lanes int
 	// BreakerFailures is how many outages in a row open the breaker of a server: a Cluster has one for each node. While it
 	// is open, calls fail at once with ErrUnavailable. An outage that took the whole timeout of a call counts twice.
@@ -93,6 +96,9 @@ func (o Options) validate() error {
 	notNegative("BatchSize", o.BatchSize < 0)
 	notNegative("ScanPage", o.ScanPage < 0)
 	notNegative("Lanes", o.Lanes < 0)
+	if o.Lanes > MaxLanes {
+		faults = append(faults, &OptionError{Field: "Lanes", Reason: fmt.Sprintf("is %d, at most %d", o.Lanes, MaxLanes)})
+	}
 	if strings.ContainsAny(o.Namespace, "{}") {
 		faults = append(faults, &OptionError{Field: "Namespace", Reason: "must not hold a brace"})
 	}

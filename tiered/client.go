@@ -141,7 +141,7 @@ func (c *Client) openTiers(rdb redis.UniversalClient) error {
 	var farErr, nearErr error
 	c.servers, _ = topology.Of(rdb, o.Namespace, o.MaxStaleness) // what is wrong with rdb, the far tier reports beside the rest
 	c.far, farErr = remote.New(rdb, remote.Options{
-		Timeout: max(o.RemoteTimeout, 0), ReadTimeout: max(o.RemoteReadTimeout, 0), Namespace: o.Namespace, Lanes: max(o.Lanes, 0), BreakerFailures: max(o.BreakerFailures, 0), BreakerPause: max(o.BreakerPause, 0),
+		Timeout: max(o.RemoteTimeout, 0), ReadTimeout: max(o.RemoteReadTimeout, 0), Namespace: o.Namespace, Lanes: min(max(o.Lanes, 0), MaxLanes), BreakerFailures: max(o.BreakerFailures, 0), BreakerPause: max(o.BreakerPause, 0),
 		TracerProvider: o.TracerProvider, Logger: o.Logger, Topology: c.servers, Panics: c.panics,
 	})
 	c.near, nearErr = local.New(o.Local)
