@@ -177,11 +177,11 @@ func TestLostReplyLeavesTheOutcomeOfAChangeUnknown(t *testing.T) {
 			t.Parallel()
 			p := redistest.NewProxy(t, shared.Addr)
 			rdb := shared.Client(t, func(o *redis.Options) { o.Addr = p.Addr(); setup(p, o) })
-			s := newStore(t, rdb, never)
 			key := t.Name()
 			for _, op := range operations {
+				// A store of its own: what one gives back in the background must not meet what is set for the next.
+				s := newStore(t, rdb, never)
 				// A connection first: what is lost must be the reply, not the greeting.
-				p.SwallowReplies(false)
 				redistest.Eventually(t, patience, func() error { return greeted(rdb) })
 				if name == "no reply" {
 					p.SwallowReplies(true)
@@ -194,6 +194,8 @@ func TestLostReplyLeavesTheOutcomeOfAChangeUnknown(t *testing.T) {
 				}
 				t.Log(op.name)
 				wantErr(t, op.do(t.Context(), s, key), want...)
+				p.SwallowReplies(false)
+				must(t, s.Close(t.Context()))
 			}
 		})
 	}

@@ -197,8 +197,16 @@ func TestAnEmptyLaneBeginsAboveTheFloors(t *testing.T) {
 		if must(t, s.Announce(t.Context(), a)); lane.ID(a.ID) <= ahead {
 			t.Errorf("the lane begins at %v, below the floor %v", lane.ID(a.ID), ahead)
 		}
-		if floors := floorsOf(t, s); floors["*"] != a.ID || floors["!"] != a.ID {
-			t.Errorf("floors %v, and the lane begins at %v", floors, lane.ID(a.ID))
+		if floors := floorsOf(t, s); floors["*"] != 0 || floors["!"] != uint64(ahead) {
+			t.Errorf("floors %v, of a lane that nobody knows to be lost", floors)
+		}
+		endLane(t, rdb)
+		b := telling(lane.ID(a.ID), 0)
+		if must(t, s.Announce(t.Context(), b)); b.ID <= a.ID {
+			t.Errorf("the lane begins at %v, after %v", lane.ID(b.ID), lane.ID(a.ID))
+		}
+		if floors := floorsOf(t, s); floors["*"] != b.ID || floors["!"] != b.ID {
+			t.Errorf("floors %v, and the lane begins at %v", floors, lane.ID(b.ID))
 		}
 	})
 }

@@ -80,9 +80,10 @@ end
 -- parts. In the message the bytes 3 to 26 are kept free for the two places, each of ms (8 bytes) and seq (4); the stream holds
 -- it without them. The sender has put there what it knows: the newest id of the lane, and the floor of all caches.
 --
--- A new history of the lane begins here where the lane is empty, or ends before what the sender knows. The floor of all caches is
+-- A new history of the lane begins here where the lane ends before what the sender knows, or is empty. The floor of all caches is
 -- put where the histories part, in this step: what the old one has left in the server lies below, and the change that is
--- announced here and all later ones lie above. A floor that the sender does not know says that the history has begun before.
+-- announced here and all later ones lie above. A floor that the sender does not know says that the history has begun before. A
+-- sender that knows nothing cannot tell a lane that was lost from one that is new: it puts no floor.
 -- Ids never go back for anybody who knows them, whatever the server's clock does.
 local function lane_append(stream, floors, channel, message, sharded)
   local prev = lane_last(stream)
@@ -107,6 +108,6 @@ local function lane_append(stream, floors, channel, message, sharded)
     end
   end
   local id, ms, seq = lane_add(stream, channel, head, tail, sharded, at, before, beforeSeq)
-  if empty then lane_floor(floors, id) end
+  if empty and known > 0 then lane_floor(floors, id) end
   return id, ms, seq
 end

@@ -62,7 +62,7 @@
 //   - A sender says what it knows of the lane. An append to a lane that ends before that begins the new history, with a
 //     remote floor and above all known ids, so that a clock that goes back does no harm to a change whose sender had heard
 //     of the newest lost one.
-//   - An empty lane begins above the newest floor, and with a floor of its own.
+//   - An empty lane begins above the newest floor, and with a floor of its own if the sender had heard of the lane.
 //   - On a Cluster a Set whose announcement is the first after a loss gives its record the announcement's id.
 //   - A far read without a coherence lease that runs asks for the remote floors, and only flights that did may be joined then.
 //   - On a Cluster the data step of a Set must not be executed any more once its retry has begun.

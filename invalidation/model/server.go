@@ -22,7 +22,7 @@ func (w *world) append(s *state, by, known, star uint8) uint8 {
 		}
 	}
 	id := w.publish(s, by)
-	if empty && w.floors() && !w.noFlush && !w.emptyWithoutFloor {
+	if empty && known > 0 && w.floors() && !w.noFlush && !w.emptyWithoutFloor {
 		s.server.floor = id
 	}
 	return id
