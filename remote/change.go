@@ -208,8 +208,31 @@ func met(ctx context.Context, err error) {
 
 // announceEach makes announcements on a Cluster.
 func (s *Store) announceEach(ctx context.Context, calls []scriptCall, done func(i int, v any, err error)) {
-	s.runEach(ctx, "announce", scriptAnnounce, calls, done)
+	var moving []int
+	s.runEach(ctx, "announce", scriptAnnounce, calls, func(i int, v any, err error) {
+		if isMoving(err) {
+			moving = append(moving, i)
+			return
+		}
+		done(i, v, err)
+	})
+	if len(moving) == 0 {
+		return
+	}
+	alone := make([]scriptCall, len(moving))
+	for j, i := range moving {
+		alone[j] = calls[i].streamAlone()
+	}
+	s.runEach(ctx, "announce", scriptAnnounce, alone, func(j int, v any, err error) { done(moving[j], v, err) })
 }
+
+// isMoving reports whether a node of a Cluster has refused a script since only some of its keys are there: their slot is moving
+// to another node. Nothing was executed.
+func isMoving(err error) bool { return err != nil && redis.HasErrorPrefix(err, "TRYAGAIN") }
+
+// streamAlone is an announcement that does without the lane's floors, which may be on another node than the lane for as long as
+// their slot moves.
+func (c scriptCall) streamAlone() scriptCall { return scriptCall{keys: c.keys[:1], args: c.args} }
 
 // runEach runs a script for each call on a Cluster, those of each node in a pipeline and nodes at the same time. done is
 // told what became of each, by one goroutine at a time.
@@ -232,7 +255,7 @@ func (s *Store) runEach(ctx context.Context, op string, sc script, calls []scrip
 			}
 			outcomes, err = s.runAll(ctx, sc, some)
 			met := err
-			if met == nil {
+			if met == nil && !isMoving(outcomes[0].Err()) {
 				met = outcomes[0].Err()
 			}
 			ticket.report(classify(op, true, met))

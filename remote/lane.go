@@ -43,7 +43,11 @@ func (s *Store) Announce(ctx context.Context, a *Announcement) error {
 	}
 	step := s.announcing(a)
 	id, err := call(ctx, s, s.at(ctx, step.keys[0]), "announce", true, func(ctx context.Context) (lane.ID, error) {
-		id, _, err := asAnnounced(scriptAnnounce.run(ctx, s.rdb, step.keys, step.args...))
+		v, err := scriptAnnounce.run(ctx, s.rdb, step.keys, step.args...)
+		if isMoving(err) {
+			v, err = scriptAnnounce.run(ctx, s.rdb, step.keys[:1], step.args...)
+		}
+		id, _, err := asAnnounced(v, err)
 		return id, err
 	})
 	if err == nil {

@@ -83,7 +83,8 @@ end
 -- A new history of the lane begins here where the lane ends before what the sender knows, or is empty. The floor of all caches is
 -- put where the histories part, in this step: what the old one has left in the server lies below, and the change that is
 -- announced here and all later ones lie above. A floor that the sender does not know says that the history has begun before. A
--- sender that knows nothing cannot tell a lane that was lost from one that is new: it puts no floor.
+-- sender that knows nothing cannot tell a lane that was lost from one that is new: it puts no floor. Nor is one put where floors is
+-- nil: while the lane's slot moves to another node of a Cluster, which has one of the keys and not the other.
 -- Ids never go back for anybody who knows them, whatever the server's clock does.
 local function lane_append(stream, floors, channel, message, sharded)
   local prev = lane_last(stream)
@@ -94,12 +95,12 @@ local function lane_append(stream, floors, channel, message, sharded)
   if #prev - string.find(prev, '-', 1, true) > 6 then at = string.format('%.0f-0', before + 1) end
   local known, knownSeq = lane_behind(message, before, beforeSeq)
   if empty or known > 0 then
-    local floor, floorSeq = lane_parts(lane_floor_named(stream, floors, '*'))
-    local least, leastSeq = lane_parts(lane_floor_named(stream, floors, '!'))
+    local floor, floorSeq = lane_parts(floors and lane_floor_named(stream, floors, '*'))
+    local least, leastSeq = lane_parts(floors and lane_floor_named(stream, floors, '!'))
     if lane_later(known, knownSeq, least, leastSeq) then least, leastSeq = known, knownSeq end
     if lane_later(before, beforeSeq, least, leastSeq) then least, leastSeq = before, beforeSeq end
     at = lane_after(least, leastSeq)
-    if not empty and not lane_later(floor, floorSeq, lane_place(message, 15)) then
+    if floors and not empty and not lane_later(floor, floorSeq, lane_place(message, 15)) then
       -- A message that invalidates all that is older than itself: of type 3, without publisher and hashes.
       local id
       id, before, beforeSeq = lane_add(stream, channel, string.char(193, 3), string.rep('\0', 10), sharded, at, before, beforeSeq)
@@ -108,6 +109,6 @@ local function lane_append(stream, floors, channel, message, sharded)
     end
   end
   local id, ms, seq = lane_add(stream, channel, head, tail, sharded, at, before, beforeSeq)
-  if empty and known > 0 then lane_floor(floors, id) end
+  if floors and empty and known > 0 then lane_floor(floors, id) end
   return id, ms, seq
 end
