@@ -229,6 +229,10 @@ var mutants = []mutant{
 `,
 			`		return
 `,
+		}, {
+			"internal/lane/lane.lua",
+			`  if not lane_later(known, knownSeq, before, beforeSeq) or`,
+			`  if true or not lane_later(known, knownSeq, before, beforeSeq) or`,
 		}},
 	},
 	{
