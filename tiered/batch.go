@@ -117,6 +117,7 @@ func (c *Cache[V]) setMany(ctx context.Context, items []Item[V]) (int, error) {
 	var failed failures
 	type change struct {
 		item     *Item[V]
+		far      string // its key as Redis has it
 		value    *V
 		st       settings
 		mutation mutation
@@ -146,6 +147,13 @@ func (c *Cache[V]) setMany(ctx context.Context, items []Item[V]) (int, error) {
 	if c.client.opts.Disabled {
 		return len(changes), failed.err()
 	}
+	keys := make([]string, len(changes))
+	for i := range changes {
+		keys[i] = c.prefix + changes[i].item.Key
+		changes[i].far = keys[i]
+	}
+	replaced, waitErr := c.client.co.pending.replace(ctx, keys...)
+	defer replaced()
 	// All changes begin before the versions of their tags are asked for, with one round trip.
 	var names []string
 	life := time.Duration(-1)
@@ -171,7 +179,7 @@ func (c *Cache[V]) setMany(ctx context.Context, items []Item[V]) (int, error) {
 		if len(ch.st.tags) == 0 {
 			err = nil
 		}
-		err = cmp.Or(laneErr, err)
+		err = cmp.Or(waitErr, laneErr, err)
 		if err == nil {
 			ch.rec, ch.value, err = c.encode(ch.item.Key, &ch.item.Value, &ch.st, known.carry(ch.st.tags))
 		}
@@ -191,7 +199,7 @@ func (c *Cache[V]) setMany(ctx context.Context, items []Item[V]) (int, error) {
 	c.client.co.publishAll(made)
 	writes := make([]remote.Write, len(sent))
 	for i, ch := range sent {
-		writes[i] = remote.Write{Key: c.prefix + ch.item.Key, Record: ch.rec, Announcement: ch.mutation.told}
+		writes[i] = remote.Write{Key: ch.far, Record: ch.rec, Announcement: ch.mutation.told}
 	}
 	stored := 0
 	errs := c.client.far.SetMany(ctx, writes)

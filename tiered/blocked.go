@@ -65,10 +65,7 @@ func (p *pending) meets(q query) (<-chan struct{}, error) {
 	case inTheWay:
 		return nil, pendingError(p.cause)
 	}
-	if p.settled == nil {
-		p.settled = make(chan struct{})
-	}
-	return p.settled, nil
+	return p.settledNextLocked(), nil
 }
 
 // errSlowRetry is why a read that has waited for a retry goes on without the remote tier.
@@ -122,7 +119,53 @@ func (p *pending) meetsLocked(q query) obstacle {
 	return met
 }
 
-// settledLocked wakes the reads that wait for retries.
+// replace waits for the retries of keys that are under way, and keeps others from beginning until ended is called, which is
+// once. A retry is a deletion: one that Redis executed after a change which replaces the entry would delete what was
+// acknowledged. Its error is ctx's, if that ends first.
+func (p *pending) replace(ctx context.Context, keys ...string) (ended func(), err error) {
+	if p.depth.Load() == 0 {
+		return func() {}, nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	held := make([]*undelivered, 0, len(keys))
+	for _, key := range keys {
+		if it := p.items[key]; it != nil {
+			it.changing++
+			held = append(held, it)
+		}
+	}
+	for _, it := range held {
+		for it.trying && err == nil {
+			settled := p.settledNextLocked()
+			p.mu.Unlock()
+			select {
+			case <-settled:
+			case <-ctx.Done():
+				err = ctx.Err()
+			}
+			p.mu.Lock()
+		}
+	}
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, it := range held {
+			it.changing--
+		}
+		p.nudge()
+	}, err
+}
+
+// settledNextLocked returns the channel that is closed when a retry has ended next.
+func (p *pending) settledNextLocked() <-chan struct{} {
+	if p.settled == nil {
+		p.settled = make(chan struct{})
+	}
+	return p.settled
+}
+
+// settledLocked wakes the reads and changes that wait for retries.
 func (p *pending) settledLocked() {
 	if p.settled != nil {
 		close(p.settled)

@@ -64,6 +64,8 @@ type undelivered struct {
 	doubt     int64
 	next      int64  // reading before which it is not tried again: an early delivery is repeated once, when the doubt is over
 	overtaken bool   // a later change of the entry was acknowledged
+	trying    bool   // a retry of it is under way
+	changing  int    // how many changes that replace the entry are under way: it is not tried until they have ended
 	round     uint64 // how often it failed anew
 }
 

@@ -192,7 +192,7 @@ func TestAChangeThatHappensTooLateDoesNotStay(t *testing.T) {
 	}
 }
 
-// How long an entry lives is not known to who could not delete it: another may have given it a life of its own. So what
+// An instance does not know how long an entry lives that it could not delete it: another may have given it a life of its own. So what
 // could not be delivered is tried for as long as that takes.
 func TestUndeliveredInvalidationOutlivesTheCachesTTL(t *testing.T) {
 	t.Parallel()

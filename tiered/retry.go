@@ -99,7 +99,8 @@ func (p *pending) take(n int) []attempt {
 		if len(out) == n {
 			break
 		}
-		if now >= it.next {
+		if now >= it.next && it.changing == 0 {
+			it.trying = true
 			out = append(out, attempt{key, it, it.hash, it.announce, it.round})
 		}
 	}
@@ -132,7 +133,7 @@ func (p *pending) failed(err error, it *undelivered) {
 	p.log.Debug("doppio: an invalidation is still undelivered", "error", err)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.cause, p.failing, it.prompt = err, true, false
+	p.cause, p.failing, it.prompt, it.trying = err, true, false, false
 	p.settledLocked()
 }
 
@@ -143,6 +144,7 @@ func (p *pending) settle(asked int64, a attempt) bool {
 	defer p.mu.Unlock()
 	defer p.answeredLocked()
 	it := a.it
+	it.trying = false
 	if p.items[a.key] != it || it.round != a.round || asked < it.doubt {
 		it.next = it.doubt
 		return p.items[a.key] != it

@@ -30,11 +30,17 @@ func (c *Cache[V]) set(ctx context.Context, key string, value *V, st *settings) 
 	hash := c.hash(key)
 	w := c.view(hash)
 	defer w.end()
+	far := c.prefix + key
+	replaced, err := c.client.co.pending.replace(ctx, far)
+	defer replaced()
 	m := c.client.co.intend(c.floors, hash)
-	rec, value, err := c.prepare(ctx, key, value, st)
+	var rec *remote.Record
+	if err == nil {
+		rec, value, err = c.prepare(ctx, key, value, st)
+	}
 	if err == nil {
 		rec.Stamp = m.known()
-		_, err = c.client.sets[m.lane].make(ctx, &m, order{key: c.prefix + key, record: rec})
+		_, err = c.client.sets[m.lane].make(ctx, &m, order{key: far, record: rec})
 	}
 	own, clean := c.changed(ctx, m, key, st, err)
 	if err != nil {
