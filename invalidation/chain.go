@@ -26,8 +26,8 @@ type chain struct {
 // lane still is the one it was, which what came after the loss cannot.
 func (c *chain) sync() { c.syncing, c.heard, c.restarted, c.from, c.to = true, false, false, 0, 0 }
 
-// message takes one that came over the subscription. An id that the lane has, or has lost, is known. The reason, if there is
-// one, is why everything is to be dropped.
+// message takes one that came over the subscription. An id that the lane has, or has lost, is
+// known. The reason, if there is one, is why everything is to be dropped.
 func (c *chain) message(previous, id, known lane.ID) Reason {
 	if c.syncing {
 		c.collect(previous, id)
@@ -74,8 +74,8 @@ func (c *chain) replayed(id, last lane.ID) (complete bool) {
 	return id == last
 }
 
-// join ends syncing: everything up to id was handed on or dropped. Where what was replayed shows that the lane has lost its
-// history, ended is the newest id that was known of it; else 0.
+// join ends syncing: everything up to id was handed on or dropped. Where what was replayed shows
+// that the lane has lost its history, ended is the newest id that was known of it; else 0.
 func (c *chain) join(id, ended lane.ID) Reason {
 	var why Reason
 	switch {

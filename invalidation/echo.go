@@ -144,8 +144,8 @@ func (e *echoes) take(number uint64) (q question, ok bool) {
 	return q, true
 }
 
-// opening is the first message of a lane, or of its new history, where nothing has happened yet. It says what is known here:
-// the newest id of the lane, and the newest floor of all caches.
+// opening is the first message of a lane, or of its new history, where nothing has happened yet. It
+// says what is known here: the newest id of the lane, and the newest floor of all caches.
 func opening(known, floor lane.ID) []byte {
 	m := Message{Type: Keys, Previous: uint64(known), ID: uint64(floor)}
 	b, _ := m.Append(nil) // it is small enough

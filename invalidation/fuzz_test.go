@@ -10,8 +10,8 @@ import (
 	"github.com/doppio-cache/doppio/internal/lane"
 )
 
-// within fails t if f, which reads size bytes, allocates more than they justify: what is read is a copy, which the parts
-// of a list take some words for, and a map some more.
+// within fails t if f, which reads size bytes, allocates more than they justify: what is read is a
+// copy, which the parts of a list take some words for, and a map some more.
 func within(t *testing.T, size int, f func()) {
 	t.Helper()
 	alloctest.AtMost(t, 4<<10+64*uint64(size), "reading "+strconv.Itoa(size)+" bytes", f)

@@ -7,7 +7,8 @@ import (
 	"github.com/doppio-cache/doppio/internal/guard"
 )
 
-// panicError is what becomes of a panic in code that is not this library's: hooks, dialers and other parts of the client.
+// panicError is what becomes of a panic in code that is not this library's: hooks, dialers and
+// other parts of the client.
 type panicError struct {
 	value any
 	stack []byte

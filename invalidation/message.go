@@ -38,10 +38,11 @@ const (
 //
 //	0xC1 type(1) previous(8+4) id(8+4) publisher(8) [trace(25)] count(2) count×hash(8)
 //
-// Previous and ID are the places, in the lane, of the message before this one and of this one: ids of the stream, ms<<20|seq.
-// The server fills them in. The sender puts there what it knows: the newest id of the lane in Previous, and the newest floor of
-// all caches in ID, from which the server sees whether it has lost anything; 0 is for nothing. A message that is published
-// with zeros is outside the lane: a subscriber that misses it misses nothing.
+// Previous and ID are the places, in the lane, of the message before this one and of this one: ids
+// of the stream, ms<<20|seq. The server fills them in. The sender puts there what it knows: the
+// newest id of the lane in Previous, and the newest floor of all caches in ID, from which the
+// server sees whether it has lost anything; 0 is for nothing. A message that is published with
+// zeros is outside the lane: a subscriber that misses it misses nothing.
 type Message struct {
 	Type      Type
 	Previous  uint64

@@ -27,8 +27,8 @@ const (
 // ErrLanes is returned when the instances of a namespace do not agree on how many lanes it has.
 var ErrLanes = errors.New("invalidation: another instance has another number of lanes for this namespace")
 
-// ErrClient is returned when the Redis client is one that cannot be used, or its server is another than the client is for,
-// or a replica.
+// ErrClient is returned when the Redis client is one that cannot be used, or its server is another
+// than the client is for, or a replica.
 var ErrClient = errors.New("invalidation: the Redis client cannot be used")
 
 // clientError makes what is wrong with a client match ErrClient; other errors stay as they are.
@@ -56,12 +56,14 @@ type Options struct {
 	// to DefaultBackoff.
 	Backoff time.Duration
 	Handler Handler
-	// Known gives the newest id of the lane that the owner was told of, by an acknowledgement of a change of its own as much as by
-	// the Handler, and that it has been told once. A server whose lane lacks it has lost what it had acknowledged, even if the
-	// message never came. It must not block. Defaults to what the Handler was told.
+	// Known gives the newest id of the lane that the owner was told of, by an acknowledgement of a
+	// change of its own as much as by the Handler, and that it has been told once. A server whose
+	// lane lacks it has lost what it had acknowledged, even if the message never came. It must not
+	// block. Defaults to what the Handler was told.
 	Known func() uint64
-	// Floor gives the newest floor of all caches that the owner was told of. A server that has lost the lane's history puts
-	// a floor where the new one begins, unless it has one that is newer. It must not block. Defaults to none.
+	// Floor gives the newest floor of all caches that the owner was told of. A server that has lost
+	// the lane's history puts a floor where the new one begins, unless it has one that is newer. It
+	// must not block. Defaults to none.
 	Floor func() uint64
 	// Logger hears, at Debug, of every attempt that ended and every echo that failed. Defaults to silence.
 	Logger *slog.Logger

@@ -218,9 +218,10 @@ func (r *Receiver) endLocked(s *session, err error) error {
 	return err
 }
 
-// stayAt notes at which node of a Cluster without sharded pub/sub a subscription is, which no server ends when the lane's
-// slot moves: what is published at the lane's new node still comes, but over the bus between the nodes, which loses
-// messages without an error, and not at all once the old node has left the Cluster.
+// stayAt notes at which node of a Cluster without sharded pub/sub a subscription is, which no
+// server ends when the lane's slot moves: what is published at the lane's new node still comes, but
+// over the bus between the nodes, which loses messages without an error, and not at all once the
+// old node has left the Cluster.
 func (r *Receiver) stayAt(ctx context.Context, s *session) error {
 	if !r.servers.Many() {
 		return nil

@@ -227,8 +227,8 @@ func TestRepliesThatAreNotUnderstood(t *testing.T) {
 	}
 }
 
-// redisDialer dials until its context ends, or the test: go-redis does not interrupt a dial of its pool for a caller that
-// has left, and lets it go on to the client's DialTimeout.
+// redisDialer dials until its context ends, or the test: go-redis does not interrupt a dial of its
+// pool for a caller that has left, and lets it go on to the client's DialTimeout.
 func redisDialer(test context.Context, dialing chan<- struct{}) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, _, _ string) (net.Conn, error) {
 		select {

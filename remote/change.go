@@ -17,10 +17,11 @@ import (
 	"github.com/doppio-cache/doppio/internal/lane"
 )
 
-// change is a script that changes what lies under one key, and what it announces (nil: nothing). Before its own arguments
-// the script is given a channel and a message, both empty where it is to announce nothing, else with the lane's stream
-// and floors as its second and third key. It replies with 1 if it has changed something, the id of the announcement ("" for none), and what
-// else it has to tell.
+// change is a script that changes what lies under one key, and what it announces (nil: nothing).
+// Before its own arguments the script is given a channel and a message, both empty where it is to
+// announce nothing, else with the lane's stream and floors as its second and third key. It replies
+// with 1 if it has changed something, the id of the announcement ("" for none), and what else it
+// has to tell.
 type change struct {
 	key  string
 	args []any
@@ -226,16 +227,16 @@ func (s *Store) announceEach(ctx context.Context, calls []scriptCall, done func(
 	s.runEach(ctx, "announce", scriptAnnounce, alone, func(j int, v any, err error) { done(moving[j], v, err) })
 }
 
-// isMoving reports whether a node of a Cluster has refused a script since only some of its keys are there: their slot is moving
-// to another node. Nothing was executed.
+// isMoving reports whether a node of a Cluster has refused a script since only some of its keys are
+// there: their slot is moving to another node. Nothing was executed.
 func isMoving(err error) bool { return err != nil && redis.HasErrorPrefix(err, "TRYAGAIN") }
 
-// streamAlone is an announcement that does without the lane's floors, which may be on another node than the lane for as long as
-// their slot moves.
+// streamAlone is an announcement that does without the lane's floors, which may be on another node
+// than the lane for as long as their slot moves.
 func (c scriptCall) streamAlone() scriptCall { return scriptCall{keys: c.keys[:1], args: c.args} }
 
-// runEach runs a script for each call on a Cluster, those of each node in a pipeline and nodes at the same time. done is
-// told what became of each, by one goroutine at a time.
+// runEach runs a script for each call on a Cluster, those of each node in a pipeline and nodes at
+// the same time. done is told what became of each, by one goroutine at a time.
 func (s *Store) runEach(ctx context.Context, op string, sc script, calls []scriptCall, done func(i int, v any, err error)) {
 	keys := make([]string, len(calls))
 	for i, c := range calls {

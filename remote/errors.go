@@ -84,7 +84,8 @@ func withoutEcho(text string) string {
 	return text
 }
 
-// traces are what Redis puts before and behind the error of a command that a script has called: which script, and where.
+// traces are what Redis puts before and behind the error of a command that a script has called:
+// which script, and where.
 var (
 	traceBefore = regexp.MustCompile(`^ERR Error (running|compiling) script .*user_script: ?\d+: -?`) // Redis 6
 	traceBehind = regexp.MustCompile(`\.? script: [0-9a-f]+, on @user_script:\d+\.?$`)
@@ -125,8 +126,8 @@ func (e *OptionError) Error() string { return "doppio: option " + e.Field + ": "
 // Is makes every OptionError match ErrInvalidOptions.
 func (e *OptionError) Is(target error) bool { return target == ErrInvalidOptions }
 
-// PanicError is what becomes of a panic in code that is not this library's: a loader, a codec, a hook or a dialer of the
-// Redis client.
+// PanicError is what becomes of a panic in code that is not this library's: a loader, a codec, a
+// hook or a dialer of the Redis client.
 type PanicError struct {
 	Value any
 	Stack []byte // of the goroutine that panicked
@@ -134,7 +135,8 @@ type PanicError struct {
 
 func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 
-// Unwrap gives the panic's value when that is an error, but none that matches ErrNotFound: a panic says nothing about what there is.
+// Unwrap gives the panic's value when that is an error, but none that matches ErrNotFound: a panic
+// says nothing about what there is.
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
 	if errors.Is(err, ErrNotFound) {
@@ -212,8 +214,9 @@ func classify(op string, write bool, err error) error {
 	return &Error{Op: op, Err: err, kinds: kinds}
 }
 
-// unusable says why the servers behind the client must not be asked for anything, or their answer not be used. changed says
-// whether something may have been changed, unless the server is one that changes nothing.
+// unusable says why the servers behind the client must not be asked for anything, or their answer
+// not be used. changed says whether something may have been changed, unless the server is one that
+// changes nothing.
 func unusable(op string, changed bool, err error) error {
 	var refused *topology.RefusedError
 	if errors.As(err, &refused) {

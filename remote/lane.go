@@ -15,9 +15,9 @@ import (
 type Announcement struct {
 	// Lane is the index of the lane that carries it, below Options.Lanes.
 	Lane int
-	// Message is as invalidation.Message.Append gives it. Its bytes 2 to 26, the places of the message and of the one
-	// before it in the lane, are filled in by the server. Until then they say what the sender knows of the lane: its newest
-	// id, and the newest floor of all caches.
+	// Message is as invalidation.Message.Append gives it. Its bytes 2 to 26, the places of the
+	// message and of the one before it in the lane, are filled in by the server. Until then they
+	// say what the sender knows of the lane: its newest id, and the newest floor of all caches.
 	Message []byte
 	// ID is set when the change was acknowledged, unless it changed nothing and so announced nothing: the message's id in
 	// the lane, ms<<20|seq. On one server it is the stamp of the record that the change stored, too.
@@ -62,11 +62,12 @@ func (s *Store) RaiseFloor(ctx context.Context, name string, a *Announcement) er
 	return s.raise(ctx, "raise-floor", scriptFloor, name, a)
 }
 
-// Part makes invalid every remote record that a lost history of a's lane has left, for a caller that has noticed the loss by
-// itself. The last id of that history which the caller knows is end; a's message says nothing but what the caller knew. a.ID
-// becomes the floor of all caches, which lies where the histories part: no record of a change that the new history has
-// acknowledged is below it. It is the same for all who notice the loss, and however late. It works when Redis is out of
-// memory.
+// Part makes invalid every remote record that a lost history of a's lane has left, for a caller
+// that has noticed the loss by itself. The last id of that history which the caller knows is end;
+// a's message says nothing but what the caller knew. a.ID becomes the floor of all caches, which
+// lies where the histories part: no record of a change that the new history has acknowledged is
+// below it. It is the same for all who notice the loss, and however late. It works when Redis is
+// out of memory.
 func (s *Store) Part(ctx context.Context, end uint64, a *Announcement) error {
 	return s.raise(ctx, "part", scriptPart, lane.ID(end).String(), a)
 }
@@ -85,10 +86,11 @@ func (s *Store) raise(ctx context.Context, op string, sc script, arg string, a *
 	return err
 }
 
-// Floors gives the floors that a lane keeps, by the name of their cache: "*" is that of all caches, "!" the newest of all.
-// A field that is not an id is left out, as if nobody had raised that floor; the next raise replaces it. Where there are
-// more floors than a lane keeps, or something else than floors, one at the lane's end takes the place of all: it
-// invalidates too much, and never too little.
+// Floors gives the floors that a lane keeps, by the name of their cache: "*" is that of all caches,
+// "!" the newest of all. A field that is not an id is left out, as if nobody had raised that floor;
+// the next raise replaces it. Where there are more floors than a lane keeps, or something else than
+// floors, one at the lane's end takes the place of all: it invalidates too much, and never too
+// little.
 func (s *Store) Floors(ctx context.Context, index int) (map[string]uint64, error) {
 	if s.lanes == nil {
 		return map[string]uint64{}, nil
@@ -114,8 +116,9 @@ func (s *Store) CheckLanes(ctx context.Context) error {
 	if s.lanes == nil {
 		return nil
 	}
-	// It comes before the first change, and is made as a read: the server is asked first what it is, since a replica, or a
-	// node of a Cluster, would refuse it in words that look like an outage; and nobody minds if the number was noted or not.
+	// It comes before the first change, and is made as a read: the server is asked first what it
+	// is, since a replica, or a node of a Cluster, would refuse it in words that look like an
+	// outage; and nobody minds if the number was noted or not.
 	noted, err := call(ctx, s, s.at(ctx, s.lanes[0].Count), "check-lanes", false, func(ctx context.Context) (string, error) {
 		return asString(scriptLanes.run(ctx, s.rdb, []string{s.lanes[0].Count}, s.opts.Lanes))
 	})

@@ -5,9 +5,10 @@ import (
 	"encoding/binary"
 )
 
-// On a Cluster a record is stored before its change is announced, so that its stamp is an id of before. Where the lane
-// had lost its history in between, the announcement tells of a floor above that stamp: the record would be absent for every
-// reader. It is given the id of its announcement, which lies above the floor. A stamp of 0 stays: its writer keeps no floors.
+// On a Cluster a record is stored before its change is announced, so that its stamp is an id of
+// before. Where the lane had lost its history in between, the announcement tells of a floor above
+// that stamp: the record would be absent for every reader. It is given the id of its announcement,
+// which lies above the floor. A stamp of 0 stays: its writer keeps no floors.
 
 // lifting is a change of which the announcement has told its floor.
 type lifting struct {
@@ -19,8 +20,8 @@ type lifting struct {
 // kept reports whether an increment has added to a record that was there: that one keeps its stamp.
 func (o *settled) kept() bool { return len(o.rest) > 1 && o.rest[1] == int64(0) }
 
-// lift gives the records that lie below the floor the ids of their announcements. Where that fails, the outcome of the change
-// is unknown.
+// lift gives the records that lie below the floor the ids of their announcements. Where that fails,
+// the outcome of the change is unknown.
 func (s *Store) lift(ctx context.Context, op string, all []lifting) {
 	var calls []scriptCall
 	var buried []lifting

@@ -7,9 +7,10 @@ import (
 	"time"
 )
 
-// A lease whose acquisition is answered after its caller has left is held by nobody: the caller loads without it, and
-// other instances would wait for its end. So the round trip itself gives it back when the late reply comes. Where no reply
-// comes, the lease may have been granted: it is given back by the token that was asked for.
+// A lease whose acquisition is answered after its caller has left is held by nobody: the caller
+// loads without it, and other instances would wait for its end. So the round trip itself gives it
+// back when the late reply comes. Where no reply comes, the lease may have been granted: it is
+// given back by the token that was asked for.
 
 // owing is how long the pauses between attempts to give leases back are at first.
 const owing = 50 * time.Millisecond
@@ -34,8 +35,9 @@ func (s *Store) owes(ctx context.Context, life time.Duration, leases []Renewal, 
 	}
 }
 
-// giveBack gives leases back. Where the server does not answer it tries again, until they have ended by themselves or the
-// store is closed. A failure is not reported: others then wait for the end of the lease, and no longer.
+// giveBack gives leases back. Where the server does not answer it tries again, until they have
+// ended by themselves or the store is closed. A failure is not reported: others then wait for the
+// end of the lease, and no longer.
 func (s *Store) giveBack(ctx context.Context, life time.Duration, owed []Renewal) {
 	over := time.NewTimer(life)
 	defer over.Stop()

@@ -13,8 +13,9 @@ import (
 	"github.com/doppio-cache/doppio/internal/redistest"
 )
 
-// A lease that was granted after its caller had left is given back: when its reply comes, or when there is none to come.
-// Nobody else could know that it need not be waited for until its end, which is an hour away here.
+// A lease that was granted after its caller had left is given back: when its reply comes, or when
+// there is none to come. Nobody else could know that it need not be waited for until its end, which
+// is an hour away here.
 func TestALeaseThatNobodyHoldsIsGivenBack(t *testing.T) {
 	t.Parallel()
 	const life = time.Hour

@@ -145,8 +145,9 @@ func TestHistoriesPartInOnePlace(t *testing.T) {
 	})
 }
 
-// A change whose sender knows more than the lane begins the new history: above all ids that anybody was told, whatever the
-// server's clock says, and with a floor below it. The next sender finds it begun.
+// A change whose sender knows more than the lane begins the new history: above all ids that anybody
+// was told, whatever the server's clock says, and with a floor below it. The next sender finds it
+// begun.
 func TestAChangeBeginsTheNewHistory(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s *Store, rdb redis.UniversalClient) {
@@ -211,8 +212,9 @@ func TestAnEmptyLaneBeginsAboveTheFloors(t *testing.T) {
 	})
 }
 
-// A record that is stored by the first change after a loss, or by a later one of an instance that has not noticed it, lies
-// above the floor; on a Cluster, too, where it is stored before the floor is known.
+// A record that is stored by the first change after a loss, or by a later one of an instance that
+// has not noticed it, lies above the floor; on a Cluster, too, where it is stored before the floor
+// is known.
 func TestRecordsOfANewHistoryLieAboveItsFloor(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s *Store, rdb redis.UniversalClient) {

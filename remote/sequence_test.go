@@ -42,16 +42,17 @@ func TestChangesPastALargeSequenceNumber(t *testing.T) {
 	})
 }
 
-// A sequence number past 20 bits stands for milliseconds that the lane has not reached: an hour of them here. Changes come
-// after those in the order of their stamps and places, although the server's clock gives earlier ids.
+// A sequence number past 20 bits stands for milliseconds that the lane has not reached: an hour of
+// them here. Changes come after those in the order of their stamps and places, although the
+// server's clock gives earlier ids.
 func TestChangesAfterACarriedSequenceNumber(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s *Store, rdb redis.UniversalClient) {
 		const hour = 3_600_000
 		ctx, key := t.Context(), t.Name()
 		names := lane.Of(t.Name(), 0)
-		// Before the server's time, so that it gives a later id by itself. The carry of the stamp's low half into the high one
-		// is between the two, too.
+		// Before the server's time, so that it gives a later id by itself. The carry of the stamp's
+		// low half into the high one is between the two, too.
 		ms := (time.Now().Add(-time.Second).UnixMilli() | 4095) - 4096
 		from := fmt.Sprintf("%d-%d", ms, hour<<20|7)
 		must(t, rdb.XAdd(ctx, &redis.XAddArgs{Stream: names.Stream, ID: from, Values: []string{"m", "x"}}).Err())

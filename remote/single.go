@@ -27,12 +27,13 @@ func (s *Store) read(ctx context.Context, key string) ([]byte, error) {
 	})
 }
 
-// Acquire takes a lease of at most life under key, unless something is there. won tells whether the caller holds the
-// lease now; otherwise found is what is there, or err says why it cannot be read. A lease that is found is marked as
-// awaited, for the Fill or Release that ends it to tell. It shows the tags of what is being loaded, as those of an entry:
-// if one of them was invalidated since, it is not worth waiting for. A record with the token replaces (nil: none) is no
-// entry any more, and makes room for the lease. A lease that is granted after Acquire has returned an error is given back
-// in the background.
+// Acquire takes a lease of at most life under key, unless something is there. won tells whether the
+// caller holds the lease now; otherwise found is what is there, or err says why it cannot be read.
+// A lease that is found is marked as awaited, for the Fill or Release that ends it to tell. It
+// shows the tags of what is being loaded, as those of an entry: if one of them was invalidated
+// since, it is not worth waiting for. A record with the token replaces (nil: none) is no entry any
+// more, and makes room for the lease. A lease that is granted after Acquire has returned an error
+// is given back in the background.
 func (s *Store) Acquire(ctx context.Context, key string, token Token, stamp uint64, life time.Duration, replaces []byte, tags ...Tag) (won bool, found Record, err error) {
 	lease := Record{Kind: KindLease, Token: token, Stamp: stamp, Created: time.Now(), TTL: life, Tags: tags}
 	raw, err := AppendRecord(nil, key, &lease)

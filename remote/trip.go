@@ -218,9 +218,9 @@ func (s *Store) caught(r any) error {
 // run makes the round trip, if the servers are such as may be asked. What panics in a hook, a dialer or another part of
 // the client that is not go-redis's is an error.
 //
-// Before a read it must be known that the server takes changes: what a replica holds may be old. A change says so itself,
-// unless it found nothing to do; then it is asked afterwards, so that the outcome of a change is never in doubt for the
-// sake of the question.
+// Before a read it must be known that the server takes changes: what a replica holds may be old. A
+// change says so itself, unless it found nothing to do; then it is asked afterwards, so that the
+// outcome of a change is never in doubt for the sake of the question.
 func run[T any](ctx context.Context, s *Store, op string, write bool, fn func(context.Context) (T, error)) (val T, err error) {
 	defer func() {
 		if r := recover(); r != nil {

@@ -119,9 +119,10 @@ func (p *pending) meetsLocked(q query) obstacle {
 	return met
 }
 
-// replace waits for the retries of keys that are under way, and keeps others from beginning until ended is called, which is
-// once. A retry is a deletion: one that Redis executed after a change which replaces the entry would delete what was
-// acknowledged. Its error is ctx's, if that ends first.
+// replace waits for the retries of keys that are under way, and keeps others from beginning until
+// ended is called, which is once. A retry is a deletion: one that Redis executed after a change
+// which replaces the entry would delete what was acknowledged. Its error is ctx's, if that ends
+// first.
 func (p *pending) replace(ctx context.Context, keys ...string) (ended func(), err error) {
 	if p.depth.Load() == 0 {
 		return func() {}, nil

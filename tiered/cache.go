@@ -252,8 +252,9 @@ func (s *shared[V]) farFloor(hash uint64) uint64 {
 	return s.floors.far[s.client.co.laneOf(hash)].Load()
 }
 
-// keep stores a local copy, as of at, of what a view saw, unless another read has seen a newer one meanwhile. rec says how long the
-// remote copy has to live, and from is what was known when the value was read. overtaken is as for conclude.
+// keep stores a local copy, as of at, of what a view saw, unless another read has seen a newer one
+// meanwhile. rec says how long the remote copy has to live, and from is what was known when the
+// value was read. overtaken is as for conclude.
 func (s *shared[V]) keep(w *view, x sighting, at time.Time, hash uint64, key string, v *V, from origin, rec *remote.Record, st *settings) (overtaken bool) {
 	return s.conclude(w, x, hash, key, s.localCopy(at, hash, key, v, from, rec, st))
 }

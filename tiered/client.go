@@ -174,9 +174,9 @@ func joined(err error) []error {
 	return out
 }
 
-// Ready waits until the near tier is coherent: the subscription to every lane is Live. Its error matches ctx's, ErrClosed,
-// or an *OptionError when the namespace has another number of lanes, or the Redis client cannot be used. Nothing has to wait for it; until then
-// WhenIncoherent holds.
+// Ready waits until the near tier is coherent: the subscription to every lane is Live. Its error
+// matches ctx's, ErrClosed, or an *OptionError when the namespace has another number of lanes, or
+// the Redis client cannot be used. Nothing has to wait for it; until then WhenIncoherent holds.
 func (c *Client) Ready(ctx context.Context) error {
 	var err error
 	switch {
@@ -193,11 +193,12 @@ func (c *Client) Ready(ctx context.Context) error {
 	return nil
 }
 
-// Close ends the client: calls fail with ErrClosed from now on, loads are cancelled, and every goroutine is waited for.
-// When ctx ends first, the error matches its error, closing goes on, and Close may be called again to wait for it. A loader
-// that ignores its context is waited for, too, and so are commands that were sent: for the ReadTimeout of the Redis
-// client, or for RemoteTimeout or MaxStaleness, whichever is longer, where it is a *redis.Client that has none. Any other
-// client without a ReadTimeout keeps Close waiting until the connections that do not answer break.
+// Close ends the client: calls fail with ErrClosed from now on, loads are cancelled, and every
+// goroutine is waited for. When ctx ends first, the error matches its error, closing goes on, and
+// Close may be called again to wait for it. A loader that ignores its context is waited for, too,
+// and so are commands that were sent: for the ReadTimeout of the Redis client, or for RemoteTimeout
+// or MaxStaleness, whichever is longer, where it is a *redis.Client that has none. Any other client
+// without a ReadTimeout keeps Close waiting until the connections that do not answer break.
 func (c *Client) Close(ctx context.Context) error {
 	c.closeOnce.Do(func() {
 		c.mu.Lock()

@@ -167,8 +167,9 @@ func trust(policy Incoherence, live, now int64) (all, gutterOnly bool) {
 // coherence would vouch for it, since what was cleared may have been known a quarter of the bound late.
 func (c *coherence) gutterTTL() int64 { return int64(min(DefaultGutterTTL, c.bound*3/4)) }
 
-// conclude raises the table for these hashes, and tells whether nothing newer than begun was known about them, those watched, or the
-// whole cache: then, and only then, what was read or stored since then is as new as the position that is returned.
+// conclude raises the table for these hashes, and tells whether nothing newer than begun was known
+// about them, those watched, or the whole cache: then, and only then, what was read or stored since
+// then is as new as the position that is returned.
 func (c *coherence) conclude(f *cacheFloors, begun uint64, hashes, watched []uint64) (stamp uint64, clean bool) {
 	// Floors are raised under mu too: a floor is either seen here, or is above the stamp.
 	c.mu.Lock()

@@ -14,8 +14,8 @@ import (
 	"github.com/doppio-cache/doppio/tiered"
 )
 
-// network makes connections, and lets those that there are die without a word: what is sent is taken, nothing comes back,
-// and nobody closes them. New ones work.
+// network makes connections, and lets those that there are die without a word: what is sent is
+// taken, nothing comes back, and nobody closes them. New ones work.
 type network struct {
 	mu    sync.Mutex
 	conns []*deadlyConn

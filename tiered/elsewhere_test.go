@@ -223,8 +223,8 @@ func TestWrappedClientsWork(t *testing.T) {
 	}
 }
 
-// A wrapped client of database 2 beside instances of database 0 with the same namespace: lanes, floors and copies of each
-// are its own.
+// A wrapped client of database 2 beside instances of database 0 with the same namespace: lanes,
+// floors and copies of each are its own.
 func TestWrappedClientOfAnotherDatabaseLeavesDatabase0Alone(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)

@@ -9,8 +9,8 @@ import (
 	"github.com/doppio-cache/doppio/remote"
 )
 
-// What calls report. All are found with errors.Is, from every method and through batches. The error that a method returns
-// names it and its cache: see OpError.
+// What calls report. All are found with errors.Is, from every method and through batches. The error
+// that a method returns names it and its cache: see OpError.
 var (
 	// ErrNotFound: there is no such entry. A loader returns it to say that there is no such thing. A loader's error that
 	// matches it says so only if nothing else failed: of joined errors each one has to match it, and a panic never does.
@@ -44,9 +44,11 @@ var (
 	// ErrTooManyLoads is returned, in a *LoadError, when the remote tier does not answer and Options.MaxLoads loads ran
 	// for as long as this one could wait. It matches ErrRemoteUnavailable.
 	ErrTooManyLoads = fmt.Errorf("doppio: too many loads run without the remote tier: %w", ErrRemoteUnavailable)
-	// ErrRecursiveLoad is returned, at once, by GetOrSet and within the *BatchError of GetOrSetMany, when a loader asks with the
-	// context that it was given for the key that it is loading, and there is no local copy: it would wait for itself. It is
-	// also returned when the call is made within loads of other keys that the loader waits for. Loads of other keys may be nested.
+	// ErrRecursiveLoad is returned, at once, by GetOrSet and within the *BatchError of
+	// GetOrSetMany, when a loader asks with the context that it was given for the key that it is
+	// loading, and there is no local copy: it would wait for itself. It is also returned when the
+	// call is made within loads of other keys that the loader waits for. Loads of other keys may be
+	// nested.
 	ErrRecursiveLoad = errors.New("doppio: a loader asks for the key that it is loading")
 	// ErrLoaderExited: a loader ended its goroutine with runtime.Goexit instead of returning.
 	ErrLoaderExited = errors.New("doppio: loader called runtime.Goexit")
@@ -105,8 +107,9 @@ func (e *LoadError) Error() string {
 // Unwrap gives the cause.
 func (e *LoadError) Unwrap() error { return e.Err }
 
-// PanicError is what becomes of a panic in code that is not this library's: a loader's reaches every waiting caller as an
-// error, and one in a hook or dialer of the Redis client is the error of the call.
+// PanicError is what becomes of a panic in code that is not this library's: a loader's reaches
+// every waiting caller as an error, and one in a hook or dialer of the Redis client is the error of
+// the call.
 type PanicError = remote.PanicError
 
 // BatchError reports which keys, or tags, of a batch failed, and why. The others succeeded.

@@ -11,7 +11,8 @@ import (
 	"github.com/doppio-cache/doppio/remote"
 )
 
-// logInterval is how often a cache logs failures of one kind at most: an outage fails every call, and must not fill a disk.
+// logInterval is how often a cache logs failures of one kind at most: an outage fails every call,
+// and must not fill a disk.
 const logInterval = 10 * time.Second
 
 // failureLog logs failures of a cache that no caller sees. Of each message and kind of error it writes one line in

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// An outage in which every call fails writes a line in each interval, which counts the others. Another kind has its own.
+// An outage in which every call fails writes a line in each interval, which counts the others.
+// Another kind has its own.
 func TestFailuresOfOneKindAreOneLineInAnInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer

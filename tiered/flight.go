@@ -34,14 +34,14 @@ type landing[V any] struct {
 	value  *V
 	answer Answer
 
-	// What overtook it was seen by others while it was being read or loaded, after since: callers who joined after that may be among
-	// those, and are not given it.
+	// What overtook it was seen by others while it was being read or loaded, after since: callers
+	// who joined after that may be among those, and are not given it.
 	overtaken bool
 	since     uint64
 }
 
-// noteFailure notes, of a load that failed, whether others have seen what there is: the values past their life that may serve in its
-// place are from before.
+// noteFailure notes, of a load that failed, whether others have seen what there is: the values past
+// their life that may serve in its place are from before.
 func (f *flight[V]) noteFailure(l *landing[V], err error) {
 	if failed := (*LoadError)(nil); errors.As(err, &failed) {
 		l.overtaken, l.since = f.view.foundSince(f.first), f.first

@@ -16,9 +16,10 @@ import (
 // Callers of one key share a flight, if it began after the last change that is known. load runs detached from ctx, with
 // its values, until HardTimeout or until nobody waits for it; each caller leaves when its own ctx ends.
 //
-// ErrNotFound when load says so; *LoadError when it fails, panics, or is too slow. With the far tier down it loads;
-// what could not be read or stored is counted and logged. ErrRecursiveLoad when a loader asks for its own key. A local hit does not look at ctx, and allocates nothing,
-// options or not; a load that captures variables is allocated by its own caller.
+// ErrNotFound when load says so; *LoadError when it fails, panics, or is too slow. With the far
+// tier down it loads; what could not be read or stored is counted and logged. ErrRecursiveLoad when
+// a loader asks for its own key. A local hit does not look at ctx, and allocates nothing, options
+// or not; a load that captures variables is allocated by its own caller.
 func (c *Cache[V]) GetOrSet(ctx context.Context, key string, load func(context.Context) (V, error), opts ...EntryOption) (V, error) {
 	hash := c.hash(key)
 	n := c.near(ctx, hash, key)
@@ -180,11 +181,13 @@ func (j *job[V]) newFlight() *flight[V] {
 	return f
 }
 
-// joinable tells whether a flight is recent enough for this caller. While the near tier is not coherent nothing is
-// heard of changes: a flight that began while it was may have read the far tier by what was known of floors MaxStaleness
-// before, and is not joined; one that began since knows what was true a quarter of that ago, and may be three older. With a client that is disabled every load runs:
-// nothing says which of them began before a change. Nor is a flight joined that reads, or loads, while others have seen a newer record:
-// this caller may be one of them. It is called under flights.mu.
+// joinable tells whether a flight is recent enough for this caller. While the near tier is not
+// coherent nothing is heard of changes: a flight that began while it was may have read the far tier
+// by what was known of floors MaxStaleness before, and is not joined; one that began since knows
+// what was true a quarter of that ago, and may be three older. With a client that is disabled every
+// load runs: nothing says which of them began before a change. Nor is a flight joined that reads,
+// or loads, while others have seen a newer record: this caller may be one of them. It is called
+// under flights.mu.
 func (j *job[V]) joinable(f *flight[V]) bool {
 	co := j.cache.client.co
 	if co == nil || !j.unchanged(f.stamp) || !j.cache.tagsValid(f.tags, f.stamp) {
@@ -273,8 +276,9 @@ func (j *job[V]) await(ctx context.Context) (*V, error) {
 	}
 }
 
-// errOvertaken ends the wait of a caller whose flight gave what may be older than what others had seen when the caller came. It begins
-// again, with a flight that began later: what overtook the first one has made it unfit to be joined.
+// errOvertaken ends the wait of a caller whose flight gave what may be older than what others had
+// seen when the caller came. It begins again, with a flight that began later: what overtook the
+// first one has made it unfit to be joined.
 var errOvertaken = errors.New("doppio: overtaken")
 
 // wait is a caller's part of a flight. What its own options say about stale values decides, whoever leads the flight:

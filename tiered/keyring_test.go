@@ -10,8 +10,8 @@ import (
 	"github.com/doppio-cache/doppio/tiered"
 )
 
-// What somebody who may write to Redis does to the records of a cache with a keyring: most does not decode, and SECURITY.md
-// says what does.
+// What somebody who may write to Redis does to the records of a cache with a keyring: most does not
+// decode, and SECURITY.md says what does.
 func TestKeyringAgainstAWriter(t *testing.T) {
 	t.Parallel()
 	rdb, ns, ctx := shared.Client(t), namespace(t), t.Context()

@@ -23,8 +23,9 @@ type laneState struct {
 	later    uint64            // the same for every cache that this instance makes later: what unnamed had no room for
 	refused  error             // why this lane will not do: the namespace has another number of lanes, or the client leads elsewhere
 	state    invalidation.State
-	// parted stands for the floor of all caches from when a loss of the lane's history was noticed until Redis has said where
-	// the new history begins: one above the newest id that was known of the lost one. Else it is 0.
+	// parted stands for the floor of all caches from when a loss of the lane's history was noticed
+	// until Redis has said where the new history begins: one above the newest id that was known of
+	// the lost one. Else it is 0.
 	parted uint64
 	last   monotonicID // the newest id known
 	star   monotonicID // the newest floor of all caches that is known, of a lost history too
@@ -146,10 +147,11 @@ func (c *coherence) Dropped(index int, why invalidation.Reason, ended uint64) {
 	}
 }
 
-// restarted notes that a lane has lost its history, of which ended is the newest id that was known. Redis may hold again what
-// was invalidated since: no remote record of up to there is read any more, whatever becomes of the floor that says so to
-// other instances. What the new history has acknowledged lies above. The newest known id stays known: it tells Redis that
-// changes of this instance come after the loss.
+// restarted notes that a lane has lost its history, of which ended is the newest id that was known.
+// Redis may hold again what was invalidated since: no remote record of up to there is read any
+// more, whatever becomes of the floor that says so to other instances. What the new history has
+// acknowledged lies above. The newest known id stays known: it tells Redis that changes of this
+// instance come after the loss.
 func (c *coherence) restarted(index int, ended uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -170,9 +172,9 @@ func (c *coherence) restarted(index int, ended uint64) {
 	}
 }
 
-// partedAt notes the floor that lies where the histories of a lane part, of which the lost one was known up to ended. From
-// now on nothing up to there matters, not even as the newest known id: where it is above the floor, Redis has not
-// believed it, or the new history had begun without it.
+// partedAt notes the floor that lies where the histories of a lane part, of which the lost one was
+// known up to ended. From now on nothing up to there matters, not even as the newest known id:
+// where it is above the floor, Redis has not believed it, or the new history had begun without it.
 func (c *coherence) partedAt(index int, ended, floor uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

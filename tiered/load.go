@@ -246,8 +246,9 @@ func (j *job[V]) runLoad(ctx context.Context, f *flight[V], st seat) (landing[V]
 	return end, err
 }
 
-// lands keeps a local copy of what a load gave, if rec is its record, and completes its landing. What was stored is newer than what was
-// there when it was; of any other value nobody knows more than that it is as new as the beginning of its load.
+// lands keeps a local copy of what a load gave, if rec is its record, and completes its landing.
+// What was stored is newer than what was there when it was; of any other value nobody knows more
+// than that it is as new as the beginning of its load.
 func (j *job[V]) lands(f *flight[V], end *landing[V], rec *remote.Record, st seat, stored bool, loading uint64) {
 	s := j.cache.shared
 	if s.client.opts.Disabled {

@@ -37,7 +37,8 @@ func (h *correlated) has(line string) bool {
 	return slices.Contains(h.lines, line)
 }
 
-// A failure behind a load is logged with the context of the call that began the load, so that a handler finds its trace.
+// A failure behind a load is logged with the context of the call that began the load, so that a
+// handler finds its trace.
 func TestFailuresBehindALoadAreLoggedWithTheCallersContext(t *testing.T) {
 	t.Parallel()
 	calls := map[string]func(ctx context.Context, c *tiered.Cache[string], value string) error{

@@ -60,8 +60,9 @@ var losses = []loss{
 	}},
 }
 
-// Instances that go on changing entries while Redis loses its data lose nothing that it acknowledges afterwards, whoever
-// notices the loss and when. What they had deleted before does not come back.
+// Instances that go on changing entries while Redis loses its data lose nothing that it
+// acknowledges afterwards, whoever notices the loss and when. What they had deleted before does not
+// come back.
 func TestWhatIsAcknowledgedAfterALossLasts(t *testing.T) {
 	t.Parallel()
 	for _, l := range losses {

@@ -18,8 +18,8 @@ import (
 
 const trapped = "key-of-trap"
 
-// pastSelf is an instance some of whose reads are slow, and whose change of the key was made and not acknowledged: so nothing but its
-// own reads tells it what is new.
+// pastSelf is an instance some of whose reads are slow, and whose change of the key was made and
+// not acknowledged: so nothing but its own reads tells it what is new.
 type pastSelf struct {
 	proxy  *redistest.Proxy
 	client *tiered.Client
@@ -137,7 +137,8 @@ func TestASlowReadDoesNotReplaceANewerCopy(t *testing.T) {
 	}
 }
 
-// Of two slow reads the one with the newer record wins, whichever ends first; what asks for presence only counts as well.
+// Of two slow reads the one with the newer record wins, whichever ends first; what asks for
+// presence only counts as well.
 func TestTheNewerOfTwoSlowReadsWins(t *testing.T) {
 	t.Parallel()
 	for _, first := range []string{"the older one ends first", "the newer one ends first"} {
@@ -207,8 +208,8 @@ func TestTheNewerOfTwoSlowReadsWins(t *testing.T) {
 	}
 }
 
-// A read that has asked for the versions of its tags before one of them was invalidated, and ends after another read has found the entry
-// invalid, leaves no copy behind.
+// A read that has asked for the versions of its tags before one of them was invalidated, and ends
+// after another read has found the entry invalid, leaves no copy behind.
 func TestASlowReadOfAnEntryWithTags(t *testing.T) {
 	t.Parallel()
 	const tag = "tag-of-trap"
@@ -248,7 +249,8 @@ var joinersOfTrapped = map[string]func(context.Context, *tiered.Cache[string]) (
 // kept nowhere near, so that callers come to flights
 var notNear = tiered.CacheOptions{LocalTTL: 1, SoftTimeout: time.Hour, HardTimeout: time.Hour}
 
-// Who has seen the new record is not given the old one by a flight that read it before: neither does it wait for that flight.
+// Who has seen the new record is not given the old one by a flight that read it before: neither
+// does it wait for that flight.
 func TestAFlightThatOthersHaveOvertakenIsNotJoined(t *testing.T) {
 	t.Parallel()
 	for name, join := range joinersOfTrapped {
@@ -269,8 +271,8 @@ func TestAFlightThatOthersHaveOvertakenIsNotJoined(t *testing.T) {
 	}
 }
 
-// A caller that came after others had found nothing joins a flight, since that may load; if the flight gives what was there before,
-// the caller begins again.
+// A caller that came after others had found nothing joins a flight, since that may load; if the
+// flight gives what was there before, the caller begins again.
 func TestACallerOfAnOvertakenFlightBeginsAgain(t *testing.T) {
 	t.Parallel()
 	for name, join := range joinersOfTrapped {
@@ -292,7 +294,8 @@ func TestACallerOfAnOvertakenFlightBeginsAgain(t *testing.T) {
 	}
 }
 
-// A load whose fill is refused leaves no local copy where others have read what refused it, and nobody who may have joins it.
+// A load whose fill is refused leaves no local copy where others have read what refused it, and
+// nobody who may have joins it.
 func TestALoadDoesNotReplaceANewerCopy(t *testing.T) {
 	t.Parallel()
 	for name, load := range map[string]func(*tiered.Cache[string], context.Context, *blocked[string]) (string, error){
@@ -354,7 +357,8 @@ func TestAFallbackIsNotServedAfterANewerValue(t *testing.T) {
 	}
 }
 
-// Whatever reads overlap while a key is changed here and elsewhere: none gives less than one that had returned before it began.
+// Whatever reads overlap while a key is changed here and elsewhere: none gives less than one that
+// had returned before it began.
 func TestReadsOfOneInstanceNeverGoBack(t *testing.T) {
 	t.Parallel()
 	ns := namespace(t)

@@ -122,8 +122,8 @@ func (m mutation) unannounced(err error, key string) {
 	}
 }
 
-// announcing is the announcement of a message. It says what is known here of the lane, from which Redis sees whether it has
-// lost the lane's history: the new one then begins with this change.
+// announcing is the announcement of a message. It says what is known here of the lane, from which
+// Redis sees whether it has lost the lane's history: the new one then begins with this change.
 func (c *coherence) announcing(lane int, m invalidation.Message) *remote.Announcement {
 	l := &c.lanes[lane]
 	m.Previous, m.ID = l.last.Load(), l.star.Load()

@@ -38,8 +38,8 @@ func (e *OpError) Unwrap() error { return e.Err }
 // unprefixed gives an error's text to be put behind a text that names the library.
 func unprefixed(err error) string { return strings.TrimPrefix(err.Error(), "doppio: ") }
 
-// fault gives an error of a method as the method's caller gets it: with the method and the cache in the place of the step
-// that failed.
+// fault gives an error of a method as the method's caller gets it: with the method and the cache in
+// the place of the step that failed.
 func (s *shared[V]) fault(op string, err error) error {
 	if err == nil {
 		return nil

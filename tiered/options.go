@@ -58,9 +58,10 @@ type Options struct {
 	// with what the namespace has makes no change (ErrInvalidOptions) and never trusts its near tier. At most MaxLanes;
 	// defaults to 1.
 	Lanes int
-	// MaxPending bounds the entries whose invalidation could not be delivered and is tried again. When there are more,
-	// those of the cache that has most of them turn into one invalidation of that cache, as Clear("") makes it, and other
-	// caches keep what they have. Until it is delivered, reads of that cache do not ask the remote tier. At most MaxCount; defaults to
+	// MaxPending bounds the entries whose invalidation could not be delivered and is tried again.
+	// When there are more, those of the cache that has most of them turn into one invalidation of
+	// that cache, as Clear("") makes it, and other caches keep what they have. Until it is
+	// delivered, reads of that cache do not ask the remote tier. At most MaxCount; defaults to
 	// DefaultMaxPending, 10,000.
 	MaxPending int
 	// Tracking adds Redis's own notice of changed keys (CLIENT TRACKING … BCAST, RESP3) as a source of invalidations: it

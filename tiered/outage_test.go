@@ -163,8 +163,8 @@ func TestPausedRedisCostsATimeoutAndThenTheBreakerOpens(t *testing.T) {
 	}
 }
 
-// go-redis's own defaults take 1.7 s to report a refused connection, and a server that is out of reach may take minutes. A load
-// waits for neither: here no dial ends before the loads have.
+// go-redis's own defaults take 1.7 s to report a refused connection, and a server that is out of
+// reach may take minutes. A load waits for neither: here no dial ends before the loads have.
 func TestGoRedisDefaultsDoNotSlowLoads(t *testing.T) {
 	t.Parallel()
 	unreachable := make(chan struct{})

@@ -2,8 +2,9 @@ package tiered
 
 import "time"
 
-// overflowLocked makes room in the pending set: the items of the cache that has most of them turn into one floor of that
-// cache in each lane, as of Clear. Other caches keep their entries, and their items.
+// overflowLocked makes room in the pending set: the items of the cache that has most of them turn
+// into one floor of that cache in each lane, as of Clear. Other caches keep their entries, and
+// their items.
 func (p *pending) overflowLocked() {
 	counts := make(map[string]int)
 	for _, it := range p.items {

@@ -10,8 +10,8 @@ import (
 	"github.com/doppio-cache/doppio/tiered"
 )
 
-// More undelivered invalidations than there is room for become one of the cache that has most of them. Another cache keeps
-// its entries, its copies, and what of it is pending.
+// More undelivered invalidations than there is room for become one of the cache that has most of
+// them. Another cache keeps its entries, its copies, and what of it is pending.
 func TestTooManyUndeliveredInvalidationsAreOneOfTheirCache(t *testing.T) {
 	t.Parallel()
 	p, behind, other, a, b := pair(t, tiered.Options{MaxPending: 3, Lanes: 2})
@@ -56,8 +56,8 @@ func TestTooManyUndeliveredInvalidationsAreOneOfTheirCache(t *testing.T) {
 	eventually(t, "changes go on", func() bool { got, err := b.Get(ctx, "k"); return err == nil && got == 5 })
 }
 
-// A batch whose caller's context had ended is never sent. However large it is, it costs its own cache at most, and nobody
-// is turned away for it.
+// A batch whose caller's context had ended is never sent. However large it is, it costs its own
+// cache at most, and nobody is turned away for it.
 func TestALargeBatchThatWasNeverSentCostsItsCacheAtMost(t *testing.T) {
 	t.Parallel()
 	keys := make([]string, tiered.DefaultMaxPending+1)

@@ -8,9 +8,9 @@ import (
 	"github.com/doppio-cache/doppio/remote"
 )
 
-// parting is a loss of a lane's history, for which Redis is yet to say where the new history begins, and to put the floor of
-// all caches there. It keeps no reads from the remote tier: this instance takes the records that the lost history left for
-// absent.
+// parting is a loss of a lane's history, for which Redis is yet to say where the new history
+// begins, and to put the floor of all caches there. It keeps no reads from the remote tier: this
+// instance takes the records that the lost history left for absent.
 type parting struct {
 	ended uint64 // the newest id that was known of the lost history
 	star  uint64 // the newest floor of all caches that was known when the loss was noticed

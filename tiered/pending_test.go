@@ -192,8 +192,8 @@ func TestAChangeThatHappensTooLateDoesNotStay(t *testing.T) {
 	}
 }
 
-// An instance does not know how long an entry lives that it could not delete it: another may have given it a life of its own. So what
-// could not be delivered is tried for as long as that takes.
+// An instance does not know how long an entry lives that it could not delete: another instance may have given it a life of
+// its own. So the deletion is tried for as long as it takes.
 func TestUndeliveredInvalidationOutlivesTheCachesTTL(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

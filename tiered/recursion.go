@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// loading is a load that runs, as the contexts that its loader is given tell of it. A load that is waited for within another one has
-// that as its parent.
+// loading is a load that runs, as the contexts that its loader is given tell of it. A load that is
+// waited for within another one has that as its parent.
 type loading struct {
 	parent *loading
 	cache  any             // *shared[V]

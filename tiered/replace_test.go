@@ -9,8 +9,8 @@ import (
 	"github.com/doppio-cache/doppio/tiered"
 )
 
-// The retry of an earlier change deletes nothing that a later change has stored: the later one waits for a retry that is
-// under way.
+// The retry of an earlier change deletes nothing that a later change has stored: the later one
+// waits for a retry that is under way.
 func TestARetryDoesNotDeleteWhatWasStoredSince(t *testing.T) {
 	t.Parallel()
 	for name, set := range map[string]func(context.Context, *tiered.Cache[string]) error{

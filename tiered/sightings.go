@@ -7,14 +7,16 @@ import (
 	"github.com/doppio-cache/doppio/remote"
 )
 
-// sightings keeps the reads of one instance from going back in time: after a read of a key has returned, no read that begins later
-// returns an older record of it.
+// sightings keeps the reads of one instance from going back in time: after a read of a key has
+// returned, no read that begins later returns an older record of it.
 //
-// A remote read shows what its key held at some moment between its beginning and its end. So of two reads of which one began after
-// the other had ended, the later one saw the newer record, or the same. Only reads that overlap can be taken for each other: of two
-// such reads with different records, the one that ends last must not replace the local copy of the other unless its record is known
-// to be the newer. To find that out, each read under way has a view here, and whatever a read returns is noted for as long as
-// another view of the key's hash is open. There is nothing here while nothing is read.
+// A remote read shows what its key held at some moment between its beginning and its end. So of two
+// reads of which one began after the other had ended, the later one saw the newer record, or the
+// same. Only reads that overlap can be taken for each other: of two such reads with different
+// records, the one that ends last must not replace the local copy of the other unless its record is
+// known to be the newer. To find that out, each read under way has a view here, and whatever a read
+// returns is noted for as long as another view of the key's hash is open. There is nothing here
+// while nothing is read.
 //
 // Keys with equal hashes share an entry, which at worst drops a local copy that need not be dropped.
 type sightings struct{ shards [sightingShards]sightingShard }
@@ -65,8 +67,8 @@ func missedAt(rec *remote.Record) sighting {
 	return sighting{}
 }
 
-// storedAs is the sighting of a record that this instance has stored, in place of the one whose token was seen. When it was stored
-// is not known.
+// storedAs is the sighting of a record that this instance has stored, in place of the one whose
+// token was seen. When it was stored is not known.
 func storedAs(rec *remote.Record, seen []byte) sighting {
 	x := sighting{found: true, token: rec.Token, stamp: rec.Stamp}
 	copy(x.over[:], seen)
@@ -77,8 +79,8 @@ func (x *sighting) same(y *sighting) bool {
 	return x.found == y.found && x.token == y.token && (!x.found || x.token != remote.Token{})
 }
 
-// newer reports whether x is known to be newer than y. A server's clock may be set back, and the ids that stamps are may be those of
-// loads that began long before: both have to agree.
+// newer reports whether x is known to be newer than y. A server's clock may be set back, and the
+// ids that stamps are may be those of loads that began long before: both have to agree.
 func (x *sighting) newer(y *sighting) bool {
 	if x.over != (remote.Token{}) && x.over == y.token {
 		return true
@@ -96,7 +98,8 @@ const (
 	unclear
 )
 
-// view is a look at a key that is under way. Its zero value is that of a client without a remote tier, and does nothing.
+// view is a look at a key that is under way. Its zero value is that of a client without a remote
+// tier, and does nothing.
 type view struct {
 	shard *sightingShard
 	hash  uint64
@@ -177,7 +180,8 @@ func (v *view) foundSince(since uint64) bool {
 	return v.shard.byHash[v.hash].found > since
 }
 
-// passed reports whether a record was seen since the look began that was not seen before: what the look gives may be older.
+// passed reports whether a record was seen since the look began that was not seen before: what the
+// look gives may be older.
 func (v *view) passed() bool {
 	if v.shard == nil {
 		return false
@@ -188,8 +192,8 @@ func (v *view) passed() bool {
 	return w.last.found && w.at > v.since
 }
 
-// noteLocked notes what the look gave, unless that is older than what others saw. beside reports whether one of those found
-// something since the look began.
+// noteLocked notes what the look gave, unless that is older than what others saw. beside reports
+// whether one of those found something since the look began.
 func (v *view) noteLocked(x *sighting) (how standing, beside bool) {
 	w := v.shard.byHash[v.hash]
 	beside = w.found > v.since
@@ -223,9 +227,10 @@ func (v *view) noteLocked(x *sighting) (how standing, beside bool) {
 	return how, beside
 }
 
-// conclude notes what a view that found something saw, and makes e, its local copy, the one that is read from now on, or none if e
-// is nil. Of two copies the one with the newer record wins; where that cannot be told, neither stays. overtaken reports that the look
-// may be older than what others have seen since it began: who came after those must not be given it.
+// conclude notes what a view that found something saw, and makes e, its local copy, the one that is
+// read from now on, or none if e is nil. Of two copies the one with the newer record wins; where
+// that cannot be told, neither stays. overtaken reports that the look may be older than what others
+// have seen since it began: who came after those must not be given it.
 func (s *shared[V]) conclude(v *view, x sighting, hash uint64, key string, e *local.Entry) (overtaken bool) {
 	co := s.client.co
 	v.shard.mu.Lock() // held while the copy is stored: what is noted later replaces it
@@ -265,8 +270,9 @@ func (s *shared[V]) conclude(v *view, x sighting, hash uint64, key string, e *lo
 	return false
 }
 
-// saw notes what a view saw of which no local copy is made, and drops a local copy that says otherwise. A handle of After is ahead of
-// the others of its instance: what it does not find, they may have until they hear of it.
+// saw notes what a view saw of which no local copy is made, and drops a local copy that says
+// otherwise. A handle of After is ahead of the others of its instance: what it does not find, they
+// may have until they hear of it.
 func (c *Cache[V]) saw(v *view, x sighting, hash uint64, key string) {
 	c.shared.saw(v, x, hash)
 	if len(c.after) == 0 && c.contradicted(x.found, hash, key) {
@@ -284,8 +290,8 @@ func (s *shared[V]) saw(v *view, x sighting, hash uint64) {
 	}
 }
 
-// contradicted reports whether there is a valid local copy within its life that says that there is something where nothing was found, or
-// the other way round.
+// contradicted reports whether there is a valid local copy within its life that says that there is
+// something where nothing was found, or the other way round.
 func (s *shared[V]) contradicted(found bool, hash uint64, key string) bool {
 	e := s.scope.Peek(hash, key)
 	if e == nil || e.Stamp.Load() < s.floors.near.Load() || !s.client.co.table.Valid(hash, e.Stamp.Load()) {

@@ -95,8 +95,9 @@ func (s *shared[V]) versionsNow(ctx context.Context, names []string) *tagVersion
 	return known
 }
 
-// tagsBlocked gives the tags whose versions the far tier may still have though this instance invalidated them. It is asked
-// before the versions: what is delivered in between leaves no version.
+// tagsBlocked gives the tags whose versions the far tier may still have though this instance
+// invalidated them. It is asked before the versions: what is delivered in between leaves no
+// version.
 func (s *shared[V]) tagsBlocked(ctx context.Context, names []string) map[string]error {
 	p := s.client.co.pending
 	if p.depth.Load() == 0 {

@@ -10,17 +10,24 @@ import (
 	"github.com/doppio-cache/doppio/remote"
 )
 
-// Messages that clear caches which this instance does not have take bounded memory, however many they name, and a cache
-// that is made later keeps its floor.
-func TestClearedCachesOfOthersTakeBoundedMemory(t *testing.T) {
-	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"}) // nothing is asked of it
-	defer func() { _ = rdb.Close() }()
+// unasked returns what a client knows of its coherence that has never asked Redis.
+func unasked(t *testing.T) *coherence {
+	t.Helper()
+	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
+	t.Cleanup(func() { _ = rdb.Close() })
 	far, err := remote.New(rdb, remote.Options{Namespace: "shop", Lanes: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	co := newCoherence(Options{}.withDefaults(), far)
 	co.pending = newPending(co, Options{}.withDefaults())
+	return co
+}
+
+// Messages that clear caches which this instance does not have take bounded memory, however many they name, and a cache
+// that is made later keeps its floor.
+func TestClearedCachesOfOthersTakeBoundedMemory(t *testing.T) {
+	co := unasked(t)
 	const late = 7
 	hashes := []uint64{late}
 	for h := range uint64(40) {
@@ -42,17 +49,11 @@ func TestClearedCachesOfOthersTakeBoundedMemory(t *testing.T) {
 	}
 }
 
-// However many floors of caches that this instance does not have come and go in Redis, it keeps a bounded number of them.
-// Floors of its own caches stay what they are, and a cache that is made later begins no lower than any that was let go.
+// However many floors of caches that this instance does not have come and go in Redis, it keeps a
+// bounded number of them. Floors of its own caches stay what they are, and a cache that is made
+// later begins no lower than any that was let go.
 func TestFloorsOfOthersTakeBoundedMemory(t *testing.T) {
-	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"}) // nothing is asked of it
-	defer func() { _ = rdb.Close() }()
-	far, err := remote.New(rdb, remote.Options{Namespace: "shop", Lanes: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	co := newCoherence(Options{}.withDefaults(), far)
-	co.pending = newPending(co, Options{}.withDefaults())
+	co := unasked(t)
 	own := co.register("own", 1)
 	for round := range 10 {
 		floors := map[string]uint64{"own": 50, "late": 60}

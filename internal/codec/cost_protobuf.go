@@ -11,8 +11,9 @@ import (
 // maxProtobufDepth is the depth that the library allows.
 const maxProtobufDepth = 10_000
 
-// protobufWeights are those of messages of type t, a pointer to a generated struct. A message inside a message takes two
-// bytes where it is empty, and a whole struct in memory. Whatever else there is takes at most as much as growth allows.
+// protobufWeights are those of messages of type t, a pointer to a generated struct. A message
+// inside a message takes two bytes where it is empty, and a whole struct in memory. Whatever else
+// there is takes at most as much as growth allows.
 func protobufWeights(t reflect.Type) weights {
 	if !isMessage(t) {
 		return weights{}
@@ -29,8 +30,8 @@ func protobufWeights(t reflect.Type) weights {
 	return w
 }
 
-// measure notes what a message of each type takes that one of m's type can hold: its struct, the word that points to it,
-// and what a map takes for it.
+// measure notes what a message of each type takes that one of m's type can hold: its struct, the
+// word that points to it, and what a map takes for it.
 func measure(m protoreflect.Message, sizes map[protoreflect.FullName]uint64) {
 	name := m.Descriptor().FullName()
 	if _, seen := sizes[name]; seen {

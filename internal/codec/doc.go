@@ -31,9 +31,10 @@
 // memory with the data they came from. Records are decoded whatever compression they were written with, and with any
 // key of the keyring, so both can be changed while a fleet runs; with a keyring set, what is not encrypted is refused.
 //
-// What Go cannot recover from stays fatal: exhausting the stack or the memory. JSON and Protobuf bound the depth of
-// what they decode, and the MessagePack codec checks depth and every declared length before the library sees the
-// data, also those of a map in the body of an extension. A cyclic value is an error in JSON; do not give one to MessagePack.
+// What Go cannot recover from stays fatal: exhausting the stack or the memory. JSON and Protobuf
+// bound the depth of what they decode, and the MessagePack codec checks depth and every declared
+// length before the library sees the data, also those of a map in the body of an extension. A
+// cyclic value is an error in JSON; do not give one to MessagePack.
 //
 // # What a record may cost
 //

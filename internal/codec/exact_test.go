@@ -38,8 +38,8 @@ func shares(t reflect.Type) bool {
 	return false
 }
 
-// honest checks that a type which is called exact is: v is read back as it was, and shares no memory. want is whether it is to be
-// called so, by JSON and by MessagePack.
+// honest checks that a type which is called exact is: v is read back as it was, and shares no
+// memory. want is whether it is to be called so, by JSON and by MessagePack.
 func honest[V any](v V, jsonExact, packExact bool) func(*testing.T) {
 	return func(t *testing.T) {
 		for _, o := range []struct {

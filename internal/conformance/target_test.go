@@ -138,8 +138,8 @@ func startSentinel() *deployment {
 	}
 }
 
-// startSecured gives each namespace a user of its own, which may do what aclRules and aclAboveZero say and nothing else, in
-// a database above 0.
+// startSecured gives each namespace a user of its own, which may do what aclRules and aclAboveZero
+// say and nothing else, in a database above 0.
 func startSecured() *deployment {
 	s := redistest.Start(host, redistest.WithTLS(), redistest.WithPassword(adminPassword))
 	in := func(db int) func(*redis.Options) { return func(o *redis.Options) { o.DB = db } }

@@ -1,5 +1,6 @@
-// Package guard keeps panics of code that users pass (functions of options, hooks, codecs, loggers, tracers) out of the
-// goroutines of this library, where they would end the process. Each is counted, and one of a kind is logged in Interval.
+// Package guard keeps panics of code that users pass (functions of options, hooks, codecs, loggers,
+// tracers) out of the goroutines of this library, where they would end the process. Each is
+// counted, and one of a kind is logged in Interval.
 package guard
 
 import (

@@ -7,8 +7,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// guardedMasters makes errors of panics: to find the masters, a client may have to dial, and so to run a dialer or a hook
-// of the user's, in goroutines where a panic ends the process.
+// guardedMasters makes errors of panics: to find the masters, a client may have to dial, and so to
+// run a dialer or a hook of the user's, in goroutines where a panic ends the process.
 type guardedMasters struct{ Masters }
 
 func (m guardedMasters) ForEachMaster(ctx context.Context, fn func(context.Context, *redis.Client) error) (err error) {

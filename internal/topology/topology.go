@@ -1,9 +1,10 @@
 // Package topology says what a Redis client leads to: one server or the many of a Cluster, which of the numbered
 // databases, whether its servers take changes, and by which kind of pub/sub a lane speaks.
 //
-// It is decided here and nowhere else. What the client's Go type tells is known at once; what only the server can tell is
-// asked at the first use, by one script that needs no permission beyond those in docs/coherence.md. The calls to Redis
-// and the receivers share one Topology, so that they cannot disagree.
+// It is decided here and nowhere else. What the client's Go type tells is known at once; what only
+// the server can tell is asked at the first use, by one script that needs no permission beyond
+// those in docs/coherence.md. The calls to Redis and the receivers share one Topology, so that they
+// cannot disagree.
 package topology
 
 import (
@@ -62,13 +63,14 @@ type flight struct {
 	left bool // its caller left before the answer came
 }
 
-// leastPatience is the least time that a client which never gives up a command waits for the answer to a probe. Who waits
-// for a probe on a connection that died without a word would never ask again.
+// leastPatience is the least time that a client which never gives up a command waits for the answer
+// to a probe. Who waits for a probe on a connection that died without a word would never ask again.
 const leastPatience = time.Second
 
-// Of finds out what rdb's type tells. It reports a *RefusedError for a client that cannot be made to work: one that reads
-// from replicas or from a cache of its own, or that spreads keys without slots. It does not dial. The proof that a server
-// takes changes is worth something for as long as fresh.
+// Of finds out what rdb's type tells. It reports a *RefusedError for a client that cannot be made
+// to work: one that reads from replicas or from a cache of its own, or that spreads keys without
+// slots. It does not dial. The proof that a server takes changes is worth something for as long as
+// fresh.
 func Of(rdb redis.UniversalClient, namespace string, fresh time.Duration) (*Topology, error) {
 	found, err := unwrap(rdb)
 	if err != nil {
@@ -137,8 +139,8 @@ func (t *Topology) Masters() Masters {
 // Database is the number of the database.
 func (t *Topology) Database() int { return t.db }
 
-// Node is the address of the master that holds key, as the client knows the Cluster; "" where one server holds all keys.
-// The client may have to ask for the Cluster's layout first, within ctx.
+// Node is the address of the master that holds key, as the client knows the Cluster; "" where one
+// server holds all keys. The client may have to ask for the Cluster's layout first, within ctx.
 func (t *Topology) Node(ctx context.Context, key string) (string, error) {
 	if t.cluster == nil {
 		return "", nil
@@ -237,8 +239,8 @@ func (t *Topology) forget(f *flight) {
 	}
 }
 
-// NotMasterError reports that the client's server takes no changes, because it is a replica. What a replica holds may be
-// older than what was acknowledged, so nothing is read from it either.
+// NotMasterError reports that the client's server takes no changes, because it is a replica. What a
+// replica holds may be older than what was acknowledged, so nothing is read from it either.
 type NotMasterError struct {
 	Err   error // the server's words
 	Never bool  // no server behind this client has ever taken a change

@@ -23,8 +23,9 @@ var (
 // maxDepth bounds how deep wrappers are looked into: one may hold itself.
 const maxDepth = 32
 
-// unwrap finds the client of go-redis in rdb: rdb itself, or what a struct embeds, whose methods are then the struct's, or
-// the only client among a struct's fields. A client that shows none may still work; the server is asked about it.
+// unwrap finds the client of go-redis in rdb: rdb itself, or what a struct embeds, whose methods
+// are then the struct's, or the only client among a struct's fields. A client that shows none may
+// still work; the server is asked about it.
 func unwrap(rdb redis.UniversalClient) (client, error) {
 	v := reflect.ValueOf(rdb)
 	for depth := 0; depth < maxDepth; depth++ {

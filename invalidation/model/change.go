@@ -120,14 +120,16 @@ func (w *world) changeData(s *state, ch change, c *call, again bool) {
 	}
 }
 
-// lasts tells whether a change that is executed now belongs to a new history of the lane for all. Where the clock goes back that
-// needs somebody who had heard of the end of the old one, or a lane that is empty.
+// lasts tells whether a change that is executed now belongs to a new history of the lane for all.
+// Where the clock goes back that needs somebody who had heard of the end of the old one, or a lane
+// that is empty.
 func (w *world) lasts(s *state, c *call) bool {
 	return s.lost && (!w.back || c.known >= s.lostAt || w.may.deletes > 0)
 }
 
-// lift is the third step of a Set on a Cluster, where the reply to the second shows that the remote floor is above the stamp
-// that the first gave the record: the record is given the id of its announcement.
+// lift is the third step of a Set on a Cluster, where the reply to the second shows that the remote
+// floor is above the stamp that the first gave the record: the record is given the id of its
+// announcement.
 func (w *world) lift(s *state, a int) bool {
 	c, ch := &s.calls[a], w.changes[a]
 	if !c.buried || c.phase != running {

@@ -71,14 +71,16 @@
 //
 // # What is left out
 //
-// Several lanes and several caches, which share nothing but positions; hash collisions and the table's own floor, which only
-// invalidate more; the life of entries, refreshes of live values, negative entries, and the policies for when there is no lease;
-// SetIfAbsent, Increment and Expire, which are a Set or a Delete to this protocol; more than two changes made together, of which
-// each is to the others what the second is to the first; a caller who leaves before its change was sent, which is never
-// executed, as in "reply lost"; that a later change of a key ends the wait of an earlier one; the reclaiming part of Clear; the
-// queue's overflow; resubscription after a gap, where the model keeps the subscription; split brain. Where the clock goes back with the data
-// (three configurations), a change counts only if its sender knew the newest id that was lost, and an id is never given twice. On a
-// Cluster a restart from a snapshot is left out. A reply from
-// before a restart is taken to be lost with its connection. Liveness is not checked: that quiet comes is up to the
-// retries, which never end.
+// Several lanes and several caches, which share nothing but positions; hash collisions and the
+// table's own floor, which only invalidate more; the life of entries, refreshes of live values,
+// negative entries, and the policies for when there is no lease; SetIfAbsent, Increment and Expire,
+// which are a Set or a Delete to this protocol; more than two changes made together, of which each
+// is to the others what the second is to the first; a caller who leaves before its change was sent,
+// which is never executed, as in "reply lost"; that a later change of a key ends the wait of an
+// earlier one; the reclaiming part of Clear; the queue's overflow; resubscription after a gap,
+// where the model keeps the subscription; split brain. Where the clock goes back with the data
+// (three configurations), a change counts only if its sender knew the newest id that was lost, and
+// an id is never given twice. On a Cluster a restart from a snapshot is left out. A reply from
+// before a restart is taken to be lost with its connection. Liveness is not checked: that quiet
+// comes is up to the retries, which never end.
 package model

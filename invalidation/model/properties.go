@@ -27,9 +27,9 @@ func (w *world) checkFar(s *state, key int) {
 	}
 }
 
-// checkLasting is G3 of a Set that was acknowledged after the server had lost something: the loss does not take it away. For
-// the instance that made it this holds at once; for the others when everybody has noticed, and where the server's clock has not
-// gone back at once, too.
+// checkLasting is G3 of a Set that was acknowledged after the server had lost something: the loss
+// does not take it away. For the instance that made it this holds at once; for the others when
+// everybody has noticed, and where the server's clock has not gone back at once, too.
 func (w *world) checkLasting(s *state, c int) {
 	call, ch := &s.calls[c], w.changes[c]
 	if !call.fresh || ch.kind != setting || call.phase != acknowledged && call.phase != holding {

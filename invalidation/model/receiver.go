@@ -106,9 +106,9 @@ func between(set uint16, above, below uint8) uint16 {
 	return set >> (above + 1) << (above + 1) & (1<<below - 1)
 }
 
-// historyLost notes a loss. The highest known id of the lost history is ended: far records up to it are absent for this
-// instance from now on. What is known stays known, or the server could not tell that a later change is one of somebody who
-// knows.
+// historyLost notes a loss. The highest known id of the lost history is ended: far records up to it
+// are absent for this instance from now on. What is known stays known, or the server could not tell
+// that a later change is one of somebody who knows.
 func (w *world) historyLost(n *instance, ended uint8) {
 	if w.historyIgnored {
 		return

@@ -2,10 +2,11 @@ package model
 
 import "math/bits"
 
-// append gives a change its place in the lane and publishes it. It is one script, whatever else belongs to it. The sender
-// says which id of the lane and which remote floor it knows. A new history begins with this change where the lane is empty, or
-// ends before what the sender knows: the remote floor is put there, unless the sender does not know the floor that is there,
-// which says that the new history has begun before.
+// append gives a change its place in the lane and publishes it. It is one script, whatever else
+// belongs to it. The sender says which id of the lane and which remote floor it knows. A new
+// history begins with this change where the lane is empty, or ends before what the sender knows:
+// the remote floor is put there, unless the sender does not know the floor that is there, which
+// says that the new history has begun before.
 func (w *world) append(s *state, by, known, star uint8) uint8 {
 	last := s.server.last()
 	empty, behind := last == 0, last < known && !w.knowledgeIgnored
@@ -202,8 +203,9 @@ func (w *world) deleteLane(s *state, _ int) bool {
 	return true
 }
 
-// settled tells whether no change is under way, and no Clear is to come: where the clock goes back, one of somebody who has
-// not heard of a record may be given an id that is no higher than the record's stamp.
+// settled tells whether no change is under way, and no Clear is to come: where the clock goes back,
+// one of somebody who has not heard of a record may be given an id that is no higher than the
+// record's stamp.
 func (w *world) settled(s *state) bool {
 	for c, ch := range w.changes {
 		p := s.calls[c].phase
@@ -214,8 +216,9 @@ func (w *world) settled(s *state) bool {
 	return true
 }
 
-// part puts the remote floor where the histories of the lane part, for an instance that has noticed a loss by itself: at the
-// first id after the last one that it knew of the lost history. All who notice find the same place, and however late.
+// part puts the remote floor where the histories of the lane part, for an instance that has noticed
+// a loss by itself: at the first id after the last one that it knew of the lost history. All who
+// notice find the same place, and however late.
 func (w *world) part(s *state, a int) bool {
 	n := &s.inst[a]
 	if !n.owesFlush {

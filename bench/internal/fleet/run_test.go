@@ -441,8 +441,8 @@ func TestScale(t *testing.T) {
 	if len(f.Runs) != 8 || f.Extrapolation == nil || len(f.Extrapolation.Points) != 4 {
 		t.Fatalf("%d runs, extrapolation %+v", len(f.Runs), f.Extrapolation)
 	}
-	// The last two are of reads that Redis answers, and of reads that it does not: most of them, since what is loaded on a busy
-	// machine may end another read, too.
+	// The last two are of reads that Redis answers, and of reads that it does not: most of them,
+	// since what is loaded on a busy machine may end another read, too.
 	for tier, r := range map[string]result.FleetRun{"far": f.Runs[6], "load": f.Runs[7]} {
 		if n := r.Latency[tier].Count; n == 0 || 2*float64(n) < float64(r.Reads) || r.Writes != 0 || r.Errors != 0 {
 			t.Errorf("%d reads, %d of them %s, %d writes, %d errors", r.Reads, n, tier, r.Writes, r.Errors)
