@@ -66,7 +66,7 @@ func (s *Store) RaiseFloor(ctx context.Context, name string, a *Announcement) er
 // that has noticed the loss by itself. The last id of that history which the caller knows is end;
 // a's message says nothing but what the caller knew. a.ID becomes the floor of all caches, which
 // lies where the histories part: no record of a change that the new history has acknowledged is
-// below it. It is the same for all who notice the loss, and however late. It works when Redis is
+// below it. It is the same for all callers that notice the loss, however late. It works when Redis is
 // out of memory.
 func (s *Store) Part(ctx context.Context, end uint64, a *Announcement) error {
 	return s.raise(ctx, "part", scriptPart, lane.ID(end).String(), a)

@@ -26,9 +26,9 @@ type laneState struct {
 	// parted stands for the floor of all caches from when a loss of the lane's history was noticed
 	// until Redis has said where the new history begins: one above the newest id that was known of
 	// the lost one. Else it is 0.
-	parted uint64
-	last   monotonicID // the newest id known
-	star   monotonicID // the newest floor of all caches that is known, of a lost history too
+	parted   uint64
+	last     monotonicID // the newest id known
+	allFloor monotonicID // the newest floor of all caches that is known, of a lost history too
 
 	floorsAt atomic.Int64 // reading of local.Monotonic: floors raised before it are known
 }
@@ -127,7 +127,7 @@ func (c *coherence) flushed(index int, id uint64) {
 
 func (c *coherence) flushedLocked(index int, id uint64) {
 	l := &c.lanes[index]
-	l.star.raise(id)
+	l.allFloor.raise(id)
 	l.floors[allCaches] = max(l.floors[allCaches], id)
 	for _, f := range c.caches {
 		f.far[index].Store(l.floorOf(f.name))
@@ -156,7 +156,7 @@ func (c *coherence) restarted(index int, ended uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l := &c.lanes[index]
-	before := l.star.Load()
+	before := l.allFloor.Load()
 	maps.DeleteFunc(l.floors, func(_ string, id uint64) bool { return id <= ended })
 	maps.DeleteFunc(l.unnamed, func(_, id uint64) bool { return id <= ended })
 	if l.later <= ended {
@@ -266,7 +266,7 @@ func (c *coherence) learnFloorsLocked(l *laneState, index int, floors map[string
 	}
 	for name, id := range floors {
 		if name == allCaches {
-			l.star.raise(id)
+			l.allFloor.raise(id)
 			if id >= l.parted {
 				l.parted = 0
 			}

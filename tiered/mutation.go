@@ -126,7 +126,7 @@ func (m mutation) unannounced(err error, key string) {
 // Redis sees whether it has lost the lane's history: the new one then begins with this change.
 func (c *coherence) announcing(lane int, m invalidation.Message) *remote.Announcement {
 	l := &c.lanes[lane]
-	m.Previous, m.ID = l.last.Load(), l.star.Load()
+	m.Previous, m.ID = l.last.Load(), l.allFloor.Load()
 	return &remote.Announcement{Lane: lane, Message: encodeMessage(m)}
 }
 

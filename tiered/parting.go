@@ -12,14 +12,14 @@ import (
 // begins, and to put the floor of all caches there. It keeps no reads from the remote tier: this
 // instance takes the records that the lost history left for absent.
 type parting struct {
-	ended uint64 // the newest id that was known of the lost history
-	star  uint64 // the newest floor of all caches that was known when the loss was noticed
-	since time.Time
-	round uint64 // how many losses it stands for
+	ended    uint64 // the newest id that was known of the lost history
+	allFloor uint64 // the newest floor of all caches that was known when the loss was noticed
+	since    time.Time
+	round    uint64 // how many losses it stands for
 }
 
 // part notes that a lane has lost its history.
-func (p *pending) part(lane int, ended, star uint64) {
+func (p *pending) part(lane int, ended, allFloor uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	it := p.parts[lane]
@@ -28,7 +28,7 @@ func (p *pending) part(lane int, ended, star uint64) {
 		p.parts[lane] = it
 	}
 	it.round++
-	it.ended, it.star = max(it.ended, ended), star // of two losses, the floor lies where the second history begins
+	it.ended, it.allFloor = max(it.ended, ended), allFloor // of two losses, the floor lies where the second history begins
 	p.count()
 	p.nudge()
 }
@@ -44,7 +44,7 @@ func (p *pending) retryParts(ctx context.Context) bool {
 	well := true
 	for lane, it := range todo {
 		told := &remote.Announcement{Lane: lane, Message: encodeMessage(invalidation.Message{
-			Type: invalidation.Keys, Publisher: p.co.own.id(0), Previous: it.ended, ID: it.star,
+			Type: invalidation.Keys, Publisher: p.co.own.id(0), Previous: it.ended, ID: it.allFloor,
 		})}
 		if err := p.co.far.Part(remote.Background(ctx), it.ended, told); err != nil {
 			p.log.Debug("doppio: a lane that lost its history has no floor yet", "lane", lane, "error", err)

@@ -1,5 +1,5 @@
 -- A lane: see internal/lane. Ids cross Lua as text or as bytes, never as one number: Lua's are doubles, exact only to 2^53.
--- A run of a script makes every function anew, so there are few of them here.
+-- A run of a script makes every function anew, so that each costs every change a little.
 local LANE_MAXLEN = 65536
 -- Numbers as bytes, big-endian: as struct.pack does, which every Redis has. Test doubles may not.
 local pack

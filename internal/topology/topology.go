@@ -64,7 +64,7 @@ type flight struct {
 }
 
 // leastPatience is the least time that a client which never gives up a command waits for the answer
-// to a probe. Who waits for a probe on a connection that died without a word would never ask again.
+// to a probe. A caller that waited for a probe on a connection that died silently would never ask again.
 const leastPatience = time.Second
 
 // Of finds out what rdb's type tells. It reports a *RefusedError for a client that cannot be made

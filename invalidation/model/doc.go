@@ -58,7 +58,7 @@
 //     trimmed, or if it lacks an id that the instance itself was acknowledged.
 //   - A replay joins what was heard live only if the first live message follows on something that the replay covers.
 //   - The remote floor belongs at the first id of the new history. An instance that notices a loss looks for the first id above
-//     the last one that it knew of the lost history, and all who notice find the same.
+//     the last one that it knew of the lost history, and all instances that notice it find the same.
 //   - A sender says what it knows of the lane. An append to a lane that ends before that begins the new history, with a
 //     remote floor and above all known ids, so that a clock that goes back does no harm to a change whose sender had heard
 //     of the newest lost one.

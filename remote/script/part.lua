@@ -1,5 +1,5 @@
 -- Puts the floor of all caches where the histories of the lane part, and gives it. For a caller that has noticed a loss by
--- itself, and knows the last id of the old history and the floor of that time. All who notice find the same place, however late.
+-- itself, and knows the last id of the old history and the floor of that time. All callers find the same place, however late.
 -- KEYS: stream, floors. ARGV: channel, a message that says nothing but what the caller knows, '1' on a Cluster, last id of the old history
 local now = lane_floor_named(KEYS[1], KEYS[2], '*')
 local floor, floorSeq = lane_parts(now)
