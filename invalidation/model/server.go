@@ -217,8 +217,8 @@ func (w *world) settled(s *state) bool {
 }
 
 // part puts the remote floor where the histories of the lane part, for an instance that has noticed
-// a loss by itself: at the first id after the last one that it knew of the lost history. All who
-// notice find the same place, and however late.
+// a loss by itself: at the first id after the last one that it knew of the lost history. All
+// instances that notice a loss find the same place, however late.
 func (w *world) part(s *state, a int) bool {
 	n := &s.inst[a]
 	if !n.owesFlush {
@@ -237,6 +237,10 @@ func (w *world) part(s *state, a int) bool {
 			s.server.floor = max(s.server.floor, id)
 		}
 		floor = s.server.floor
+	}
+	// Nothing up to the end of the lost history matters from now on, not even as what is known.
+	if n.known <= n.ended {
+		n.known = 0
 	}
 	n.known, n.floor, n.star = max(n.known, floor), max(n.floor, floor), max(n.star, floor)
 	n.owesFlush, n.ended, n.since, n.parted = false, 0, 0, 0
