@@ -225,7 +225,6 @@ func TestCallerThatLeavesBeforehandChangesNothing(t *testing.T) {
 func TestCallerThatLeavesInFlightReturnsAtOnce(t *testing.T) {
 	t.Parallel()
 	p, rdb := proxied(t, shared, func(o *redis.Options) { o.ReadTimeout = time.Minute })
-	s := newStore(t, rdb, func(o *Options) { o.BreakerFailures = 1; o.Timeout = time.Minute })
 	for _, end := range []struct {
 		name string
 		err  error
@@ -240,6 +239,8 @@ func TestCallerThatLeavesInFlightReturnsAtOnce(t *testing.T) {
 			if end.name == "deadline" && i%6 != 0 {
 				continue // some of each kind: each takes as long as its deadline
 			}
+			// A store of its own: a connection on which the last one gives something back is none for this one.
+			s := newStore(t, rdb, func(o *Options) { o.BreakerFailures = 1; o.Timeout = time.Minute })
 			must(t, rdb.Ping(t.Context()).Err())
 			redistest.Eventually(t, patience, func() error { // what the call before it left
 				if n := p.Held(); n > 0 {
@@ -277,6 +278,7 @@ func TestCallerThatLeavesInFlightReturnsAtOnce(t *testing.T) {
 			}
 			cancel()
 			p.ReleaseReplies()
+			must(t, s.Close(t.Context()))
 		}
 	}
 }
