@@ -20,25 +20,31 @@ type counted struct {
 // monitorPatience is how long the server may take to say what it did.
 const monitorPatience = 10 * time.Second
 
-// count counts the commands that f makes the server run: INFO commandstats has them all, and MONITOR tells which of them
-// scripts called, and which name another namespace than this one: instances of other subjects, which are idle but alive.
+// count counts the commands that f makes the server run, between two marks that MONITOR shows among them. Commands that name
+// another namespace of this run are left out: the instances of other subjects are idle but alive.
 func (s *session) count(ctx context.Context, namespace string, f func() error) (counted, error) {
 	conn, err := (&net.Dialer{Timeout: monitorPatience}).DialContext(ctx, "tcp", s.addr)
 	if err != nil {
 		return counted{}, fmt.Errorf("monitor: %w", err)
 	}
 	lines := bufio.NewReader(conn)
-	token := rand.Text()
+	begin, end := rand.Text(), rand.Text()
 	result := make(chan monitored, 1)
 	if err := beginMonitor(conn, lines, monitorPatience); err != nil {
 		return counted{}, errors.Join(err, conn.Close())
 	}
 	go func() {
-		result <- readMonitor(lines, token, s.srv.Namespace(), namespace)
+		result <- readMonitor(lines, begin, end, s.srv.Namespace(), namespace)
 	}()
-	all, err := s.countAll(ctx, f)
+	mark := func(token string) error { return s.srv.Client().Echo(ctx, token).Err() }
+	if err = mark(begin); err == nil {
+		err = f()
+	}
 	if err == nil {
-		err = s.srv.Client().Echo(ctx, token).Err()
+		err = s.quiet(ctx)
+	}
+	if err == nil {
+		err = mark(end)
 	}
 	if err == nil {
 		err = conn.SetReadDeadline(time.Now().Add(monitorPatience))
@@ -52,7 +58,7 @@ func (s *session) count(ctx context.Context, namespace string, f func() error) (
 	if n.err == nil {
 		n.err = conn.Close()
 	}
-	return counted{sent: all - n.scripted - n.foreign, scripted: n.scripted - n.foreignScripted}, n.err
+	return n.counted, n.err
 }
 
 // beginMonitor asks for MONITOR, and returns when the server has agreed: from then on it tells of each command. How long it
@@ -76,70 +82,66 @@ func beginMonitor(conn net.Conn, lines *bufio.Reader, patience time.Duration) er
 
 var errNoMonitor = errors.New("monitor: the server refuses it")
 
-// monitored is what MONITOR tells.
+// monitored is what MONITOR shows between the marks, or why it shows no end.
 type monitored struct {
-	scripted        float64 // all that scripts called
-	foreign         float64 // sent for other namespaces
-	foreignScripted float64 // called by their scripts
-	err             error
+	counted
+	err error
 }
 
-// readMonitor reads lines until one holds token. All of the run's namespaces begin with run, and own is the one that counts.
-func readMonitor(lines *bufio.Reader, token, run, own string) monitored {
+// readMonitor counts the lines between the one that holds begin and the one that holds end. All of the run's namespaces begin
+// with run, and own is the one that counts. The samples of quiet are not counted.
+func readMonitor(lines *bufio.Reader, begin, end, run, own string) monitored {
 	var m monitored
-	foreign := false // what was sent last; what its script calls comes right behind it
+	begun := false
+	ours := false // the last command that a client sent; the commands of its script follow it at once
 	for {
 		line, err := lines.ReadString('\n')
 		if err != nil {
 			m.err = fmt.Errorf("monitor: %w", err)
 			return m
 		}
-		if strings.Contains(line, token) {
+		if strings.Contains(line, end) {
 			return m
+		}
+		if !begun {
+			begun = strings.Contains(line, begin)
+			continue
 		}
 		// +1339518083.107412 [0 lua] "get" "key"
 		_, rest, _ := strings.Cut(line, "[")
 		client, command, ok := strings.Cut(rest, "]")
 		switch scripted := strings.HasSuffix(client, " lua"); {
 		case !ok:
-		case scripted:
+		case scripted && ours:
 			m.scripted++
-			if foreign {
-				m.foreignScripted++
-			}
+		case scripted:
 		default:
-			if foreign = strings.Contains(command, run) && !strings.Contains(command, own); foreign {
-				m.foreign++
+			foreign := strings.Contains(command, run) && !strings.Contains(command, own)
+			if ours = !foreign && !strings.HasPrefix(command, ` "info" "all"`); ours {
+				m.sent++
 			}
 		}
 	}
 }
 
-// countAll counts all commands, also those that f leaves to come a moment later.
-func (s *session) countAll(ctx context.Context, f func() error) (float64, error) {
+// quiet waits until the server runs no more commands, for instances send some a moment after an operation has returned.
+func (s *session) quiet(ctx context.Context) error {
 	const pause, looks = 5 * time.Millisecond, 100
-	before, err := s.calls(ctx)
-	if err != nil {
-		return 0, err
-	}
-	if err := f(); err != nil {
-		return 0, err
-	}
 	last := -1.0
 	for range looks {
 		now, err := s.calls(ctx)
 		if err != nil {
-			return 0, err
+			return err
 		}
 		if now == last {
 			break
 		}
 		last = now
 		if err := pass(ctx, pause); err != nil {
-			return 0, err
+			return err
 		}
 	}
-	return last - before, nil
+	return nil
 }
 
 // pass lets time pass.

@@ -78,21 +78,28 @@ func TestMonitorHasToBegin(t *testing.T) {
 }
 
 func TestMonitor(t *testing.T) {
-	const text = `+1.1 [0 127.0.0.1:1] "evalsha" "x" "1" "run-0001:k"
+	const text = `+1.0 [0 127.0.0.1:2] "get" "run-0002:before the first mark"
++1.0 [0 127.0.0.1:1] "get" "run-0001:before the first mark"
++1.1 [0 127.0.0.1:9] "echo" "begin"
++1.1 [0 lua] "time"
++1.1 [0 127.0.0.1:1] "evalsha" "x" "1" "run-0001:k"
 +1.2 [0 lua] "get" "run-0001:k"
 +1.2 [0 lua] "time"
 +1.3 [0 127.0.0.1:2] "evalsha" "x" "1" "run-0002:k"
 +1.3 [0 lua] "time"
 +1.4 [0 127.0.0.1:1] "multi"
 +1.4 [0 127.0.0.1:1] "get" "[0 lua]"
-+1.5 [0 127.0.0.1:9] "echo" "token"
++1.4 [0 127.0.0.1:9] "info" "all"
++1.5 [0 127.0.0.1:9] "echo" "end"
 +1.6 [0 127.0.0.1:1] "get" "late"
 `
-	m := readMonitor(bufio.NewReader(strings.NewReader(text)), "token", "run", "run-0001")
-	if m.err != nil || m.scripted != 3 || m.foreign != 1 || m.foreignScripted != 1 {
+	read := func(begin, end string) monitored {
+		return readMonitor(bufio.NewReader(strings.NewReader(text)), begin, end, "run", "run-0001")
+	}
+	if m := read("begin", "end"); m.err != nil || m.sent != 3 || m.scripted != 2 {
 		t.Errorf("%+v", m)
 	}
-	if m := readMonitor(bufio.NewReader(strings.NewReader(text)), "absent", "run", "run-0001"); m.err == nil {
+	if m := read("begin", "absent"); m.err == nil {
 		t.Error("the end of the lines is no error")
 	}
 }
