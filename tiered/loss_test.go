@@ -21,23 +21,58 @@ type loss struct {
 	name  string
 	lanes int
 	// before is done while all is well, lose when everybody has heard of everything. Neither stops the writers.
-	before, lose func(t *testing.T, s *redistest.Server, ns string)
-	returns      bool // what was deleted after before comes back
+	before, lose func(t *testing.T, d deployment, ns string)
+	replicated   bool // by Sentinel
+	returns      bool // Redis holds again what was deleted after before
 }
 
-func restartEmpty(_ *testing.T, s *redistest.Server, _ string) {
-	s.Kill()
-	s.Restart()
+// deployment is one server, or a master with a replica and Sentinel.
+type deployment struct {
+	*redistest.Server // the one server, or the master until a failover
+	sentinel          *redistest.Sentinel
 }
 
-func snapshot(t *testing.T, s *redistest.Server, _ string) {
-	check(t, s.Client(t).Save(t.Context()).Err())
+func deploy(t *testing.T, replicated bool) deployment {
+	if !replicated {
+		return deployment{Server: redistest.Start(t)}
+	}
+	s := redistest.StartSentinel(t)
+	return deployment{s.Master(), s}
 }
+
+// connect returns a client that finds the master.
+func (d deployment) connect(t *testing.T) redis.UniversalClient {
+	if d.sentinel != nil {
+		return d.sentinel.Client(t)
+	}
+	return d.Client(t)
+}
+
+func restartEmpty(_ *testing.T, d deployment, _ string) {
+	d.Kill()
+	d.Restart()
+}
+
+func snapshot(t *testing.T, d deployment, _ string) {
+	check(t, d.Client(t).Save(t.Context()).Err())
+}
+
+// stopReplication lets the replica hear of nothing that the master does from now on.
+func stopReplication(t *testing.T, d deployment, _ string) {
+	admin := d.Client(t)
+	if n, err := admin.Wait(t.Context(), 1, patience).Result(); err != nil || n != 1 {
+		t.Fatalf("%d replicas have what the master has, %v", n, err)
+	}
+	check(t, admin.Do(t.Context(), "ACL", "SETUSER", "default", "-psync", "-sync").Err())
+	check(t, admin.Do(t.Context(), "CLIENT", "KILL", "TYPE", "replica").Err())
+}
+
+func promoteReplica(t *testing.T, d deployment, _ string) { d.sentinel.Failover(t) }
 
 // clockAhead makes the lanes' ids those of a server whose clock is an hour ahead: after a loss it has gone back.
-func clockAhead(t *testing.T, s *redistest.Server, ns string) {
+func clockAhead(t *testing.T, d deployment, ns string) {
 	ahead := time.Now().Add(time.Hour).UnixMilli()
-	check(t, s.Client(t).XAdd(t.Context(), &redis.XAddArgs{
+	check(t, d.Client(t).XAdd(t.Context(), &redis.XAddArgs{
 		Stream: lane.Of(ns, 0).Stream, ID: fmt.Sprintf("%d-0", ahead), Values: []string{"m", "\xc1\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"},
 	}).Err())
 }
@@ -48,15 +83,17 @@ var losses = []loss{
 	{name: "restarted empty, clock back", lanes: 1, before: clockAhead, lose: restartEmpty},
 	{name: "restarted from an old snapshot", lanes: 1, before: snapshot, lose: restartEmpty, returns: true},
 	{name: "restarted from an old snapshot, several lanes", lanes: 4, before: snapshot, lose: restartEmpty, returns: true},
-	{name: "restarted from an old snapshot, clock back", lanes: 1, before: func(t *testing.T, s *redistest.Server, ns string) {
-		snapshot(t, s, ns)
-		clockAhead(t, s, ns)
+	{name: "restarted from an old snapshot, clock back", lanes: 1, before: func(t *testing.T, d deployment, ns string) {
+		snapshot(t, d, ns)
+		clockAhead(t, d, ns)
 	}, lose: restartEmpty, returns: true},
-	{name: "flushed", lanes: 1, lose: func(t *testing.T, s *redistest.Server, _ string) {
-		check(t, s.Client(t).FlushAll(t.Context()).Err())
+	{name: "lagging replica promoted", lanes: 1, replicated: true, before: stopReplication, lose: promoteReplica, returns: true},
+	{name: "lagging replica promoted, several lanes", lanes: 4, replicated: true, before: stopReplication, lose: promoteReplica, returns: true},
+	{name: "flushed", lanes: 1, lose: func(t *testing.T, d deployment, _ string) {
+		check(t, d.Client(t).FlushAll(t.Context()).Err())
 	}},
-	{name: "lane deleted, clock back", lanes: 1, before: clockAhead, lose: func(t *testing.T, s *redistest.Server, ns string) {
-		check(t, s.Client(t).Del(t.Context(), lane.Of(ns, 0).Stream).Err())
+	{name: "lane deleted, clock back", lanes: 1, before: clockAhead, lose: func(t *testing.T, d deployment, ns string) {
+		check(t, d.Client(t).Del(t.Context(), lane.Of(ns, 0).Stream).Err())
 	}},
 }
 
@@ -68,14 +105,14 @@ func TestWhatIsAcknowledgedAfterALossLasts(t *testing.T) {
 	for _, l := range losses {
 		t.Run(l.name, func(t *testing.T) {
 			t.Parallel()
-			server := redistest.Start(t)
+			server := deploy(t, l.replicated)
 			o := tiered.Options{
 				Namespace: namespace(t), Lanes: l.lanes, MaxStaleness: 2 * time.Second, RemoteTimeout: 2 * time.Second, RetryBackoff: 50 * time.Millisecond, BreakerPause: 10 * time.Millisecond,
 			}
 			var clients []*tiered.Client
 			var caches []*tiered.Cache[int]
 			for range 3 {
-				clients = append(clients, coherent(t, server.Client(t), o))
+				clients = append(clients, coherent(t, server.connect(t), o))
 				caches = append(caches, newCache[int](t, clients[len(clients)-1], "c", tiered.CacheOptions{}))
 			}
 			const old = 20
@@ -92,6 +129,10 @@ func TestWhatIsAcknowledgedAfterALossLasts(t *testing.T) {
 			writers := write(t, caches)
 			writers.advance(t, clients, 20)
 			l.lose(t, server, o.Namespace)
+			back, err := server.connect(t).Exists(t.Context(), o.Namespace+":c:old0").Result()
+			if err != nil || (back == 1) != l.returns {
+				t.Fatalf("of what was deleted %d entries are back in Redis, %v", back, err)
+			}
 			writers.lost.Store(true)
 			writers.advance(t, clients, 50)
 			for _, c := range clients {
@@ -107,7 +148,7 @@ func TestWhatIsAcknowledgedAfterALossLasts(t *testing.T) {
 			})
 			writers.advance(t, clients, 20)
 			writers.stop()
-			fresh := newCache[int](t, coherent(t, server.Client(t), o), "c", tiered.CacheOptions{})
+			fresh := newCache[int](t, coherent(t, server.connect(t), o), "c", tiered.CacheOptions{})
 			missing := 0
 			for key, v := range writers.acknowledged {
 				for _, c := range append(caches, fresh) {
