@@ -84,17 +84,25 @@ func curve(w *bytes.Buffer, runs []result.FleetRun, series, title, column string
 	return t.Write(w)
 }
 
+// What there is to do in a calibration.
+const (
+	idle     = "idle"
+	changing = "changes"
+	farHits  = "far hits"
+	loading  = "loads"
+)
+
 // calibrates says what there is to do in a calibration.
 func calibrates(c result.FleetConfig) string {
 	switch {
 	case c.Fresh:
-		return "loads"
+		return loading
 	case c.LocalTTLms > 0:
-		return "far hits"
+		return farHits
 	case c.Invalidations > 0:
-		return "changes"
+		return changing
 	default:
-		return "idle"
+		return idle
 	}
 }
 
@@ -139,7 +147,11 @@ func writeExtrapolation(w *bytes.Buffer, e *result.Extrapolation) error {
 	}
 	var parameters []string
 	for _, name := range slices.Sorted(maps.Keys(e.Parameters)) {
-		parameters = append(parameters, fmt.Sprintf("%s = %.3g", name, e.Parameters[name]))
+		parameter := fmt.Sprintf("%s = %.3g", name, e.Parameters[name])
+		if off, ok := e.GiveOrTake[name]; ok {
+			parameter += fmt.Sprintf(" ± %.2g", off)
+		}
+		parameters = append(parameters, parameter)
 	}
 	fmt.Fprintf(w, "\n%s.\n%s\n\nIt assumes that\n  - %s\n", e.Formula, strings.Join(parameters, ", "), strings.Join(e.Assumptions, "\n  - "))
 	return nil

@@ -44,10 +44,10 @@
 // # Extrapolation
 //
 // What Redis spends is taken for a sum: some for itself, some for each change (a script), for each delivery of a change to a
-// subscriber, for each subscriber's echoes, for each far hit and for each load. The weights are fitted to all runs of a plan, none
-// of them negative, by least squares of relative errors. Where the load grows with the instances all of these grow together, so
-// runs are added that tell them apart: nobody at work, and changes alone, each with one instance and with several; far hits alone, of
-// an instance that keeps nothing near over a Redis that has everything; and loads alone, of keys that nobody has asked for before.
-// The table shows what the formula says beside what was measured. A weight that is no larger than twice its standard error, or that
-// only grew where another did, is named among the assumptions.
+// subscriber, for each subscriber's echoes, for each far hit and for each load. Each of these costs is measured by itself, as
+// the difference between two runs that differ in that thing only: fleets of one instance and of several at which nobody works,
+// the same with changes alone, far hits alone (of an instance that keeps nothing near over a Redis that has everything), and
+// loads alone (of keys that nobody has asked for before). There are three rounds of these runs. The median counts, and how far
+// the rounds are from it is printed beside it, with the formula. The table shows what the formula says beside what was
+// measured.
 package fleet

@@ -438,10 +438,10 @@ func TestScale(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(f.Runs) != 8 || f.Extrapolation == nil || len(f.Extrapolation.Points) != 4 {
+	if len(f.Runs) != 2+6*calibrationRounds || f.Extrapolation == nil || len(f.Extrapolation.Points) != 4 {
 		t.Fatalf("%d runs, extrapolation %+v", len(f.Runs), f.Extrapolation)
 	}
-	// The last two are of reads that Redis answers, and of reads that it does not: most of them,
+	// The last two of a round are of reads that Redis answers, and of reads that it does not: most of them,
 	// since what is loaded on a busy machine may end another read, too.
 	for tier, r := range map[string]result.FleetRun{"far": f.Runs[6], "load": f.Runs[7]} {
 		if n := r.Latency[tier].Count; n == 0 || 2*float64(n) < float64(r.Reads) || r.Writes != 0 || r.Errors != 0 {
@@ -449,7 +449,7 @@ func TestScale(t *testing.T) {
 		}
 	}
 	f.Runs = append(f.Runs, f.Runs[0])
-	f.Runs[8].Series = seriesInvalidations
+	f.Runs[len(f.Runs)-1].Series = seriesInvalidations
 	var text bytes.Buffer
 	if err := WriteFleet(&text, f); err != nil {
 		t.Fatal(err)

@@ -26,7 +26,7 @@ const (
 	seriesSingle        = "single"
 	seriesInstances     = "instances"
 	seriesInvalidations = "invalidations"
-	seriesCalibration   = "calibration" // runs that tell apart what Redis spends its time on
+	seriesCalibration   = "calibration" // runs that each measure what one thing costs Redis
 )
 
 // Defaults of a [Plan].
@@ -47,8 +47,10 @@ const (
 )
 
 // Calibrations have one thing to do and nothing else: so many changes, far hits or loads a second, for which few keys and workers
-// do. What there is to load for far hits is loaded in the warm-up.
+// do. What there is to load for far hits is loaded in the warm-up. There are several rounds of them, which tell by how much a
+// cost that was measured may be off.
 const (
+	calibrationRounds  = 3
 	calibrationChanges = 1000.0
 	calibrationFar     = 3000.0
 	calibrationLoads   = 500.0
@@ -101,9 +103,7 @@ func (p Plan) Validate() error {
 }
 
 // steps are the runs. A curve over instances has the same load for each of them, and so needs calibrations beside it: where
-// everything grows with the number of instances, nobody can say because of which part of it Redis has more to do. Of these, some have
-// nobody who reads, so that subscribers and changes are told apart, and some have one instance that reads alone, from the far tier or from
-// the source.
+// everything grows with the number of instances, nobody can say because of which part of it Redis has more to do.
 func (p Plan) steps() (steps []step) {
 	add := func(series string, change func(*Config)) {
 		cfg := p.Base
@@ -122,16 +122,15 @@ func (p Plan) steps() (steps []step) {
 			add(seriesInstances, func(c *Config) { c.Instances, c.Rate = n, each*float64(n) })
 		}
 		largest := max(2, p.Instances[len(p.Instances)-1]/2)
-		for _, c := range []struct {
-			instances int
-			changes   float64
-		}{{1, 0}, {largest, 0}, {1, calibrationChanges}, {largest, calibrationChanges}} {
-			add(seriesCalibration, func(cfg *Config) {
-				cfg.Instances, cfg.Workers, cfg.Rate, cfg.Invalidations = c.instances, 0, 0, c.changes
-			})
+		for range calibrationRounds {
+			for _, changes := range []float64{0, calibrationChanges} {
+				for _, n := range []int{1, largest} {
+					add(seriesCalibration, func(c *Config) { c.Instances, c.Workers, c.Rate, c.Invalidations = n, 0, 0, changes })
+				}
+			}
+			add(seriesCalibration, func(c *Config) { c.readAlone(calibrationFar); c.LocalTTL = nothingNear })
+			add(seriesCalibration, func(c *Config) { c.readAlone(calibrationLoads); c.Fresh = true })
 		}
-		add(seriesCalibration, func(c *Config) { c.readAlone(calibrationFar); c.LocalTTL = nothingNear })
-		add(seriesCalibration, func(c *Config) { c.readAlone(calibrationLoads); c.Fresh = true })
 	}
 	if p.Scale == OverInvalidations || p.Scale == OverAll {
 		for _, rate := range p.Invalidations {

@@ -105,12 +105,16 @@ func (b *builder) scalingChart(name, x string, y axis, runs []*result.FleetRun, 
 // extrapolation draws the formula through what was measured.
 func (b *builder) extrapolation(e *result.Extrapolation) group {
 	g := group{ID: b.ids.of("extrapolation"), Title: fmt.Sprintf("A fleet of %s", count(int64(e.Instances))), Intro: []string{"By the formula " + e.Formula + "."}}
-	var fitted []string
+	var parameters []string
 	for _, name := range sortedKeys(e.Parameters) {
-		fitted = append(fitted, name+" = "+number(e.Parameters[name]))
+		parameter := name + " = " + number(e.Parameters[name])
+		if off, ok := e.GiveOrTake[name]; ok {
+			parameter += " ± " + number(off)
+		}
+		parameters = append(parameters, parameter)
 	}
-	if len(fitted) > 0 {
-		g.Intro = append(g.Intro, "Fitted: "+strings.Join(fitted, ", ")+".")
+	if len(parameters) > 0 {
+		g.Intro = append(g.Intro, "Measured: "+strings.Join(parameters, ", ")+".")
 	}
 	for _, a := range e.Assumptions {
 		g.Intro = append(g.Intro, "Assumed: "+a)

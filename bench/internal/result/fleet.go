@@ -107,7 +107,8 @@ type Redis struct {
 type Extrapolation struct {
 	Instances   int                 `json:"instances"`
 	Formula     string              `json:"formula"`
-	Parameters  map[string]float64  `json:"parameters"` // fitted, by the formula's names
+	Parameters  map[string]float64  `json:"parameters"`           // measured, by the formula's names
+	GiveOrTake  map[string]float64  `json:"giveOrTake,omitempty"` // how far rounds of the measurement were from them
 	Assumptions []string            `json:"assumptions"`
 	Points      []ExtrapolatedPoint `json:"points"`
 }
