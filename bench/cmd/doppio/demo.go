@@ -89,14 +89,3 @@ func runDemo(ctx context.Context, cmd *cli.Command) error {
 	}
 	return err
 }
-
-func demoInstanceCommand() *cli.Command {
-	return &cli.Command{
-		Name:   demo.InstanceCommand,
-		Usage:  "what the demo starts: an instance that takes its requests from standard input",
-		Hidden: true,
-		Action: func(ctx context.Context, _ *cli.Command) error {
-			return demo.RunInstance(ctx, os.Stdin, os.Stdout)
-		},
-	}
-}

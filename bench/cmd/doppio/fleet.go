@@ -197,7 +197,7 @@ func withServer(ctx context.Context, cmd *cli.Command, o server.Options, measure
 func fleetInstanceCommand() *cli.Command {
 	return &cli.Command{
 		Name:   fleet.InstanceCommand,
-		Usage:  "what fleet and chaos start: an instance that takes its configuration from standard input",
+		Usage:  "what demo, fleet and chaos start: an instance that takes its configuration from standard input",
 		Hidden: true,
 		Action: func(ctx context.Context, _ *cli.Command) error {
 			return fleet.RunInstance(ctx, os.Stdin, os.Stdout)

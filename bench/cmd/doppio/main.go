@@ -87,7 +87,7 @@ func run(ctx context.Context, args []string) int {
 		Description: description,
 		Commands: []*cli.Command{
 			demoCommand(), compareCommand(), replayCommand(), fleetCommand(), chaosCommand(), inspectCommand(), tailCommand(),
-			reportCommand(), demoInstanceCommand(), fleetInstanceCommand(),
+			reportCommand(), fleetInstanceCommand(),
 		},
 		EnableShellCompletion:           true,
 		ConfigureShellCompletionCommand: func(c *cli.Command) { c.Hidden = false },

@@ -12,19 +12,18 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/doppio-cache/doppio/bench/internal/demo"
 	"github.com/doppio-cache/doppio/bench/internal/fleet"
 )
 
 // asCommand makes the test binary the whole command, main and all.
 const asCommand = "DOPPIO_TEST_IS_THE_COMMAND"
 
-// The test binary is the command too, when the demo or a fleet starts it as an instance.
+// The test binary is the command too, when a fleet starts it as an instance.
 func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
 		main()
 	}
-	if len(os.Args) > 1 && (os.Args[1] == demo.InstanceCommand || os.Args[1] == fleet.InstanceCommand) {
+	if len(os.Args) > 1 && os.Args[1] == fleet.InstanceCommand {
 		os.Exit(run(context.Background(), os.Args))
 	}
 	goleak.VerifyTestMain(m)

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/doppio-cache/doppio/bench/internal/instance"
+	"github.com/doppio-cache/doppio/bench/internal/fleet"
 	"github.com/doppio-cache/doppio/bench/internal/trace"
 )
 
@@ -27,11 +27,6 @@ const (
 // NoTimeLimit lets a run take as long as its trace does.
 const NoTimeLimit time.Duration = -1
 
-const (
-	maxInstances = instance.MaxInstances / 2
-	maxWorkers   = 1024
-)
-
 // Config says what to replay, and against what. The zero value is the default demo, but for UpdateShare and
 // SourceLatency, of which zero means zero.
 type Config struct {
@@ -52,13 +47,9 @@ type Config struct {
 	TTL           time.Duration // of entries. Defaults to DefaultTTL
 	TimeLimit     time.Duration // of the replay; 0: DefaultTimeLimit; NoTimeLimit
 
-	// Command starts an instance, whose main calls [RunInstance]. Defaults to this executable with the argument
-	// [InstanceCommand].
+	// Command starts an instance: see [fleet.Config].
 	Command []string
 }
-
-// InstanceCommand is the argument with which an executable that runs the demo starts itself as an instance.
-const InstanceCommand = "demo-instance"
 
 // ErrConfig marks a Config that cannot be run.
 var ErrConfig = errors.New("demo: wrong configuration")
@@ -85,6 +76,20 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
+// forever is longer than any run.
+const forever = 1000 * time.Hour
+
+// fleet is the run that replays the trace.
+func (c Config) fleet() fleet.Config {
+	f := fleet.Default()
+	f.Instances, f.Workers, f.Source, f.NearEntries, f.TTL = c.Instances, c.Workers, c.SourceLatency, c.NearEntries, c.TTL
+	f.Warmup, f.Duration, f.Command = 0, c.TimeLimit, c.Command
+	if c.TimeLimit == NoTimeLimit {
+		f.Duration = forever
+	}
+	return f
+}
+
 // validate reports every fault at once.
 func (c Config) validate() error {
 	var faults []error
@@ -97,12 +102,8 @@ func (c Config) validate() error {
 	check(err == nil, "%w", err)
 	check(c.Requests >= 0, "%d requests", c.Requests)
 	check(c.Exponent > 1, "a Zipf exponent of %g: want more than 1", c.Exponent)
-	check(c.Instances > 0 && c.Instances <= maxInstances, "%d instances: want 1 … %d", c.Instances, maxInstances)
-	check(c.Workers > 0 && c.Workers <= maxWorkers, "%d workers: want 1 … %d", c.Workers, maxWorkers)
+	check(c.Workers > 0, "%d workers: want at least 1", c.Workers)
 	check(c.UpdateShare >= 0 && c.UpdateShare <= 1, "a share of updates of %g: want 0 … 1", c.UpdateShare)
-	check(c.SourceLatency >= 0, "a source latency of %s", c.SourceLatency)
-	check(c.NearEntries > 0, "%d near entries", c.NearEntries)
-	check(c.TTL > 0, "a TTL of %s", c.TTL)
 	check(c.TimeLimit > 0 || c.TimeLimit == NoTimeLimit, "a time limit of %s", c.TimeLimit)
-	return errors.Join(faults...)
+	return errors.Join(append(faults, c.fleet().Validate())...)
 }

@@ -4,8 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"time"
 
+	"github.com/doppio-cache/doppio/bench/internal/fleet"
 	"github.com/doppio-cache/doppio/bench/internal/instance"
 )
 
@@ -61,74 +61,58 @@ func (r *Report) Clean() bool {
 	return r.Errors == 0 && r.Stale.Beyond == 0 && r.Stale.Own == 0
 }
 
-// report adds up what the instances measured. What a failed instance knew is lost.
-func (d *demo) report(processes []*process, took time.Duration, failures []error) (*Report, error) {
+// Staleness counts the stale reads, by how far they trailed the first acknowledged invalidation that they missed.
+type Staleness struct {
+	Reads     int64   `json:"reads"`          // all of them
+	WithinHop int64   `json:"within_one_hop"` // trailed by at most one hop
+	Later     int64   `json:"later"`          // trailed by more, and by at most the bound
+	Beyond    int64   `json:"beyond_bound"`   // trailed by more than that
+	Own       int64   `json:"own"`            // of all: missed an invalidation that their own instance had made
+	P50       float64 `json:"p50_ms"`
+	Max       float64 `json:"max_ms"`
+
+	// By says which tiers answered them.
+	By ByTier `json:"by"`
+}
+
+// ByTier counts by tier.
+type ByTier struct {
+	Near int64 `json:"near"`
+	Far  int64 `json:"far"`
+	Load int64 `json:"load"`
+}
+
+// newReport says what a run of the fleet means for the demo.
+func newReport(cfg Config, w *workload, out *fleet.Outcome) *Report {
+	run, count := &out.Run, func(c instance.Counter) int64 { return int64(out.Counts[c]) }
 	r := &Report{
-		Trace:        d.workload.name,
-		Format:       d.workload.format,
-		DistinctKeys: len(d.workload.slots),
-		Redis:        d.redisName(),
-		Instances:    d.cfg.Instances,
-		Workers:      d.cfg.Workers,
-		NearEntries:  d.cfg.NearEntries,
-		Seconds:      took.Seconds(),
-		Loads:        d.source.Loads(),
-		Latency:      map[string]Latency{},
+		Trace: w.name, Format: w.format, DistinctKeys: w.keys, Redis: "embedded",
+		Instances: cfg.Instances, Workers: cfg.Workers, NearEntries: cfg.NearEntries,
+		Seconds: run.Seconds, Requests: run.Requests, Throughput: run.Throughput,
+		Updates: count(instance.Writes), Errors: run.Errors, ErrorSamples: out.Samples,
+		NearHits: count(instance.NearReads), FarHits: count(instance.FarReads), LoadedReads: count(instance.LoadReads),
+		Loads: run.Loads, InvalidationsSent: run.Writes, InvalidationsReceived: int64(run.Invalidations),
+		SubscriptionLosses: count(instance.Lost), RedisCommands: count(instance.Sent), Latency: make(map[string]Latency),
 	}
-	all := newMeasures()
-	for _, p := range processes {
-		if p.Result == nil {
-			continue
-		}
-		if err := r.add(p.Result, all); err != nil {
-			return nil, err
-		}
-	}
-	for t, h := range all.reads {
-		r.Latency[instance.Tier(t).String()] = latency(h)
-	}
-	r.Latency["update"] = latency(all.updates)
-	r.NearHits, r.FarHits, r.LoadedReads = all.reads[instance.Near].Count(), all.reads[instance.Far].Count(), all.reads[instance.Load].Count()
-	r.NearHitRatio = ratio(r.NearHits, r.NearHits+r.FarHits+r.LoadedReads)
+	r.Reads = r.Requests - r.Updates
+	r.NearHitRatio = ratio(r.NearHits, run.Reads)
 	r.FarHitRatio = ratio(r.FarHits, r.FarHits+r.LoadedReads)
 	r.LoadsPerRead = ratio(r.Loads, r.Reads)
-	r.Requests = r.Reads + r.Updates
-	if took > 0 {
-		r.Throughput = float64(r.Requests) / took.Seconds()
+	for name, of := range latencies {
+		l := run.Latency[of]
+		r.Latency[name] = Latency{Count: l.Count, P50: l.P50, P99: l.P99, P999: l.P999, Max: l.Max}
 	}
-	if len(failures) > 0 {
-		return r, nil // without the logs of all instances there is no judging
+	s := run.Staleness
+	r.Stale = Staleness{
+		Reads: s.Stale, WithinHop: out.WithinHop, Later: s.Stale - out.WithinHop - s.Beyond, Beyond: s.Beyond, Own: s.Own,
+		P50: s.Age.P50, Max: s.Age.Max,
+		By: ByTier{Near: out.StaleBy[instance.Near], Far: out.StaleBy[instance.Far], Load: out.StaleBy[instance.Load]},
 	}
-	var err error
-	r.Stale, err = judge(d.logs())
-	return r, err
+	return r
 }
 
-func (r *Report) add(i *instanceResult, all *measures) error {
-	r.Reads += i.Reads
-	r.Updates += i.Updates
-	r.Errors += i.Errors
-	r.InvalidationsSent += i.Invalidations
-	r.InvalidationsReceived += i.Received
-	r.SubscriptionLosses += i.Losses
-	r.RedisCommands += i.RedisCommands
-	for _, sample := range i.ErrorSamples {
-		if len(r.ErrorSamples) < maxSamples {
-			r.ErrorSamples = append(r.ErrorSamples, sample)
-		}
-	}
-	for t, b := range i.Latency {
-		if err := all.reads[t].MergeEncoded(b); err != nil {
-			return err
-		}
-	}
-	return all.updates.MergeEncoded(i.UpdateLatency)
-}
-
-func latency(h *instance.Histogram) Latency {
-	at := func(q float64) float64 { return float64(h.At(q)) / float64(time.Microsecond) }
-	return Latency{Count: h.Count(), P50: at(50), P99: at(99), P999: at(99.9), Max: at(100)}
-}
+// latencies are by the names that the report has, those that a fleet has.
+var latencies = map[string]string{"near": "near", "far": "far", "load": "load", "update": fleet.WriteLatency}
 
 func ratio(part, whole int64) float64 {
 	if whole == 0 {

@@ -7,8 +7,9 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/doppio-cache/doppio/bench/internal/instance"
+	"github.com/doppio-cache/doppio/bench/internal/fleet"
 	"github.com/doppio-cache/doppio/bench/internal/term"
+	"github.com/doppio-cache/doppio/tiered"
 )
 
 // WriteTable writes the report for people.
@@ -37,7 +38,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 	}
 
 	fmt.Fprint(t, "\nlatency\tcount\tp50\tp99\tp99.9\tmax\n")
-	for _, name := range []string{instance.Near.String(), instance.Far.String(), instance.Load.String(), "update"} {
+	for _, name := range []string{"near", "far", "load", "update"} {
 		l := r.Latency[name]
 		if l.Count == 0 {
 			fmt.Fprintf(t, "%s\t0\t-\t-\t-\t-\n", name)
@@ -48,8 +49,8 @@ func (r *Report) WriteTable(w io.Writer) error {
 
 	s := r.Stale
 	fmt.Fprintf(t, "\nstale reads\t%s\tof %s\n", term.Thousands(s.Reads), term.Thousands(r.Reads))
-	row("  within one hop", term.Thousands(s.WithinHop), fmt.Sprintf("at most %s after the invalidation was acknowledged", oneHop))
-	row("  later", term.Thousands(s.Later), fmt.Sprintf("at most %s after it: the message was late, as on a machine too busy", bound))
+	row("  within one hop", term.Thousands(s.WithinHop), fmt.Sprintf("at most %s after the invalidation was acknowledged", fleet.OneHop))
+	row("  later", term.Thousands(s.Later), fmt.Sprintf("at most %s after it: the message was late, as on a machine too busy", tiered.DefaultMaxStaleness))
 	row("  beyond the bound", term.Thousands(s.Beyond), "must be none")
 	row("  own", term.Thousands(s.Own), "of all, those that missed an invalidation of their own instance: must be none")
 	if s.Reads > 0 {

@@ -7,77 +7,50 @@ import (
 	"io"
 	"math/rand/v2"
 
+	"github.com/doppio-cache/doppio/bench/internal/fleet"
 	"github.com/doppio-cache/doppio/bench/internal/trace"
 )
 
-// workload is the trace that is to be replayed. It is read twice: once to count it and to number its keys, then to
-// deal it; it is never held in memory, its distinct keys are.
+// workload is the trace that is to be replayed: its requests with their keys numbered, in a file. In memory are its distinct
+// keys, and only while they are numbered.
 type workload struct {
-	cfg      Config
-	name     string
-	format   string
-	requests int64
-	slots    map[uint64]uint32 // by key
+	name   string
+	format string
+	keys   int
+	dealt  *fleet.Dealt
 }
 
-// survey reads the trace to its end, which also tells at once whether it can be read.
-func survey(ctx context.Context, cfg Config) (*workload, error) {
-	w := &workload{cfg: cfg, name: cfg.Trace, slots: map[uint64]uint32{}}
-	if cfg.Trace == "" {
-		w.name = fmt.Sprintf("Zipf with exponent %g over %d keys, seed %d", cfg.Exponent, cfg.Keys, cfg.Seed)
-		w.format = "generated"
-	}
-	err := w.each(ctx, func(key uint64) error {
-		w.requests++
-		if _, known := w.slots[key]; !known {
-			if len(w.slots) == maxSlots {
-				return fmt.Errorf("demo: %s has over %d distinct keys", w.name, maxSlots)
-			}
-			w.slots[key] = uint32(len(w.slots))
-		}
-		return nil
-	})
+// survey reads the trace, decides which of its requests are updates, and writes them to a file.
+func survey(ctx context.Context, cfg Config, path string) (_ *workload, err error) {
+	w := &workload{name: cfg.Trace}
+	source, err := w.open(cfg)
 	if err != nil {
 		return nil, err
 	}
-	if w.requests == 0 {
+	defer func() { err = errors.Join(err, source.Close()) }()
+	dealer, err := fleet.NewDealer(path)
+	if err != nil {
+		return nil, err
+	}
+	err = w.deal(ctx, cfg, source, dealer)
+	dealt, closed := dealer.Close()
+	if err = errors.Join(err, closed); err != nil {
+		return nil, err
+	}
+	if dealt.Count == 0 {
 		return nil, fmt.Errorf("demo: %s holds no requests", w.name)
 	}
+	w.dealt = dealt
 	return w, nil
 }
 
-// each calls f for each request.
-func (w *workload) each(ctx context.Context, f func(key uint64) error) (err error) {
-	source, err := w.open()
-	if err != nil {
-		return err
+func (w *workload) open(cfg Config) (trace.Source, error) {
+	if cfg.Trace == "" {
+		w.name = fmt.Sprintf("Zipf with exponent %g over %d keys, seed %d", cfg.Exponent, cfg.Keys, cfg.Seed)
+		w.format = "generated"
+		return trace.NewZipf(trace.ZipfConfig{Requests: cfg.Requests, Keys: cfg.Keys, Exponent: cfg.Exponent, Seed: cfg.Seed})
 	}
-	defer func() { err = errors.Join(err, source.Close()) }()
-	for n := 0; w.cfg.Requests == 0 || n < w.cfg.Requests; n++ {
-		key, err := source.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if n%batchSize == 0 && ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err := f(key); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (w *workload) open() (trace.Source, error) {
-	if w.cfg.Trace == "" {
-		return trace.NewZipf(trace.ZipfConfig{
-			Requests: w.cfg.Requests, Keys: w.cfg.Keys, Exponent: w.cfg.Exponent, Seed: w.cfg.Seed,
-		})
-	}
-	r, err := trace.Open(w.cfg.Trace, w.cfg.Format)
+	r, err := trace.Open(cfg.Trace, cfg.Format)
 	if err != nil {
 		return nil, err
 	}
@@ -85,38 +58,31 @@ func (w *workload) open() (trace.Source, error) {
 	return r, nil
 }
 
-// deal passes the requests to the instances in turn, one each, and gathers them in batches. It ends with ctx, or with the trace.
-func (w *workload) deal(ctx context.Context, to []chan<- []request) error {
-	random := rand.New(rand.NewPCG(w.cfg.Seed, 0x646f7070696f)) // which requests are updates is the same each time
-	batches := make([][]request, len(to))
-	send := func(n int) error {
-		if len(batches[n]) == 0 {
-			return nil
+func (w *workload) deal(ctx context.Context, cfg Config, source trace.Source, to *fleet.Dealer) error {
+	random := rand.New(rand.NewPCG(cfg.Seed, 0x646f7070696f)) // which requests are updates is the same each time
+	numbers := make(map[uint64]uint32)
+	for n := 0; cfg.Requests == 0 || n < cfg.Requests; n++ {
+		key, err := source.Next()
+		if errors.Is(err, io.EOF) {
+			break
 		}
-		select {
-		case to[n] <- batches[n]:
-			batches[n] = nil
-			return nil
-		case <-ctx.Done():
+		if err != nil {
+			return err
+		}
+		const look = 64 // requests between two looks at ctx
+		if n%look == 0 && ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-	}
-	turn := 0
-	err := w.each(ctx, func(key uint64) error {
-		n := turn
-		turn = (turn + 1) % len(to)
-		batches[n] = append(batches[n], request{
-			slot: w.slots[key], key: key, update: random.Float64() < w.cfg.UpdateShare,
-		})
-		if len(batches[n]) < batchSize {
-			return nil
+		number, known := numbers[key]
+		if !known {
+			if len(numbers) == fleet.MaxDealtKeys {
+				return fmt.Errorf("demo: %s has over %d distinct keys", w.name, fleet.MaxDealtKeys)
+			}
+			number = uint32(len(numbers))
+			numbers[key] = number
 		}
-		return send(n)
-	})
-	for n := range to {
-		if err == nil {
-			err = send(n)
-		}
+		to.Deal(number, random.Float64() < cfg.UpdateShare)
 	}
-	return err
+	w.keys = len(numbers)
+	return nil
 }

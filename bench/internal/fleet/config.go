@@ -87,6 +87,10 @@ type Config struct {
 	Seed       uint64
 	Faults     []fault.Fault // injected one after another, at random, while it is measured
 
+	// Dealt are requests in place of those that workers choose, for keys of the source. The measurement ends when all are
+	// answered, or after Duration. There is no writer then, so that nothing but they reaches the cache.
+	Dealt *Dealt
+
 	// Command starts an instance, whose main calls [RunInstance]. Defaults to this executable with the argument
 	// [InstanceCommand].
 	Command []string
@@ -118,7 +122,7 @@ func (c Config) Validate() error {
 	}
 	check(c.Instances >= 1 && c.Instances < instance.MaxInstances, "%d instances: want 1 … %d", c.Instances, instance.MaxInstances-1)
 	check(c.Workers >= 0 && c.Workers <= maxWorkers, "%d workers: want 0 … %d", c.Workers, maxWorkers)
-	check(c.Keys >= 1 && c.Keys <= maxKeys, "%d keys: want 1 … %d", c.Keys, maxKeys)
+	check(c.Keys >= 1 && (c.Keys <= maxKeys || c.Dealt != nil), "%d keys: want 1 … %d", c.Keys, maxKeys)
 	check(c.Skew >= 0 && c.Skew <= 10, "a skew of %g: want 0 … 10", c.Skew)
 	check(c.ReadShare >= 0 && c.ReadShare <= 1, "a share of reads of %g: want 0 … 1", c.ReadShare)
 	check(c.Write == Delete || c.Write == Set, "a write %q: want %s or %s", c.Write, Delete, Set)
@@ -139,6 +143,14 @@ func (c Config) Validate() error {
 	check(c.Duration > 0, "a duration of %s: want more than 0", c.Duration)
 	check(c.Patience > 0, "a patience of %s: want more than 0", c.Patience)
 	return errors.Join(faults...)
+}
+
+// processes is how many there are: the instances, and the writer.
+func (c Config) processes() int {
+	if c.Dealt != nil {
+		return c.Instances
+	}
+	return c.Instances + 1
 }
 
 // writers are all that change keys: the workers, and who does so from outside.

@@ -30,10 +30,14 @@ type Progress func(share float64, text string)
 
 // Outcome is what a run measured, in the form of results, and what only some commands report.
 type Outcome struct {
-	Run      result.FleetRun
-	Injected int                 // faults
-	Calm     Calm                // after the last of so many injections
-	Recovery *instance.Histogram // from a fault's end until every instance was coherent
+	Run       result.FleetRun
+	Counts    [instance.NumCounters]uint64 // of the instances together
+	Samples   []string                     // of errors, a few
+	WithinHop int64                        // of the stale reads, those that trailed by 50 ms or less
+	StaleBy   [instance.Tiers]int64        // of the stale reads, by what answered
+	Injected  int                          // faults
+	Calm      Calm                         // after the last of so many injections
+	Recovery  *instance.Histogram          // from a fault's end until every instance was coherent
 }
 
 // Calm is what a fleet did once nothing went wrong any more.
@@ -98,7 +102,7 @@ func (f *fleet) open(ctx context.Context) (err error) {
 		return err
 	}
 	f.owned.Add(f.source.Close)
-	for n := range f.cfg.Instances + 1 {
+	for n := range f.cfg.processes() {
 		s := newSeat(n)
 		if f.cfg.relays() && n < f.cfg.Instances {
 			if s.relay, err = f.server.Relay(); err != nil {
@@ -115,7 +119,7 @@ func (f *fleet) path(name string) string { return filepath.Join(f.dir, name) }
 
 func (f *fleet) instanceConfig(s *seat, generation int) instanceConfig {
 	c := instanceConfig{
-		Index: s.index, Seed: f.cfg.Seed + uint64(s.index)<<32 + uint64(generation)<<16,
+		Index: s.index, Instances: f.cfg.Instances, Seed: f.cfg.Seed + uint64(s.index)<<32 + uint64(generation)<<16,
 		Workers: f.cfg.Workers, First: s.index * f.cfg.Workers, Writers: f.cfg.writers(), Listens: s.index < listeners,
 		Keys: f.cfg.Keys, Skew: f.cfg.Skew, ReadShare: f.cfg.ReadShare, Write: f.cfg.Write, ValueSize: f.cfg.ValueSize,
 		Rate:     f.cfg.Rate / float64(f.cfg.Instances),
@@ -128,6 +132,9 @@ func (f *fleet) instanceConfig(s *seat, generation int) instanceConfig {
 	}
 	if s.relay != nil {
 		c.Routes = s.relay.Map()
+	}
+	if f.cfg.Dealt != nil {
+		c.Dealt, c.Listens = f.cfg.Dealt.Path, false
 	}
 	if s.index == f.cfg.Instances {
 		c.Writer, c.Listens, c.Workers, c.Rate = true, false, changers, f.cfg.Invalidations
@@ -195,13 +202,16 @@ func (f *fleet) measure(ctx context.Context, progress Progress) (began, ended *m
 	over := make(chan struct{})
 	disturbances.Go(func() { f.churn(disturbing) })
 	disturbances.Go(func() { f.inject(disturbing, over) })
-	if f.cfg.Injections > 0 {
+	switch {
+	case f.cfg.Injections > 0:
 		select {
 		case <-over:
 			f.settle(ctx)
 		case <-ctx.Done():
 		}
-	} else {
+	case f.cfg.Dealt != nil:
+		f.awaitDealt(ctx)
+	default:
 		instance.Sleep(ctx, f.cfg.Duration)
 	}
 	f.shared.Lower(instance.Measure)

@@ -41,6 +41,7 @@ type member struct {
 	keys  *population
 	body  string
 	cache cache
+	hand  *hand // nil: workers choose their requests
 }
 
 func openMember(cfg instanceConfig, open openCache) (*member, error) {
@@ -48,12 +49,20 @@ func openMember(cfg instanceConfig, open openCache) (*member, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := open(cfg)
-	if err != nil {
+	m := &member{Base: base, cfg: cfg, body: bodyOf(cfg.ValueSize)}
+	if cfg.Dealt == "" {
+		m.keys = newPopulation(cfg.Keys, cfg.Skew)
+	} else {
+		if m.hand, err = openHand(cfg.Dealt, cfg.Index, cfg.Instances); err != nil {
+			return nil, errors.Join(err, base.Close())
+		}
+		base.Add(m.hand.close)
+	}
+	if m.cache, err = open(cfg); err != nil {
 		return nil, errors.Join(err, base.Close())
 	}
-	base.Add(c.Close) // waits for loads, which use all the others
-	return &member{Base: base, cfg: cfg, keys: newPopulation(cfg.Keys, cfg.Skew), body: bodyOf(cfg.ValueSize), cache: c}, nil
+	base.Add(m.cache.Close) // waits for loads, which use all the others
+	return m, nil
 }
 
 // run works until it is told to end, and returns what it measured.
@@ -111,7 +120,7 @@ func awaitOrder(in io.Reader) error {
 }
 
 func (m *member) result(all *measures) (*instanceResult, error) {
-	r := &instanceResult{Latency: make(map[string][]byte)}
+	r := &instanceResult{Latency: make(map[string][]byte), Samples: all.samples}
 	var err error
 	for name, h := range all.latency {
 		if r.Latency[name], err = h.Encode(); err != nil {

@@ -80,16 +80,19 @@ func (f *fleet) outcome(ctx context.Context, began, ended *mark) (*Outcome, erro
 		f.calm.Errors += int64(f.shared.Count(n, instance.CalmErrors))
 		run.Spoilt += int64(f.shared.Count(n, spoiltValue.counter()))
 	}
-	if err := f.collect(&run); err != nil {
+	out := &Outcome{Run: run, Counts: ended.counts, Injected: int(f.injected.Load()), Calm: f.calm, Recovery: f.recovery}
+	for c := range out.Counts {
+		out.Counts[c] -= began.counts[c]
+	}
+	if err := f.collect(out); err != nil {
 		return nil, err
 	}
-	var err error
-	run.Staleness, err = f.judge(ctx)
-	return &Outcome{Run: run, Injected: int(f.injected.Load()), Calm: f.calm, Recovery: f.recovery}, err
+	return out, f.judge(ctx, out)
 }
 
 // collect adds what the processes said at their ends.
-func (f *fleet) collect(run *result.FleetRun) error {
+func (f *fleet) collect(out *Outcome) error {
+	run := &out.Run
 	all := newMeasures()
 	for _, s := range f.seats {
 		for _, r := range s.results {
@@ -104,6 +107,7 @@ func (f *fleet) collect(run *result.FleetRun) error {
 			if err := all.lag.MergeEncoded(r.Lag); err != nil {
 				return err
 			}
+			all.sample(r.Samples...)
 		}
 	}
 	for name, h := range all.latency {
@@ -111,14 +115,17 @@ func (f *fleet) collect(run *result.FleetRun) error {
 			run.Latency[name] = h.Percentiles(time.Microsecond)
 		}
 	}
-	run.Lag = all.lag.Percentiles(time.Millisecond)
+	run.Lag, out.Samples = all.lag.Percentiles(time.Millisecond), all.samples
 	return nil
 }
+
+// OneHop is how far reads of one instance may trail the changes of another while nothing goes wrong: the message is on its way.
+const OneHop = 50 * time.Millisecond
 
 // judge judges all reads of the run, those of the warm-up included: what is stale then is no better.
 //
 // It takes no longer than grace when ctx ends or has ended: who interrupts a run wants to see it judged, but not to wait for long.
-func (f *fleet) judge(ctx context.Context) (result.Staleness, error) {
+func (f *fleet) judge(ctx context.Context, out *Outcome) error {
 	patient, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	judged := context.AfterFunc(ctx, func() {
@@ -127,7 +134,8 @@ func (f *fleet) judge(ctx context.Context) (result.Staleness, error) {
 	})
 	defer judged()
 	counts := f.counts()
-	s := result.Staleness{
+	s := &out.Run.Staleness
+	*s = result.Staleness{
 		Reads:   int64(counts[instance.NearReads] + counts[instance.FarReads] + counts[instance.LoadReads]),
 		BoundMs: instance.Milliseconds(f.cfg.MaxStaleness),
 	}
@@ -144,10 +152,14 @@ func (f *fleet) judge(ctx context.Context) (result.Staleness, error) {
 		if r.Age > f.cfg.MaxStaleness {
 			s.Beyond++
 		}
+		if r.Age <= OneHop {
+			out.WithinHop++
+		}
+		out.StaleBy[r.Tier]++
 		ages.Record(r.Age)
 	})
 	s.Age = ages.Percentiles(time.Millisecond)
-	return s, err
+	return err
 }
 
 // show tells the progress until the function that it returns is called.
@@ -167,8 +179,15 @@ func (f *fleet) show(progress Progress) (shown func()) {
 			if f.cfg.Injections > 0 {
 				share = float64(f.injected.Load()) / float64(f.cfg.Injections)
 			}
-			progress(min(share, 1), fmt.Sprintf("%d instances  %s requests  stale %s  errors %s", f.cfg.Instances,
-				term.Thousands(int64(n[instance.Done])), term.Thousands(int64(n[instance.StaleReads])), term.Thousands(int64(n[instance.Errors]))))
+			if f.cfg.Dealt != nil {
+				share = float64(n[instance.Done]) / float64(f.cfg.Dealt.Count)
+			}
+			tiers := n[instance.NearReads : instance.LoadReads+1]
+			reads := max(1, float64(tiers[0]+tiers[1]+tiers[2]))
+			of := func(tier uint64) string { return term.Percent(float64(tier) / reads) }
+			progress(min(share, 1), fmt.Sprintf("%d instances  %s requests  near %s  far %s  load %s  stale %s  errors %s", f.cfg.Instances,
+				term.Thousands(int64(n[instance.Done])), of(tiers[0]), of(tiers[1]), of(tiers[2]),
+				term.Thousands(int64(n[instance.StaleReads])), term.Thousands(int64(n[instance.Errors]))))
 		}
 	}()
 	return func() {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	mathrand "math/rand/v2"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -192,6 +193,57 @@ func TestErrorsAreCountedByKind(t *testing.T) {
 	}
 }
 
+// dealt is a small run of requests that are dealt, so many for each of a few keys, every fifth an update.
+func dealt(t *testing.T, kind string, times int) Config {
+	t.Helper()
+	cfg := small(t, kind)
+	d, err := NewDealer(filepath.Join(t.TempDir(), "requests"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Keys, cfg.Instances, cfg.Duration = 13, 3, time.Hour
+	for n := range times * cfg.Keys {
+		d.Deal(uint32(n%cfg.Keys), n%5 == 0)
+	}
+	if cfg.Dealt, err = d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+// Requests that are dealt are each answered once, and judged as others are.
+func TestDealtRequests(t *testing.T) {
+	t.Parallel()
+	s := open(t, server.Embedded)
+	for kind, check := range map[string]func(*Outcome){
+		InstanceCommand: func(o *Outcome) { checkRun(t, &o.Run) },
+		"none": func(o *Outcome) {
+			if r := o.Run; r.Staleness.Stale != 0 || r.Loads != r.Reads || o.Counts[instance.LoadReads] != uint64(r.Reads) {
+				t.Errorf("found stale reads, or other loads than reads: %+v", r)
+			}
+		},
+		"lying": func(o *Outcome) {
+			if s := o.Run.Staleness; s.Stale == 0 || s.Own == 0 || o.WithinHop > s.Stale || o.StaleBy != [instance.Tiers]int64{s.Stale, 0, 0} {
+				t.Errorf("found no stale reads: %+v, by %v", s, o.StaleBy)
+			}
+		},
+		"refusing": func(o *Outcome) {
+			if r := o.Run; r.Errors == 0 || r.Reads != 0 || len(o.Samples) != maxSamples {
+				t.Errorf("errors: %d, samples %v", r.Errors, o.Samples)
+			}
+		},
+	} {
+		out, err := Run(t.Context(), dealt(t, kind, 100), s, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := out.Run; r.Requests != 1300 || out.Counts[instance.Writes] != 260 || r.Writes != 260 || r.Reads+r.Errors != 1040 {
+			t.Errorf("%s: %d requests, %d reads and %d updates were answered, of 1300, 1040 and 260", kind, r.Requests, r.Reads, r.Writes)
+		}
+		check(out)
+	}
+}
+
 // What went wrong before the measurement is none of what it counted, but what must never be convicts.
 func TestTheWarmUpIsNotCounted(t *testing.T) {
 	t.Parallel()
@@ -248,6 +300,11 @@ func TestAnInstanceThatLeavesBadlyFailsTheRun(t *testing.T) {
 func TestInstancesThatFail(t *testing.T) {
 	t.Parallel()
 	s := open(t, server.Embedded)
+	absent := small(t, "none")
+	absent.Command = []string{filepath.Join(t.TempDir(), "absent")}
+	if _, err := Run(t.Context(), absent, s, nil); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a command that is not there: %v, want os.ErrNotExist", err)
+	}
 	for kind, want := range map[string]string{"broken": "broken by intention", "dying": "exit status 7"} {
 		if out, err := Run(t.Context(), small(t, kind), s, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v and %v, want an error that says %q", kind, out, err, want)

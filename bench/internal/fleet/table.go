@@ -74,7 +74,7 @@ func writeRun(w *bytes.Buffer, r *result.FleetRun) error {
 
 func latencies(r *result.FleetRun) *term.Table {
 	t := term.NewTable("latency", "count", "p50", "p90", "p99", "p99.9", "max")
-	for _, name := range []string{instance.Near.String(), instance.Far.String(), instance.Load.String(), writeLatency, responseLatency} {
+	for _, name := range []string{instance.Near.String(), instance.Far.String(), instance.Load.String(), WriteLatency, responseLatency} {
 		p, ok := r.Latency[name]
 		switch {
 		case p.Count > 0:

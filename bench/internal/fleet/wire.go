@@ -10,13 +10,15 @@ import (
 // than by arguments, which anyone can list. What follows is the order to end, a byte; an end without it means that the
 // parent is gone.
 type instanceConfig struct {
-	Index   int    // its row in the shared memory
-	Seed    uint64 // of its own
-	Workers int
-	Writer  bool // it changes keys from outside, at a rate of its own
-	Listens bool // it measures the lag of invalidations
-	First   int  // the number of its first worker among all that write
-	Writers int  // how many there are
+	Index     int    // its row in the shared memory
+	Seed      uint64 // of its own
+	Workers   int
+	Writer    bool   // it changes keys from outside, at a rate of its own
+	Listens   bool   // it measures the lag of invalidations
+	First     int    // the number of its first worker among all that write
+	Writers   int    // how many there are
+	Dealt     string // the file of requests that are dealt to so many Instances; empty: workers choose
+	Instances int
 
 	Keys      int
 	Skew      float64
@@ -46,4 +48,5 @@ const order = 'e'
 type instanceResult struct {
 	Latency map[string][]byte // encoded histograms
 	Lag     []byte
+	Samples []string // of errors
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"time"
 
@@ -12,7 +13,9 @@ import (
 
 // The names of latencies that are not a tier's.
 const (
-	writeLatency    = "write"    // commit to the source, and change of the cache
+	// WriteLatency is that of a commit to the source and the change of the cache.
+	WriteLatency = "write"
+
 	responseLatency = "response" // in an open loop: of all requests, those that failed too, from when they were to begin
 )
 
@@ -26,6 +29,14 @@ const (
 type measures struct {
 	latency map[string]*instance.Histogram
 	lag     *instance.Histogram
+	samples []string // of errors
+}
+
+// maxSamples is how many messages of errors are kept.
+const maxSamples = 3
+
+func (m *measures) sample(messages ...string) {
+	m.samples = append(m.samples, messages[:min(len(messages), maxSamples-len(m.samples))]...)
 }
 
 func newMeasures() *measures {
@@ -33,7 +44,7 @@ func newMeasures() *measures {
 	for t := range instance.Tiers {
 		m.latency[t.String()] = instance.NewHistogram()
 	}
-	m.latency[writeLatency] = instance.NewHistogram()
+	m.latency[WriteLatency] = instance.NewHistogram()
 	m.latency[responseLatency] = instance.NewHistogram()
 	return m
 }
@@ -42,6 +53,7 @@ func (m *measures) merge(from *measures) {
 	for name, h := range from.latency {
 		m.latency[name].Merge(h)
 	}
+	m.sample(from.samples...)
 }
 
 // bodyOf is what every value carries.
@@ -79,19 +91,26 @@ func (w *worker) run(ctx context.Context) *measures {
 	p := newPace(w.cfg.Rate/float64(w.cfg.Workers), w.random)
 	defer p.end()
 	defer w.flush()
+	if w.hand != nil && !w.awaitMeasurement(ctx) {
+		return w.measures
+	}
 	for {
 		intended, ok := p.wait(ctx)
 		if !ok {
 			return w.measures
 		}
+		k, update, ok := w.next()
+		if !ok {
+			return w.measures
+		}
 		measured, calm := w.Shared.Raised(instance.Measure), w.Shared.Raised(instance.Calm)
-		k := w.keys.pick(w.random)
 		var ended time.Time
 		errorsBefore := w.pending[instance.Errors]
-		if w.random.Float64() < w.cfg.ReadShare {
-			ended = w.read(ctx, k, measured)
-		} else {
+		if update {
+			w.pending[instance.Writes]++
 			ended = w.write(ctx, k, measured, instance.Updates)
+		} else {
+			ended = w.read(ctx, k, measured)
 		}
 		// Those that failed too: somebody waited for them as long. One that the end of the run broke off would have taken longer.
 		if w.cfg.Rate > 0 && measured {
@@ -108,6 +127,14 @@ func (w *worker) run(ctx context.Context) *measures {
 	}
 }
 
+// next is the key of the next request, and whether that is an update. It returns false when all that were dealt are answered.
+func (w *worker) next() (k int, update, ok bool) {
+	if w.hand != nil {
+		return w.hand.next()
+	}
+	return w.keys.pick(w.random), w.random.Float64() >= w.cfg.ReadShare, true
+}
+
 // flush adds what was counted since the last time to the counters that the parent watches.
 func (w *worker) flush() {
 	for c, n := range w.pending {
@@ -118,10 +145,18 @@ func (w *worker) flush() {
 	w.pending, w.waiting = [instance.NumCounters]uint64{}, 0
 }
 
+// keyName is the name of a key of the source.
+func (m *member) keyName(k int) string {
+	if m.keys == nil {
+		return strconv.Itoa(k)
+	}
+	return m.keys.names[k]
+}
+
 // name is by which a key is asked for. A fresh one is nobody else's, and of this process, which may have come in another's place.
 func (w *worker) name(k int) string {
 	if !w.cfg.Fresh {
-		return w.keys.names[k]
+		return w.keyName(k)
 	}
 	w.asked++
 	return fmt.Sprintf("%s-%x-%d-%d", w.keys.names[k], w.cfg.Seed, w.number, w.asked)
@@ -163,7 +198,7 @@ func (w *worker) write(ctx context.Context, k int, measured bool, counter instan
 	how := w.cfg.Write
 	if how == Set {
 		// Versions that two writers set out of order would be the application's fault, so each key has one.
-		k = owned(k, len(w.keys.names), w.number, w.cfg.Writers)
+		k = owned(k, w.cfg.Keys, w.number, w.cfg.Writers)
 	}
 	slot := uint32(k)
 	begin := time.Now()
@@ -173,7 +208,7 @@ func (w *worker) write(ctx context.Context, k int, measured bool, counter instan
 		return time.Now()
 	}
 	item := instance.Item{Key: uint64(k), Version: version, Body: w.body}
-	if _, err := w.cache.change(ctx, how, w.keys.names[k], item); err != nil {
+	if _, err := w.cache.change(ctx, how, w.keyName(k), item); err != nil {
 		w.fail(ctx, err)
 		return time.Now()
 	}
@@ -181,7 +216,7 @@ func (w *worker) write(ctx context.Context, k int, measured bool, counter instan
 	w.Acks.Append(instance.Entry{Slot: slot, Version: version, At: w.Clock.At(now)})
 	w.Shared.Ack(slot, version)
 	if measured && counter == instance.Updates {
-		w.latency[writeLatency].Record(now.Sub(begin))
+		w.latency[WriteLatency].Record(now.Sub(begin))
 	}
 	w.pending[counter]++
 	return now
@@ -192,6 +227,7 @@ func (w *worker) fail(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
 	}
+	w.sample(err.Error())
 	w.pending[kindOf(err).counter()]++
 	w.pending[instance.Errors]++
 }

@@ -69,12 +69,12 @@ func TestSharedMemory(t *testing.T) {
 	if got := a.Count(MaxInstances-1, Errors); got != 4000 {
 		t.Errorf("counted %d, want 4000", got)
 	}
-	if a.Acked(0) != 0 || b.Raised(Stop) {
+	if a.Acked(0) != 0 || b.Raised(Reach) {
 		t.Error("words overlap")
 	}
-	a.Raise(Stop)
-	if !b.Raised(Stop) {
-		t.Error("the stop did not arrive")
+	a.Raise(Reach)
+	if !b.Raised(Reach) {
+		t.Error("the flag did not arrive")
 	}
 	if err := errors.Join(a.Close(), b.Close()); err != nil {
 		t.Error(err)
@@ -166,7 +166,7 @@ func TestNotes(t *testing.T) {
 			t.Fatalf("note %d is %d at %d", n, v, at)
 		}
 	}
-	if s.Raised(Stop) || s.Raised(Measure) || s.Count(0, Done) != 0 || s.Acked(0) != 0 {
+	if s.Raised(Reach) || s.Raised(Measure) || s.Count(0, Done) != 0 || s.Acked(0) != 0 {
 		t.Error("words overlap")
 	}
 	if err := s.Close(); err != nil {

@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Shared is the memory that all processes of a run share: whether to stop, how far each instance has come, and
+// Shared is the memory that all processes of a run share: what to do now, how far each instance has come, and
 // the acknowledged version of each key. All of it is words that are read and written atomically.
 //
-//	word 0 … 15                      flags; the first says to stop
+//	word 0 … 15                      flags
 //	word 16 … 143                    notes of 2 words each, in a ring: see Note
 //	word 256 + 64i … 256 + 64i + 63  counters of instance i, on cache lines of their own
 //	word headerWords + slot          the highest version of the key whose invalidation was acknowledged
@@ -38,8 +38,7 @@ type Flag int
 
 // The flags.
 const (
-	Stop    Flag = iota // end
-	Measure             // record latencies
+	Measure Flag = iota // record latencies, and answer requests that are dealt
 	Calm                // nothing goes wrong any more, so that nothing may fail
 	Reach               // find out whether all of Redis can be reached; see Reached
 )
@@ -54,6 +53,7 @@ const (
 	FarReads
 	LoadReads
 	Updates
+	Writes // updates that were tried, well or badly
 	StaleReads
 	Errors
 	Received   // invalidations that arrived
@@ -107,14 +107,31 @@ func OpenShared(path string) (*Shared, error) {
 	return mapShared(f)
 }
 
-// mapShared maps a file and closes it: the mapping outlives the descriptor.
-func mapShared(f *os.File) (*Shared, error) {
+// MapFile maps a file that is not empty, to be read.
+func MapFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return mapped(f, unix.PROT_READ)
+}
+
+// Unmap ends a mapping.
+func Unmap(mapping []byte) error { return unix.Munmap(mapping) }
+
+// mapped maps a file and closes it: the mapping outlives the descriptor.
+func mapped(f *os.File, protection int) ([]byte, error) {
 	info, err := f.Stat()
 	if err != nil {
-		return nil, fmt.Errorf("instance: shared memory: %w", errors.Join(err, f.Close()))
+		return nil, errors.Join(err, f.Close())
 	}
-	mapping, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err := errors.Join(err, f.Close()); err != nil {
+	mapping, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), protection, unix.MAP_SHARED)
+	return mapping, errors.Join(err, f.Close())
+}
+
+func mapShared(f *os.File) (*Shared, error) {
+	mapping, err := mapped(f, unix.PROT_READ|unix.PROT_WRITE)
+	if err != nil {
 		return nil, fmt.Errorf("instance: shared memory: %w", err)
 	}
 	// A mapping begins at a page, so its words are aligned.
