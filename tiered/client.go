@@ -29,11 +29,7 @@ type Client struct {
 	far     *remote.Store
 	servers *topology.Topology // what is known of the Redis client
 	co      *coherence
-	sets    []*changing // by lane
-	deletes []*changing // likewise
-	reads   *reading
-	claims  *claiming
-	fills   *filling
+	calls   *coalesced
 	loads   chan struct{}         // loads without the remote tier: see enterLoad
 	tracker *invalidation.Tracker // nil unless Options.Tracking
 	owned   redis.UniversalClient // made by Open; nil otherwise
@@ -94,8 +90,7 @@ func New(rdb redis.UniversalClient, opts Options) (*Client, error) {
 	}
 	c.co = newCoherence(opts, c.far)
 	c.co.pending = newPending(c.co, opts)
-	c.sets, c.deletes = newSets(c), newDeletes(c)
-	c.reads, c.claims, c.fills = newReading(c), newClaiming(c), newFilling(c)
+	c.calls = newCoalesced(c)
 	if opts.OnStateChange != nil {
 		c.co.notices = newNotices()
 		c.running.Go(func() { c.co.notices.run(c.life.Done(), opts.OnStateChange) })

@@ -93,7 +93,7 @@ func (c *Cache[V]) look(ctx context.Context, hash uint64, key string, st *settin
 	}
 	w := c.view(hash)
 	defer w.end()
-	rec, err := c.client.reads.get(ctx, c.prefix+key)
+	rec, err := c.client.calls.read(ctx, c.prefix+key)
 	if ctx.Err() != nil {
 		return nil, nil, ctx.Err(), true
 	}

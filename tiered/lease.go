@@ -65,7 +65,7 @@ func (j *job[V]) claim(ctx context.Context, f *flight[V], st *seat) (landing[V],
 		f.view.again()
 		token := remote.NewToken()
 		st.since = local.Monotonic()
-		claim := s.client.claims.acquire(asking, remote.Claim{Key: s.prefix + j.key, Token: token, Stamp: f.id, Replaces: st.replaces, Tags: st.tags})
+		claim := s.client.calls.acquire(asking, remote.Claim{Key: s.prefix + j.key, Token: token, Stamp: f.id, Replaces: st.replaces, Tags: st.tags})
 		how, end, err := j.claimed(ctx, f, st, token, claim.Won, claim.Found, claim.Err, nil)
 		if how == outdated {
 			how = free

@@ -41,7 +41,7 @@ func (j *job[V]) run(ctx context.Context, f *flight[V]) (landing[V], error) {
 		// A flight's callers leave the flight; it does not leave the far tier.
 		l = &looked[V]{}
 		f.view.again()
-		rec, err := s.client.reads.get(remote.Stay(reading), s.prefix+j.key)
+		rec, err := s.client.calls.read(remote.Stay(reading), s.prefix+j.key)
 		s.flights.carries(f, s.tagHashes(tagNames(rec.Tags)))
 		l.rec = rec
 		l.seen, l.err = s.examine(ctx, time.Now(), j.hash, j.key, rec, err, nil)
@@ -237,7 +237,7 @@ func (j *job[V]) runLoad(ctx context.Context, f *flight[V], st seat) (landing[V]
 		return end, err
 	}
 	f.view.again()
-	filled, fillErr := s.client.fills.fill(ctx, remote.Filling{Key: s.prefix + j.key, Seen: st.witness, Record: rec})
+	filled, fillErr := s.client.calls.fill(ctx, remote.Filling{Key: s.prefix + j.key, Seen: st.witness, Record: rec})
 	j.filled(ctx, len(st.witness) > 0, filled.Stored, fillErr)
 	if filled.Awaited {
 		j.wakeOthers(ctx)

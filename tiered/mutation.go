@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/doppio-cache/doppio/internal/coalesce"
 	"github.com/doppio-cache/doppio/invalidation"
 	"github.com/doppio-cache/doppio/remote"
 )
@@ -53,7 +54,7 @@ func (c *coherence) publish(lane int, hashes ...uint64) news {
 func (c *coherence) publishAll(changes []*mutation) {
 	for len(changes) > 0 {
 		n := 1
-		for n < min(len(changes), maxTogether) && changes[n].lane == changes[0].lane && !changes[n-1].large && !changes[n].large {
+		for n < min(len(changes), coalesce.Max) && changes[n].lane == changes[0].lane && !changes[n-1].large && !changes[n].large {
 			n++
 		}
 		hashes := make([]uint64, n)

@@ -162,7 +162,7 @@ func (c *Cache[V]) getSlowly(ctx context.Context, hash uint64, key string, n nea
 	}
 	w := c.view(hash)
 	defer w.end()
-	rec, err := c.client.reads.get(ctx, c.prefix+key)
+	rec, err := c.client.calls.read(ctx, c.prefix+key)
 	v, err := c.accept(ctx, &w, time.Now(), hash, key, from, rec, err, nil)
 	if err == nil {
 		answered(ctx, AnsweredFar)

@@ -33,22 +33,21 @@ func (c *Cache[V]) set(ctx context.Context, key string, value *V, st *settings) 
 	far := c.prefix + key
 	replaced, err := c.client.co.pending.replace(ctx, far)
 	defer replaced()
-	m := c.client.co.intend(c.floors, hash)
-	var rec *remote.Record
+	m := write{mutation: c.client.co.intend(c.floors, hash), key: far}
 	if err == nil {
-		rec, value, err = c.prepare(ctx, key, value, st)
+		m.record, value, err = c.prepare(ctx, key, value, st)
 	}
 	if err == nil {
-		rec.Stamp = m.known()
-		_, err = c.client.sets[m.lane].make(ctx, &m, order{key: far, record: rec})
+		m.record.Stamp = m.known()
+		err = c.client.calls.set(ctx, &m)
 	}
-	own, clean := c.changed(ctx, m, key, st, err)
+	own, clean := c.changed(ctx, m.mutation, key, st, err)
 	if err != nil {
 		return err
 	}
 	c.counts.sets.Add(1)
 	if clean {
-		c.keep(&w, storedAs(rec, nil), time.Now(), hash, key, value, own, rec, st)
+		c.keep(&w, storedAs(m.record, nil), time.Now(), hash, key, value, own, m.record, st)
 	}
 	return nil
 }
@@ -259,13 +258,14 @@ func (c *Cache[V]) delete(ctx context.Context, key string) (bool, error) {
 		return false, nil
 	}
 	hash := c.hash(key)
-	m := c.client.co.intend(c.floors, hash)
+	m := write{mutation: c.client.co.intend(c.floors, hash), key: c.prefix + key}
 	err := c.client.lanesAgree(ctx)
 	existed := false
 	if err == nil {
-		existed, err = c.client.deletes[m.lane].make(ctx, &m, order{key: c.prefix + key, floor: c.farFloor(hash)})
+		m.floor = c.farFloor(hash)
+		existed, err = c.client.calls.delete(ctx, &m)
 	}
-	c.changed(ctx, m, key, &c.defaults, err)
+	c.changed(ctx, m.mutation, key, &c.defaults, err)
 	if err != nil {
 		return false, err
 	}

@@ -1,0 +1,216 @@
+package tiered
+
+import (
+	"context"
+	"errors"
+
+	"github.com/doppio-cache/doppio/internal/coalesce"
+	"github.com/doppio-cache/doppio/remote"
+)
+
+// coalesced makes the calls to the remote tier of which many are made at the same time: reads,
+// leases and fills in a pipeline, Sets and Deletes in one script with one message for all of their
+// keys, so that every other instance, too, has less to do. On a Cluster each call is made alone:
+// keys lie on several servers, one of which may be down.
+type coalesced struct {
+	client  *Client
+	reads   *coalesce.Group[string, remote.Record]
+	leases  *coalesce.Group[remote.Claim, remote.Claim]
+	fills   *coalesce.Group[remote.Filling, remote.Filled]
+	sets    []*coalesce.Group[*write, bool] // by lane, since the changes of a batch share their message
+	deletes []*coalesce.Group[*write, bool] // likewise
+}
+
+// write is a Set or a Delete.
+type write struct {
+	mutation
+	key    string
+	record *remote.Record // of a Set
+	floor  uint64         // of a Delete
+}
+
+type (
+	readCall  = coalesce.Call[string, remote.Record]
+	leaseCall = coalesce.Call[remote.Claim, remote.Claim]
+	fillCall  = coalesce.Call[remote.Filling, remote.Filled]
+	writeCall = coalesce.Call[*write, bool]
+)
+
+// largeRecord is from when on a record is sent alone. It gains nothing by company, and the smaller
+// ones would wait for it; of those, coalesce.Max are 1 MiB at most, which Redis takes in one script.
+const largeRecord = 16 << 10
+
+func large(r *remote.Record) bool { return r != nil && len(r.Payload) >= largeRecord }
+
+// newGroup returns what makes the calls of one kind. op names them in spans.
+func newGroup[Req, Res any](c *Client, op string, run func(ctx context.Context, calls []*coalesce.Call[Req, Res])) *coalesce.Group[Req, Res] {
+	return &coalesce.Group[Req, Res]{
+		// Its callers may leave; the batch ends by the remote tier's own timeout.
+		Run: func(calls []*coalesce.Call[Req, Res]) {
+			run(remote.Stay(context.WithoutCancel(calls[0].Ctx)), calls)
+		},
+		Start: c.start, Done: c.running.Done, Closed: ErrClosed,
+		Waiting: func(ctx context.Context) func(error) { return c.far.Joined(ctx, op) },
+		Left:    func(ctx context.Context, sealed bool) error { return remote.Left(ctx, op, sealed) },
+	}
+}
+
+func newCoalesced(c *Client) *coalesced {
+	g := &coalesced{client: c}
+	g.reads = newGroup(c, "get", g.runReads)
+	g.leases = newGroup(c, "acquire", g.runLeases)
+	g.fills = newGroup(c, "fill", g.runFills)
+	g.sets = make([]*coalesce.Group[*write, bool], c.opts.Lanes)
+	g.deletes = make([]*coalesce.Group[*write, bool], c.opts.Lanes)
+	for i := range g.sets {
+		g.sets[i], g.deletes[i] = newGroup(c, "set", g.runSets), newGroup(c, "delete", g.runDeletes)
+		g.sets[i].Seal, g.deletes[i].Seal = g.announce, g.announce
+	}
+	return g
+}
+
+// read reads the record under a remote key. Several reads of a key that wait share one: it begins
+// when the last of them has come. The caller may leave with ctx.
+func (g *coalesced) read(ctx context.Context, key string) (remote.Record, error) {
+	if !g.client.far.OneStep() {
+		return g.client.far.Get(ctx, key)
+	}
+	return g.reads.Do(ctx, key, func() (remote.Record, error) { return g.client.far.Get(ctx, key) })
+}
+
+func (g *coalesced) runReads(ctx context.Context, calls []*readCall) {
+	keys := make([]string, 0, len(calls))
+	at := make(map[string]int, len(calls))
+	for _, c := range calls {
+		if _, twice := at[c.Req]; !twice {
+			at[c.Req] = len(keys)
+			keys = append(keys, c.Req)
+		}
+	}
+	found := g.client.far.GetEach(ctx, keys)
+	for _, c := range calls {
+		f := &found[at[c.Req]]
+		c.Res, c.Err = f.Record, f.Err
+	}
+}
+
+// acquire takes a lease. It ends with the remote tier's timeout, not with ctx: a lease that no load
+// knows of would keep others waiting.
+func (g *coalesced) acquire(ctx context.Context, claim remote.Claim) remote.Claim {
+	ctx = context.WithoutCancel(ctx)
+	alone := func() (remote.Claim, error) {
+		c := claim
+		c.Won, c.Found, c.Err = g.client.far.Acquire(remote.Stay(ctx), c.Key, c.Token, c.Stamp, leaseLife, c.Replaces, c.Tags...)
+		return c, c.Err
+	}
+	if !g.client.far.OneStep() {
+		got, _ := alone()
+		return got
+	}
+	got, err := g.leases.Do(ctx, claim, alone)
+	got.Err = err
+	return got
+}
+
+func (g *coalesced) runLeases(ctx context.Context, calls []*leaseCall) {
+	claims := make([]remote.Claim, len(calls))
+	for i, c := range calls {
+		claims[i] = c.Req
+	}
+	g.client.far.AcquireMany(ctx, claims, leaseLife)
+	for i, c := range calls {
+		c.Res, c.Err = claims[i], claims[i].Err
+	}
+}
+
+// fill stores a loaded record where what was seen is still in place. It ends with the remote tier's
+// timeout, not with ctx.
+func (g *coalesced) fill(ctx context.Context, f remote.Filling) (remote.Filled, error) {
+	if len(f.Seen) == 0 {
+		return remote.Filled{}, nil // there is no right to fill
+	}
+	ctx = context.WithoutCancel(ctx)
+	alone := func() (remote.Filled, error) { return g.client.far.Fill(ctx, f.Key, f.Seen, f.Record) }
+	if !g.client.far.OneStep() || large(f.Record) {
+		return alone()
+	}
+	filled, err := g.fills.Do(ctx, f, alone)
+	if errors.Is(err, ErrClosed) {
+		// The client is closing, and waits for this: others may be waiting for the lease.
+		return alone()
+	}
+	return filled, err
+}
+
+func (g *coalesced) runFills(ctx context.Context, calls []*fillCall) {
+	fillings := make([]remote.Filling, len(calls))
+	for i, c := range calls {
+		fillings[i] = c.Req
+	}
+	filled, errs := g.client.far.FillMany(ctx, fillings)
+	for i, c := range calls {
+		c.Res, c.Err = filled[i], errs[i]
+	}
+}
+
+// set stores a record, and delete removes one. Each gives the change its news. The caller may leave
+// with ctx: a change that was not sent by then is not made.
+func (g *coalesced) set(ctx context.Context, w *write) error {
+	_, err := g.change(ctx, g.sets[w.lane], "set", w, func() (bool, error) {
+		return false, g.client.far.Set(ctx, w.key, w.record, w.told)
+	})
+	return err
+}
+
+func (g *coalesced) delete(ctx context.Context, w *write) (existed bool, err error) {
+	return g.change(ctx, g.deletes[w.lane], "delete", w, func() (bool, error) {
+		return g.client.far.Delete(ctx, w.key, w.floor, w.told)
+	})
+}
+
+func (g *coalesced) change(ctx context.Context, group *coalesce.Group[*write, bool], op string, w *write, send func() (bool, error)) (bool, error) {
+	alone := func() (bool, error) {
+		w.news = g.client.co.publish(w.lane, w.hash)
+		return send()
+	}
+	if !g.client.far.OneStep() || large(w.record) {
+		return alone()
+	}
+	if ctx.Err() != nil {
+		return false, remote.Left(ctx, op, false)
+	}
+	return group.Do(ctx, w, alone)
+}
+
+// announce gives changes that are about to be made together the news that they share.
+func (g *coalesced) announce(calls []*writeCall) {
+	hashes := make([]uint64, len(calls))
+	for i, c := range calls {
+		hashes[i] = c.Req.hash
+	}
+	shared := g.client.co.publish(calls[0].Req.lane, hashes...)
+	for _, c := range calls {
+		c.Req.news = shared
+	}
+}
+
+func (g *coalesced) runSets(ctx context.Context, calls []*writeCall) {
+	writes := make([]remote.Write, len(calls))
+	for i, c := range calls {
+		writes[i] = remote.Write{Key: c.Req.key, Record: c.Req.record, Announcement: c.Req.told}
+	}
+	for i, err := range g.client.far.SetMany(ctx, writes) {
+		calls[i].Err = err
+	}
+}
+
+func (g *coalesced) runDeletes(ctx context.Context, calls []*writeCall) {
+	deletions := make([]remote.Deletion, len(calls))
+	for i, c := range calls {
+		deletions[i] = remote.Deletion{Key: c.Req.key, Floor: c.Req.floor, Announcement: c.Req.told}
+	}
+	existed, errs := g.client.far.DeleteMany(ctx, deletions)
+	for i, c := range calls {
+		c.Res, c.Err = existed[i], errs[i]
+	}
+}
