@@ -21,11 +21,11 @@ func (r *Receiver) met(err error) {
 func (r *Receiver) metLocked(err error) {
 	var reply redis.Error
 	switch {
-	case err == nil, errors.As(err, &reply), errors.Is(err, ErrLanes):
+	case err == nil, errors.As(err, &reply), errors.Is(err, ErrLaneCount):
 		r.answerAt = time.Now()
-		if w, ok := r.opts.Handler.(Watcher); ok && r.silent {
+		if w, ok := r.opts.Handler.(ServerWatcher); ok && r.silent {
 			r.silent = false
-			w.Answered(r.opts.Lane)
+			w.OnAnswer(r.opts.Lane)
 		}
 	case errors.Is(err, syscall.ECONNREFUSED):
 		r.silenceLocked(err)
@@ -34,8 +34,8 @@ func (r *Receiver) metLocked(err error) {
 
 // silenceLocked tells that the server does not answer.
 func (r *Receiver) silenceLocked(why error) {
-	if w, ok := r.opts.Handler.(Watcher); ok {
+	if w, ok := r.opts.Handler.(ServerWatcher); ok {
 		r.silent = true
-		w.Silent(r.opts.Lane, why)
+		w.OnSilence(r.opts.Lane, why)
 	}
 }

@@ -28,7 +28,7 @@ func (c *chain) sync() { c.syncing, c.heard, c.restarted, c.from, c.to = true, f
 
 // message takes one that came over the subscription. An id that the lane has, or has lost, is
 // known. The reason, if there is one, is why everything is to be dropped.
-func (c *chain) message(previous, id, known lane.ID) Reason {
+func (c *chain) message(previous, id, known lane.ID) DropReason {
 	if c.syncing {
 		c.collect(previous, id)
 		return 0
@@ -39,13 +39,13 @@ func (c *chain) message(previous, id, known lane.ID) Reason {
 	case previous > c.w:
 		c.sync()
 		c.collect(previous, id)
-		return Gap
+		return DropGap
 	case previous < c.w: // the one at w, which this one should have followed, is no longer in the lane
 		c.ended, c.w = c.w, id
-		return HistoryLost
+		return DropHistoryLost
 	case previous < known && known < id: // what was acknowledged should have come in between
 		c.ended, c.w = known, id
-		return HistoryLost
+		return DropHistoryLost
 	}
 	c.w = id
 	return 0
@@ -76,15 +76,15 @@ func (c *chain) replayed(id, last lane.ID) (complete bool) {
 
 // join ends syncing: everything up to id was handed on or dropped. Where what was replayed shows
 // that the lane has lost its history, ended is the newest id that was known of it; else 0.
-func (c *chain) join(id, ended lane.ID) Reason {
-	var why Reason
+func (c *chain) join(id, ended lane.ID) DropReason {
+	var why DropReason
 	switch {
 	case c.restarted:
-		why, c.ended = HistoryLost, max(c.ended, ended)
+		why, c.ended = DropHistoryLost, max(c.ended, ended)
 	case ended > 0:
-		why, c.ended = HistoryLost, ended
+		why, c.ended = DropHistoryLost, ended
 	case c.heard && c.from > id:
-		why = Gap
+		why = DropGap
 	}
 	c.w = id
 	if c.heard {
@@ -96,17 +96,17 @@ func (c *chain) join(id, ended lane.ID) Reason {
 
 // echo takes an echo that came over the subscription: last was the newest id when the server published it, known one that the
 // lane had before.
-func (c *chain) echo(last, known lane.ID) Reason {
+func (c *chain) echo(last, known lane.ID) DropReason {
 	switch {
 	case last < known: // what was acknowledged is gone, whether its message came or not
 		c.ended, c.w = max(c.w, known), last
-		return HistoryLost
+		return DropHistoryLost
 	case last > c.w:
 		c.sync()
-		return TailLost
+		return DropTailLost
 	case last < c.w:
 		c.ended, c.w = c.w, last
-		return HistoryLost
+		return DropHistoryLost
 	}
 	return 0
 }

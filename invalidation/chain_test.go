@@ -13,11 +13,11 @@ import (
 type step struct {
 	what     string // message, echo, sync, page, join
 	from, id lane.ID
-	why      Reason
+	why      DropReason
 	known    lane.ID // of a join: the end of a lost history
 }
 
-func (c *chain) do(s step) Reason {
+func (c *chain) do(s step) DropReason {
 	switch s.what {
 	case "message":
 		return c.message(s.from, s.id, s.known)
@@ -34,9 +34,11 @@ func (c *chain) do(s step) Reason {
 }
 
 func TestChain(t *testing.T) {
-	msg := func(from, id lane.ID, why Reason) step { return step{what: "message", from: from, id: id, why: why} }
-	echo := func(id lane.ID, why Reason) step { return step{what: "echo", id: id, why: why} }
-	join := func(id lane.ID, why Reason) step { return step{what: "join", id: id, why: why} }
+	msg := func(from, id lane.ID, why DropReason) step {
+		return step{what: "message", from: from, id: id, why: why}
+	}
+	echo := func(id lane.ID, why DropReason) step { return step{what: "echo", id: id, why: why} }
+	join := func(id lane.ID, why DropReason) step { return step{what: "join", id: id, why: why} }
 	page := func(id lane.ID) step { return step{what: "page", id: id} }
 	again := step{what: "sync"}
 	for _, c := range []struct {
@@ -46,24 +48,24 @@ func TestChain(t *testing.T) {
 	}{
 		{"in order", []step{msg(10, 11, 0), msg(11, 15, 0), echo(15, 0)}, 15},
 		{"twice", []step{msg(10, 11, 0), msg(10, 11, 0), msg(5, 10, 0), echo(11, 0)}, 11},
-		{"one lost", []step{msg(11, 12, Gap), msg(12, 13, 0), join(12, 0)}, 13},
-		{"the last one lost", []step{echo(11, TailLost), msg(11, 12, 0), join(11, 0)}, 12},
-		{"deleted, then new", []step{msg(0, 12, HistoryLost), echo(12, 0)}, 12},
-		{"rolled back, then new", []step{msg(8, 12, HistoryLost), echo(12, 0)}, 12},
-		{"deleted", []step{echo(0, HistoryLost), msg(0, 12, 0)}, 12},
-		{"deleted, and the clock moved back", []step{msg(0, 5, 0), echo(5, HistoryLost), msg(5, 6, 0)}, 6},
+		{"one lost", []step{msg(11, 12, DropGap), msg(12, 13, 0), join(12, 0)}, 13},
+		{"the last one lost", []step{echo(11, DropTailLost), msg(11, 12, 0), join(11, 0)}, 12},
+		{"deleted, then new", []step{msg(0, 12, DropHistoryLost), echo(12, 0)}, 12},
+		{"rolled back, then new", []step{msg(8, 12, DropHistoryLost), echo(12, 0)}, 12},
+		{"deleted", []step{echo(0, DropHistoryLost), msg(0, 12, 0)}, 12},
+		{"deleted, and the clock moved back", []step{msg(0, 5, 0), echo(5, DropHistoryLost), msg(5, 6, 0)}, 6},
 		{"nothing missed", []step{again, join(10, 0), msg(10, 11, 0)}, 11},
 		{"missed and replayed", []step{again, page(12), join(14, 0), msg(14, 15, 0)}, 15},
 		{"live before the replay is there", []step{again, msg(14, 15, 0), msg(15, 16, 0), join(14, 0), msg(16, 17, 0)}, 17},
 		{"live and replayed", []step{again, msg(14, 15, 0), msg(15, 16, 0), join(16, 0), msg(16, 17, 0)}, 17},
 		{"replayed further than live", []step{again, msg(14, 15, 0), join(17, 0), msg(15, 16, 0), msg(16, 17, 0), msg(17, 18, 0)}, 18},
-		{"a hole between replay and live", []step{again, msg(14, 15, 0), join(13, Gap), msg(15, 16, 0)}, 16},
+		{"a hole between replay and live", []step{again, msg(14, 15, 0), join(13, DropGap), msg(15, 16, 0)}, 16},
 		{"a hole in live, replayed", []step{again, msg(11, 12, 0), msg(14, 15, 0), join(14, 0), msg(15, 16, 0)}, 16},
-		{"a hole in live, not replayed", []step{again, msg(11, 12, 0), msg(14, 15, 0), join(12, Gap), msg(15, 16, 0)}, 16},
-		{"deleted while syncing", []step{again, msg(0, 12, 0), join(12, HistoryLost), msg(12, 13, 0)}, 13},
-		{"deleted between live ones", []step{again, msg(10, 11, 0), msg(0, 12, 0), join(11, HistoryLost), msg(12, 13, 0)}, 13},
-		{"rolled back between live ones", []step{again, msg(14, 15, 0), msg(12, 16, 0), join(13, HistoryLost)}, 16},
-		{"deleted after a page", []step{again, page(12), msg(0, 14, 0), join(12, HistoryLost)}, 14},
+		{"a hole in live, not replayed", []step{again, msg(11, 12, 0), msg(14, 15, 0), join(12, DropGap), msg(15, 16, 0)}, 16},
+		{"deleted while syncing", []step{again, msg(0, 12, 0), join(12, DropHistoryLost), msg(12, 13, 0)}, 13},
+		{"deleted between live ones", []step{again, msg(10, 11, 0), msg(0, 12, 0), join(11, DropHistoryLost), msg(12, 13, 0)}, 13},
+		{"rolled back between live ones", []step{again, msg(14, 15, 0), msg(12, 16, 0), join(13, DropHistoryLost)}, 16},
+		{"deleted after a page", []step{again, page(12), msg(0, 14, 0), join(12, DropHistoryLost)}, 14},
 		{"duplicates while syncing", []step{again, page(12), msg(11, 12, 0), msg(12, 13, 0), msg(11, 12, 0), join(12, 0)}, 13},
 		{"given up, and again", []step{again, msg(14, 15, 0), page(11), again, page(14), join(15, 0), msg(15, 16, 0)}, 16},
 	} {
@@ -105,7 +107,7 @@ func TestChainKnowsWhereALostHistoryEnded(t *testing.T) {
 			ch.sync()
 			ch.join(10, 0)
 			for i, s := range c.steps {
-				if why, last := ch.do(s), i == len(c.steps)-1; (why == HistoryLost) != last {
+				if why, last := ch.do(s), i == len(c.steps)-1; (why == DropHistoryLost) != last {
 					t.Errorf("step %d, %+v: %v", i, s, why)
 				}
 			}
@@ -206,7 +208,7 @@ type oracle struct {
 	saved   []sentMessage // what it goes back to
 	queue   []sentMessage // what the subscription holds; number 0: an echo, of which id is the last
 	missing map[int]bool  // acknowledged, neither handed on nor dropped
-	rolled  bool          // the lane lost w, and HistoryLost was not told
+	rolled  bool          // the lane lost w, and DropHistoryLost was not reported
 }
 
 func (o *oracle) lastID() lane.ID {
@@ -259,11 +261,11 @@ func (o *oracle) step(op byte) {
 	}
 }
 
-func (o *oracle) drop(why Reason) {
+func (o *oracle) drop(why DropReason) {
 	if why != 0 {
 		clear(o.missing)
 	}
-	if why == HistoryLost {
+	if why == DropHistoryLost {
 		o.rolled = false
 	}
 }
@@ -302,13 +304,13 @@ func (o *oracle) replay(all bool) {
 		return
 	}
 	last := o.lastID()
-	at, why := o.c.w, Reason(0)
+	at, why := o.c.w, DropReason(0)
 	i := slices.IndexFunc(o.stream, func(m sentMessage) bool { return m.id == at })
 	switch {
 	case !o.c.known:
-		why = FirstSync
+		why = DropFirstSync
 	case at > 0 && i < 0:
-		why = HistoryLost
+		why = DropHistoryLost
 	default:
 		for n, m := range o.stream[i+1:] {
 			if n == 2 && !all {

@@ -30,7 +30,7 @@ func TestClusterUsesShardedChannels(t *testing.T) {
 	}
 	rec.awaitHash(t, 3)
 	rec.live(t)
-	rec.awaitDrops(t, FirstSync)
+	rec.awaitDrops(t, DropFirstSync)
 	if !slices.Equal(rec.received(), want) {
 		t.Errorf("received %v", rec.received())
 	}
@@ -48,7 +48,7 @@ func TestClusterWithoutShardedChannels(t *testing.T) {
 	announce(t, rdb, keys(1))
 	rec.awaitHash(t, 1)
 	rec.live(t)
-	rec.awaitDrops(t, FirstSync)
+	rec.awaitDrops(t, DropFirstSync)
 	if lost := rec.all("lost"); len(lost) > 0 {
 		t.Errorf("lost: %v", lost[0].err)
 	}
@@ -104,7 +104,7 @@ func TestClusterSlotMovesUnderMessages(t *testing.T) {
 					return nil
 				})
 			}
-			rec.awaitDrops(t, FirstSync)
+			rec.awaitDrops(t, DropFirstSync)
 		})
 	}
 }
@@ -140,7 +140,7 @@ func TestSentinelFailover(t *testing.T) {
 	announce(t, s.Client(t), keys(2))
 	redistest.Eventually(t, patience, func() error {
 		// Replayed, or dropped with all else if the promoted replica had not heard of the first.
-		if !slices.Contains(rec.received(), 2) && !slices.Contains(rec.reasons(), HistoryLost) {
+		if !slices.Contains(rec.received(), 2) && !slices.Contains(rec.reasons(), DropHistoryLost) {
 			return errors.New("what the new master announced is not known")
 		}
 		return nil

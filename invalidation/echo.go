@@ -147,7 +147,7 @@ func (e *echoes) take(number uint64) (q question, ok bool) {
 // opening is the first message of a lane, or of its new history, where nothing has happened yet. It
 // says what is known here: the newest id of the lane, and the newest floor of all caches.
 func opening(known, floor lane.ID) []byte {
-	m := Message{Type: Keys, Previous: uint64(known), ID: uint64(floor)}
+	m := Message{Type: TypeKeys, Previous: uint64(known), ID: uint64(floor)}
 	b, _ := m.Append(nil) // it is small enough
 	return b
 }
@@ -246,7 +246,7 @@ func (r *Receiver) answered(session, number uint64, a answer, err error) {
 		return
 	}
 	if a.lanes != strconv.Itoa(r.opts.Lanes) {
-		r.echoes.err = fmt.Errorf("%w: it has %s, this instance %d", ErrLanes, a.lanes, r.opts.Lanes)
+		r.echoes.err = fmt.Errorf("%w: it has %s, this instance %d", ErrLaneCount, a.lanes, r.opts.Lanes)
 		if r.session != nil && r.session.number == session {
 			_ = r.endLocked(r.session, r.echoes.err) // it is the reason, unless there was one before
 		}
@@ -316,7 +316,7 @@ func (r *Receiver) echoed(s *session, payload string) (behind bool) {
 func (r *Receiver) trust(sent time.Time) {
 	if sent.After(r.trusted) {
 		r.trusted = sent
-		r.opts.Handler.Trusted(r.opts.Lane, sent)
+		r.opts.Handler.OnTrust(r.opts.Lane, sent)
 	}
-	r.move(Live, "in step", nil)
+	r.move(StateLive, "in step", nil)
 }

@@ -5,103 +5,78 @@ import (
 	"time"
 )
 
-// Handler is told what a Receiver learns, one call at a time per receiver. It must not block.
+// Handler receives what a [Receiver] learns about its lane. A receiver makes one call at a time. No
+// method may block: the receiver reads no message meanwhile. No method is called after
+// [Receiver.Close] has returned.
 //
-// Whatever a Trusted covers has been told before it, by Invalidated or Dropped, and so has what Learned tells.
+// OnTrust is called after the calls of OnMessage, OnDrop and OnFloors on which it rests. A handler
+// that applies each call before it returns may therefore rely on OnTrust as it is.
 type Handler interface {
-	// Invalidated: a message arrived, over the subscription or by replay. The same message may come twice.
-	Invalidated(lane int, m Message)
-	// Dropped: some messages are not known, so that no local copy of before may be served. For HistoryLost, ended is the
-	// newest id that is known of the lost history; else it is 0. What that history has left in the server has an id of at
-	// most ended, and changes that were acknowledged since have higher ones, where the server's clock did not go back.
-	Dropped(lane int, why Reason, ended uint64)
-	// Learned: the server has messages up to last, and these floors, ids by the name of their cache, "*" for all caches;
-	// nil: the floors are as they were told before. It is told while there is no subscription, too. last is never lower
-	// than before, except right after Dropped(HistoryLost); after that, the floors are told anew before anything is trusted.
-	Learned(lane int, last uint64, floors map[string]uint64)
-	// Trusted: what was published before sent is known: near entries may be served until sent + Options.MaxStaleness.
-	Trusted(lane int, sent time.Time)
-	// Lost: the subscription ended or went silent, or could not be made. Nothing is trusted longer than it was; what is
-	// missed meanwhile is replayed later, or Dropped is told.
-	Lost(lane int, err error)
-	// Changed: the receiver came into another state.
-	Changed(c Change)
+	// OnMessage is called for each message, whether it came over the subscription or was replayed.
+	// The same message may come twice.
+	OnMessage(lane int, m Message)
+	// OnDrop is called when messages are missing. No local copy that is older than the call may be
+	// served after it. For DropHistoryLost, ended is the newest id that is known of the lost history:
+	// every record that the lost history has left in the server has an id of at most ended, and every
+	// change that was acknowledged since has a higher id, unless the server's clock was set back. For
+	// every other reason ended is 0.
+	OnDrop(lane int, why DropReason, ended uint64)
+	// OnFloors is called with the newest id of the lane and with the floors of the server: ids by the
+	// name of a cache, or by "*" for all caches. A nil map means that the floors have not changed.
+	// It is called while there is no subscription, too. The newest id never falls, except right after
+	// OnDrop with DropHistoryLost; OnTrust is not called after that before the floors of the new
+	// history were given.
+	OnFloors(lane int, newest uint64, floors map[string]uint64)
+	// OnTrust is called when every message that was published before sent has been handled. Local
+	// copies may be served until sent + Options.MaxStaleness.
+	OnTrust(lane int, sent time.Time)
+	// OnLost is called when the subscription ended, went silent, or could not be made. Trust that was
+	// given lasts as long as it would have. The receiver subscribes again, and replays the messages
+	// that were missed or calls OnDrop.
+	OnLost(lane int, err error)
+	// OnState is called when the state of the receiver has changed.
+	OnState(c StateChange)
 }
 
-// Watcher is a Handler that wants to know whether the server of a lane answers at all. It must not block.
-type Watcher interface {
-	// Silent: the server refuses connections (err matches syscall.ECONNREFUSED), or has answered no echo for half of
-	// Options.MaxStaleness. It is told again while that lasts.
-	Silent(lane int, err error)
-	// Answered: it answers again. It is told once.
-	Answered(lane int)
+// ServerWatcher is implemented by a [Handler] that wants to know whether the server of a lane answers
+// at all. Its methods are called as those of the Handler are.
+type ServerWatcher interface {
+	// OnSilence is called when the server refuses connections (err matches syscall.ECONNREFUSED), or
+	// has answered no probe for half of Options.MaxStaleness. It is called again while that lasts.
+	OnSilence(lane int, err error)
+	// OnAnswer is called once when the server answers again.
+	OnAnswer(lane int)
 }
 
-// Reason says why messages are not known.
-type Reason uint8
+// DropReason says why messages are missing.
+type DropReason uint8
 
-// The reasons.
+// The reasons for which a receiver calls Handler.OnDrop.
 const (
-	FirstSync   Reason = iota + 1 // the receiver has only begun
-	Gap                           // a message shows that those before it were lost
-	TailLost                      // an echo shows that the newest messages were lost
-	Trimmed                       // the lane no longer holds what was missed
-	HistoryLost                   // the lane is not the one it was: a failover or a restart lost messages, or somebody deleted it
-	Unreadable                    // something arrived that is no message of this version
+	DropFirstSync   DropReason = iota + 1 // the receiver has only begun
+	DropGap                               // a message shows that messages before it were lost
+	DropTailLost                          // a probe shows that the newest messages were lost
+	DropTrimmed                           // the lane no longer holds the messages that were missed
+	DropHistoryLost                       // a failover or a restart lost messages, or the lane was deleted
+	DropUnreadable                        // a message is not of this version
 )
 
-// String names the reason.
-func (r Reason) String() string {
+// String returns the name of the reason, as it is logged.
+func (r DropReason) String() string {
 	switch r {
-	case FirstSync:
+	case DropFirstSync:
 		return "first-sync"
-	case Gap:
+	case DropGap:
 		return "gap"
-	case TailLost:
+	case DropTailLost:
 		return "tail-lost"
-	case Trimmed:
+	case DropTrimmed:
 		return "trimmed"
-	case HistoryLost:
+	case DropHistoryLost:
 		return "history-lost"
-	case Unreadable:
+	case DropUnreadable:
 		return "unreadable"
 	default:
 		return "reason " + strconv.Itoa(int(r))
 	}
-}
-
-// State is what a Receiver is up to.
-type State uint8
-
-// The states: Init → Sync → Live ⇄ Sync, and from Sync and Live → Suspect → Sync.
-const (
-	Init    State = iota // no subscription has ever been confirmed
-	Sync                 // there is a subscription; what was missed before it is being found out
-	Live                 // messages arrive without a gap, and echoes come back
-	Suspect              // the subscription was lost or went silent
-)
-
-// String names the state.
-func (s State) String() string {
-	switch s {
-	case Init:
-		return "init"
-	case Sync:
-		return "sync"
-	case Live:
-		return "live"
-	case Suspect:
-		return "suspect"
-	default:
-		return "state " + strconv.Itoa(int(s))
-	}
-}
-
-// Change is a transition of a Receiver from one state to another.
-type Change struct {
-	Lane     int
-	From, To State
-	Reason   string
-	Err      error // what ended the subscription, if that is the reason
-	At       time.Time
 }

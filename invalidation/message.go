@@ -10,16 +10,16 @@ import (
 	"github.com/doppio-cache/doppio/internal/lane"
 )
 
-// Type says what a message invalidates.
-type Type uint8
+// MessageType says what a message invalidates.
+type MessageType uint8
 
 // The types of message.
 const (
-	Keys    Type = 1 // the entries and tags with these hashes
-	Scope   Type = 2 // everything near of the caches with these hashes
-	All     Type = 3 // everything, near and far
-	Filled  Type = 4 // nothing: the leases of the keys with these hashes were filled or given back, so whoever waits may look
-	Cleared Type = 5 // everything of the caches with these hashes, near, and far what is older than the message
+	TypeKeys    MessageType = 1 // the entries and tags with these hashes
+	TypeCaches  MessageType = 2 // every local entry of the caches with these hashes
+	TypeAll     MessageType = 3 // every entry, local and remote
+	TypeFilled  MessageType = 4 // nothing: the leases of the keys with these hashes were filled or released
+	TypeCleared MessageType = 5 // every local entry of the caches with these hashes, and every older remote entry
 )
 
 const (
@@ -38,29 +38,30 @@ const (
 //
 //	0xC1 type(1) previous(8+4) id(8+4) publisher(8) [trace(25)] count(2) count×hash(8)
 //
-// Previous and ID are the places, in the lane, of the message before this one and of this one: ids
-// of the stream, ms<<20|seq. The server fills them in. The sender puts there what it knows: the
-// newest id of the lane in Previous, and the newest floor of all caches in ID, from which the
-// server sees whether it has lost anything; 0 is for nothing. A message that is published with
-// zeros is outside the lane: a subscriber that misses it misses nothing.
+// ID and Previous are the stream ids of this message and of the message before it in the lane,
+// ms<<20|seq. The server sets both. A sender puts there what it knows: the newest id of the lane in
+// Previous, and the newest floor of all caches in ID, or 0. From these the server sees whether it has
+// lost messages. A message that is published with both at 0 is outside the lane: a receiver that
+// misses it misses no invalidation.
 type Message struct {
-	Type      Type
+	Type      MessageType
 	Previous  uint64
 	ID        uint64
 	Publisher uint64
-	Trace     []byte // 25 bytes, or none
+	Trace     []byte // a trace context of 25 bytes, or empty
 	Hashes    []uint64
 }
 
-// ErrMalformed reports bytes that are no message of this version.
+// ErrMalformed is returned for bytes that are no message of this version.
 var ErrMalformed = errors.New("invalidation: malformed message")
 
-// Append appends the encoded message to dst. A message holds 65,535 hashes at most; more are an error.
+// Append appends the encoded message to dst. It returns an error for more than 65,535 hashes, for an
+// unknown type, and for a trace context that has another size than 25 bytes.
 func (m *Message) Append(dst []byte) ([]byte, error) {
 	if len(m.Hashes) > maxHashes {
 		return dst, fmt.Errorf("invalidation: %d hashes in a message, at most %d", len(m.Hashes), maxHashes)
 	}
-	if m.Type < Keys || m.Type > Cleared {
+	if m.Type < TypeKeys || m.Type > TypeCleared {
 		return dst, fmt.Errorf("invalidation: message of type %d", m.Type)
 	}
 	kind := byte(m.Type)
@@ -82,7 +83,7 @@ func (m *Message) Append(dst []byte) ([]byte, error) {
 	return dst, nil
 }
 
-// Parse decodes a message. Whatever is wrong with it is an error that matches ErrMalformed.
+// Parse decodes a message. Every error matches ErrMalformed.
 func Parse(data []byte) (Message, error) {
 	previous, id, err := places(data)
 	if err != nil {
@@ -120,9 +121,9 @@ func parse(head, body []byte, previous, id lane.ID) (Message, error) {
 		return Message{}, fmt.Errorf("%w: %d bytes", ErrMalformed, len(head)+len(body))
 	}
 	m := Message{
-		Type: Type(head[1] &^ flagTrace), Previous: uint64(previous), ID: uint64(id), Publisher: binary.BigEndian.Uint64(body),
+		Type: MessageType(head[1] &^ flagTrace), Previous: uint64(previous), ID: uint64(id), Publisher: binary.BigEndian.Uint64(body),
 	}
-	if m.Type < Keys || m.Type > Cleared {
+	if m.Type < TypeKeys || m.Type > TypeCleared {
 		return Message{}, fmt.Errorf("%w: type %d", ErrMalformed, m.Type)
 	}
 	rest := body[offCount-offPub:]

@@ -29,13 +29,13 @@ func TestMessageComesBackAsItWas(t *testing.T) {
 		m    Message
 		size int
 	}{
-		{"one key", Message{Type: Keys, Publisher: 7, Hashes: []uint64{9}}, 44},
-		{"two keys", Message{Type: Keys, Publisher: 7, Hashes: []uint64{9, math.MaxUint64}}, 52},
-		{"with trace context", Message{Type: Keys, Publisher: 7, Trace: trace25, Hashes: []uint64{1}}, 69},
-		{"scope", Message{Type: Scope, Publisher: math.MaxUint64, Hashes: []uint64{0}}, 44},
-		{"everything", Message{Type: All, Publisher: 1}, 36},
-		{"everything, with trace context", Message{Type: All, Trace: trace25}, 61},
-		{"as many as fit", Message{Type: Keys, Hashes: make([]uint64, maxHashes)}, 36 + 8*maxHashes},
+		{"one key", Message{Type: TypeKeys, Publisher: 7, Hashes: []uint64{9}}, 44},
+		{"two keys", Message{Type: TypeKeys, Publisher: 7, Hashes: []uint64{9, math.MaxUint64}}, 52},
+		{"with trace context", Message{Type: TypeKeys, Publisher: 7, Trace: trace25, Hashes: []uint64{1}}, 69},
+		{"scope", Message{Type: TypeCaches, Publisher: math.MaxUint64, Hashes: []uint64{0}}, 44},
+		{"everything", Message{Type: TypeAll, Publisher: 1}, 36},
+		{"everything, with trace context", Message{Type: TypeAll, Trace: trace25}, 61},
+		{"as many as fit", Message{Type: TypeKeys, Hashes: make([]uint64, maxHashes)}, 36 + 8*maxHashes},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			data := mustAppend(t, c.m)
@@ -51,7 +51,7 @@ func TestMessageComesBackAsItWas(t *testing.T) {
 }
 
 func TestMessageAppendsToWhatIsThere(t *testing.T) {
-	data, err := (&Message{Type: Keys, Hashes: []uint64{1}}).Append([]byte("before"))
+	data, err := (&Message{Type: TypeKeys, Hashes: []uint64{1}}).Append([]byte("before"))
 	if err != nil || !bytes.HasPrefix(data, []byte("before")) || len(data) != 6+44 {
 		t.Fatalf("%d bytes, %v", len(data), err)
 	}
@@ -59,12 +59,12 @@ func TestMessageAppendsToWhatIsThere(t *testing.T) {
 
 func TestMessageThatCannotBeSentIsRefused(t *testing.T) {
 	for name, m := range map[string]Message{
-		"too many hashes":     {Type: Keys, Hashes: make([]uint64, maxHashes+1)},
-		"short trace context": {Type: Keys, Trace: trace25[:24]},
-		"long trace context":  {Type: Keys, Trace: append(slices.Clone(trace25), 0)},
+		"too many hashes":     {Type: TypeKeys, Hashes: make([]uint64, maxHashes+1)},
+		"short trace context": {Type: TypeKeys, Trace: trace25[:24]},
+		"long trace context":  {Type: TypeKeys, Trace: append(slices.Clone(trace25), 0)},
 		"no type":             {Hashes: []uint64{1}},
-		"unknown type":        {Type: Cleared + 1},
-		"type with the flag":  {Type: flagTrace | Keys},
+		"unknown type":        {Type: TypeCleared + 1},
+		"type with the flag":  {Type: flagTrace | TypeKeys},
 	} {
 		if data, err := m.Append([]byte("x")); err == nil || string(data) != "x" {
 			t.Errorf("%s: %d bytes, %v", name, len(data), err)
@@ -73,7 +73,7 @@ func TestMessageThatCannotBeSentIsRefused(t *testing.T) {
 }
 
 func TestParseRefuses(t *testing.T) {
-	good := mustAppend(t, Message{Type: Keys, Publisher: 7, Trace: trace25, Hashes: []uint64{1, 2}})
+	good := mustAppend(t, Message{Type: TypeKeys, Publisher: 7, Trace: trace25, Hashes: []uint64{1, 2}})
 	changed := func(at int, b byte) []byte {
 		d := bytes.Clone(good)
 		d[at] = b
@@ -86,7 +86,7 @@ func TestParseRefuses(t *testing.T) {
 		"another magic":         changed(0, 0xC2),
 		"type 0":                changed(1, flagTrace),
 		"type 6":                changed(1, flagTrace|6),
-		"trace flag taken away": changed(1, byte(Keys)),
+		"trace flag taken away": changed(1, byte(TypeKeys)),
 		"one hash more":         changed(offCount+traceSize+1, 3),
 		"one hash less":         changed(offCount+traceSize+1, 1),
 		"a byte too many":       append(bytes.Clone(good), 0),
@@ -103,13 +103,13 @@ func TestParseRefuses(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte{})
-	f.Add(mustAppend(f, Message{Type: Keys, Publisher: 1, Hashes: []uint64{1, 2, 3}}))
-	f.Add(mustAppend(f, Message{Type: Scope, Trace: trace25, Hashes: []uint64{5}}))
-	f.Add(mustAppend(f, Message{Type: All}))
-	carried := mustAppend(f, Message{Type: All})
+	f.Add(mustAppend(f, Message{Type: TypeKeys, Publisher: 1, Hashes: []uint64{1, 2, 3}}))
+	f.Add(mustAppend(f, Message{Type: TypeCaches, Trace: trace25, Hashes: []uint64{5}}))
+	f.Add(mustAppend(f, Message{Type: TypeAll}))
+	carried := mustAppend(f, Message{Type: TypeAll})
 	carried[offPrevious+8] = 1
 	f.Add(carried)
-	f.Add(append(mustAppend(f, Message{Type: All})[:offCount], 0xff, 0xff))
+	f.Add(append(mustAppend(f, Message{Type: TypeAll})[:offCount], 0xff, 0xff))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		within(t, len(data), func() { _, _ = Parse(data) })
 		m, err := Parse(data)

@@ -34,12 +34,12 @@ func TestLostMessageIsAGap(t *testing.T) {
 	if _, err := pipe.Exec(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	rec.awaitDrops(t, FirstSync, Gap)
+	rec.awaitDrops(t, DropFirstSync, DropGap)
 	rec.awaitHash(t, 2) // by replay
 	rec.live(t)
 	id := announce(t, rdb, keys(4))
 	rec.awaitHash(t, 4)
-	rec.awaitDrops(t, FirstSync, Gap)
+	rec.awaitDrops(t, DropFirstSync, DropGap)
 	if w := rec.receiver.Applied(); w != uint64(id) {
 		t.Errorf("applied %v, want %v", lane.ID(w), id)
 	}
@@ -56,7 +56,7 @@ func TestLostTailIsNoticedByTheNextEcho(t *testing.T) {
 	rec.live(t)
 	lose(t, rdb, keys(1))
 	acknowledged := time.Now()
-	rec.awaitDrops(t, FirstSync, TailLost)
+	rec.awaitDrops(t, DropFirstSync, DropTailLost)
 	noticed := rec.all("dropped")[1].at
 	t.Logf("noticed after %v", noticed.Sub(acknowledged))
 	for _, e := range rec.all("trusted") {
@@ -94,7 +94,7 @@ func TestWhatIsAnnouncedDuringACutIsReplayed(t *testing.T) {
 			last := uint64(len(want))
 			id = max(id, announce(t, direct, keys(last)))
 			rec.awaitHash(t, last)
-			rec.awaitDrops(t, FirstSync)
+			rec.awaitDrops(t, DropFirstSync)
 			got := slices.Compact(slices.Sorted(slices.Values(rec.received())))
 			if !slices.Equal(got, append(want, last)) {
 				t.Errorf("received %d messages, want %d", len(got), len(want)+1)
@@ -133,7 +133,7 @@ func TestMoreThanALaneKeepsIsTrimmed(t *testing.T) {
 			}
 			p.Refuse(false)
 			rec.live(t)
-			rec.awaitDrops(t, FirstSync, Trimmed)
+			rec.awaitDrops(t, DropFirstSync, DropTrimmed)
 		})
 	}
 }
@@ -153,11 +153,11 @@ func TestLostHistory(t *testing.T) {
 		announce(t, direct, keys(1))
 		rec.awaitHash(t, 1)
 		flush(t, direct)
-		rec.awaitDrops(t, FirstSync, HistoryLost)
+		rec.awaitDrops(t, DropFirstSync, DropHistoryLost)
 		announce(t, direct, keys(2))
 		rec.awaitHash(t, 2)
 		rec.live(t)
-		rec.awaitDrops(t, FirstSync, HistoryLost)
+		rec.awaitDrops(t, DropFirstSync, DropHistoryLost)
 	})
 	t.Run("noticed by a message", func(t *testing.T) {
 		t.Parallel()
@@ -170,7 +170,7 @@ func TestLostHistory(t *testing.T) {
 		flush(t, direct)
 		nextMillisecond(t, direct, before) // else the new history begins with the id that the old one ended with
 		id := announce(t, direct, keys(2))
-		rec.awaitDrops(t, FirstSync, HistoryLost)
+		rec.awaitDrops(t, DropFirstSync, DropHistoryLost)
 		drops := rec.all("dropped")
 		redistest.Eventually(t, patience, func() error {
 			if l := rec.all("learned"); l[len(l)-1].last != uint64(id) {
@@ -199,7 +199,7 @@ func TestLostHistory(t *testing.T) {
 		announce(t, direct, keys(2))
 		p.Refuse(false)
 		rec.live(t)
-		rec.awaitDrops(t, FirstSync, HistoryLost)
+		rec.awaitDrops(t, DropFirstSync, DropHistoryLost)
 	})
 	t.Run("an older state came back, and messages were lost", func(t *testing.T) {
 		t.Parallel()
@@ -216,7 +216,7 @@ func TestLostHistory(t *testing.T) {
 		}
 		lose(t, direct, keys(3)) // as a lane looks that went back by one message, and then grew
 		redistest.Eventually(t, patience, func() error {
-			if !slices.Contains(rec.reasons(), HistoryLost) {
+			if !slices.Contains(rec.reasons(), DropHistoryLost) {
 				return fmt.Errorf("dropped for %v", rec.reasons())
 			}
 			return nil
@@ -234,7 +234,7 @@ func TestLostHistory(t *testing.T) {
 		rec.await(t, "lost", 1)
 		s.Restart()
 		rec.live(t)
-		rec.awaitDrops(t, FirstSync, HistoryLost)
+		rec.awaitDrops(t, DropFirstSync, DropHistoryLost)
 	})
 }
 
@@ -268,7 +268,7 @@ func TestSilenceIsLostWithinItsBound(t *testing.T) {
 			if last := trusted[len(trusted)-1].sent; e.at.Sub(last) > maxStaleness+slack {
 				t.Errorf("lost %v after the last echo that came back was sent", e.at.Sub(last))
 			}
-			if st := rec.receiver.State(); st != Suspect {
+			if st := rec.receiver.State(); st != StateSuspect {
 				t.Errorf("state %v", st)
 			}
 			c.end(s, p)
@@ -311,7 +311,7 @@ func TestReplicaIsNotTrusted(t *testing.T) {
 		t.Fatal(err)
 	}
 	rec.live(t)
-	rec.awaitDrops(t, FirstSync)
+	rec.awaitDrops(t, DropFirstSync)
 }
 
 // Out of memory, a server still removes; so it must still be trusted.
@@ -348,7 +348,7 @@ func TestWithoutSubscriptionTheLaneIsLearnedOf(t *testing.T) {
 	if e.last != uint64(id) || e.floors["*"] != 3<<20 {
 		t.Errorf("learned %v, %v", lane.ID(e.last), e.floors)
 	}
-	if st := rec.receiver.State(); st != Init {
+	if st := rec.receiver.State(); st != StateInit {
 		t.Errorf("state %v", st)
 	}
 }
@@ -378,13 +378,13 @@ func TestKilledSubscriberComesBack(t *testing.T) {
 		rec.await(t, "lost", n+1)
 		rec.live(t)
 	}
-	rec.awaitDrops(t, FirstSync)
+	rec.awaitDrops(t, DropFirstSync)
 	if got := slices.Compact(slices.Sorted(slices.Values(rec.received()))); !slices.Equal(got, []uint64{1, 2, 3, 4}) {
 		t.Errorf("received %v", got)
 	}
 }
 
-// Trusted(sent) promises that what was announced before sent is known, also while replies are late, held, connections are
+// OnTrust(sent) promises that every change announced before sent is known, also while replies are late, held, connections are
 // cut, and messages lost.
 func TestTrustIsNeverLaterThanTheTruth(t *testing.T) {
 	t.Parallel()

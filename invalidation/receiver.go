@@ -25,7 +25,7 @@ const (
 )
 
 // ErrLanes is returned when the instances of a namespace do not agree on how many lanes it has.
-var ErrLanes = errors.New("invalidation: another instance has another number of lanes for this namespace")
+var ErrLaneCount = errors.New("invalidation: another instance has another number of lanes for this namespace")
 
 // ErrClient is returned when the Redis client is one that cannot be used, or its server is another
 // than the client is for, or a replica.
@@ -60,11 +60,11 @@ type Options struct {
 	// change of its own as much as by the Handler, and that it has been told once. A server whose
 	// lane lacks it has lost what it had acknowledged, even if the message never came. It must not
 	// block. Defaults to what the Handler was told.
-	Known func() uint64
+	NewestID func() uint64
 	// Floor gives the newest floor of all caches that the owner was told of. A server that has lost
 	// the lane's history puts a floor where the new one begins, unless it has one that is newer. It
 	// must not block. Defaults to none.
-	Floor func() uint64
+	NewestFloor func() uint64
 	// Logger hears, at Debug, of every attempt that ended and every echo that failed. Defaults to silence.
 	Logger *slog.Logger
 	// Topology is what is known of the client, shared with the calls to Redis. Start makes it where it is nil.
@@ -113,7 +113,7 @@ type Receiver struct {
 	state   atomic.Uint32
 	kick    chan struct{} // asks for an echo at once
 	asking  chan struct{} // echoes under way
-	telling chan struct{} // answers under way: see Holders
+	telling chan struct{} // replies under way: see FindCopies
 	hanging atomic.Int64  // echoes that go-redis has not returned from
 
 	listening atomic.Int64 // subscriptions that go-redis has not returned from, the one that is up included
@@ -123,10 +123,10 @@ type Receiver struct {
 	session  *session // the subscription, none while there is none
 	echoes   echoes
 	answerAt time.Time // when an echo was last answered, or the receiver was started
-	silent   bool      // the Watcher was told Silent, and not Answered since
+	silent   bool      // OnSilence was called, and OnAnswer was not since
 	last     lane.ID   // the newest id that the handler was told of
 	floor    string    // the newest floor that it was told of, as Redis writes it; empty: none since the lane's history began
-	trusted  time.Time // the last Trusted's
+	trusted  time.Time // the time of the last OnTrust
 	awaiting *trust    // given when the floors that the server had then are known
 }
 
@@ -142,13 +142,13 @@ func Start(rdb redis.UniversalClient, opts Options) *Receiver {
 	}
 	if err != nil {
 		r := &Receiver{opts: opts, cancel: cancel}
-		r.done.Go(func() { opts.Handler.Lost(opts.Lane, clientError(err)) })
+		r.done.Go(func() { opts.Handler.OnLost(opts.Lane, clientError(err)) })
 		return r
 	}
 	rdb = patient.Bound(rdb, max(opts.MaxStaleness, minSetup))
 	r := &Receiver{
 		rdb: rdb, servers: servers, opts: opts, names: lane.Of(opts.Namespace, opts.Lane).In(servers.Database()), cancel: cancel,
-		answerAt: time.Now(), kick: make(chan struct{}, 1), asking: make(chan struct{}, maxAsking), telling: make(chan struct{}, maxTelling),
+		answerAt: time.Now(), kick: make(chan struct{}, 1), asking: make(chan struct{}, maxAsking), telling: make(chan struct{}, maxRunningReplies),
 	}
 	r.done.Go(func() { r.run(ctx) })
 	r.done.Go(func() { r.pulse(ctx) })
@@ -170,18 +170,18 @@ func (r *Receiver) Applied() uint64 { return r.applied.Load() }
 
 // known is an id that the lane has, or it has lost something.
 func (r *Receiver) known() lane.ID {
-	if r.opts.Known == nil {
+	if r.opts.NewestID == nil {
 		return 0 // the chain knows
 	}
-	return lane.ID(r.opts.Known())
+	return lane.ID(r.opts.NewestID())
 }
 
 // floorOfAll is the newest floor of all caches that is known.
 func (r *Receiver) floorOfAll() lane.ID {
-	if r.opts.Floor == nil {
+	if r.opts.NewestFloor == nil {
 		return 0
 	}
-	return lane.ID(r.opts.Floor())
+	return lane.ID(r.opts.NewestFloor())
 }
 
 // State tells what the receiver is up to.
@@ -201,7 +201,7 @@ func (r *Receiver) run(ctx context.Context) {
 			c.ReloadState(ctx) // the slot may have moved
 		}
 		switch {
-		case errors.Is(err, ErrLanes):
+		case errors.Is(err, ErrLaneCount):
 			pause = r.opts.Backoff
 		case time.Since(began) > r.opts.Backoff:
 			pause = r.opts.firstPause()
@@ -225,25 +225,25 @@ func (r *Receiver) move(to State, reason string, err error) {
 		return
 	}
 	r.state.Store(uint32(to))
-	r.opts.Handler.Changed(Change{Lane: r.opts.Lane, From: from, To: to, Reason: reason, Err: err, At: time.Now()})
+	r.opts.Handler.OnState(StateChange{Lane: r.opts.Lane, From: from, To: to, Reason: reason, Err: err, At: time.Now()})
 }
 
 // drop tells that messages are missing. It is called with mu held, as are the next three.
-func (r *Receiver) drop(why Reason) {
-	if why != HistoryLost {
-		r.opts.Handler.Dropped(r.opts.Lane, why, 0)
+func (r *Receiver) drop(why DropReason) {
+	if why != DropHistoryLost {
+		r.opts.Handler.OnDrop(r.opts.Lane, why, 0)
 		return
 	}
-	r.opts.Handler.Dropped(r.opts.Lane, why, uint64(r.chain.ended))
+	r.opts.Handler.OnDrop(r.opts.Lane, why, uint64(r.chain.ended))
 	// What was asked before tells of the lane as it was.
 	r.echoes.told = r.echoes.newest
 	r.last, r.floor = r.chain.w, ""
-	r.opts.Handler.Learned(r.opts.Lane, uint64(r.last), nil)
+	r.opts.Handler.OnFloors(r.opts.Lane, uint64(r.last), nil)
 }
 
 func (r *Receiver) learn(last lane.ID, floors map[string]uint64) {
 	r.last = max(r.last, last)
-	r.opts.Handler.Learned(r.opts.Lane, uint64(r.last), floors)
+	r.opts.Handler.OnFloors(r.opts.Lane, uint64(r.last), floors)
 }
 
 // advanced publishes how far the chain has come, when the handler knows all of it.
@@ -251,10 +251,10 @@ func (r *Receiver) advanced() { r.applied.Store(uint64(r.chain.w)) }
 
 // broken drops everything when the chain broke on a live subscription, and tells whether there is something to catch up
 // with. At least an echo must come, before anything is trusted longer than it was.
-func (r *Receiver) broken(s *session, why Reason) (behind bool) {
+func (r *Receiver) broken(s *session, why DropReason) (behind bool) {
 	r.drop(why)
 	r.awaiting = nil
-	r.move(Sync, why.String(), nil)
+	r.move(StateSyncing, why.String(), nil)
 	if r.chain.syncing {
 		s.counts = 0
 		return true

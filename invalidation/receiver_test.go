@@ -32,7 +32,7 @@ func TestMessagesArriveInOrder(t *testing.T) {
 			for _, h := range want {
 				id = announce(t, rdb, keys(h))
 			}
-			sent := Message{Type: All, Publisher: 9, Trace: trace25}
+			sent := Message{Type: TypeAll, Publisher: 9, Trace: trace25}
 			before, after := id, announce(t, rdb, sent)
 			got := rec.await(t, "invalidated", len(want)+1)
 			sent.Previous, sent.ID = uint64(before), uint64(after)
@@ -49,7 +49,7 @@ func TestMessagesArriveInOrder(t *testing.T) {
 			if w := rec.receiver.Applied(); w != uint64(after) {
 				t.Errorf("applied %v, want %v", lane.ID(w), after)
 			}
-			rec.awaitDrops(t, FirstSync)
+			rec.awaitDrops(t, DropFirstSync)
 		})
 	}
 }
@@ -62,7 +62,7 @@ func TestStatesOfAFirstSubscription(t *testing.T) {
 	for _, e := range rec.all("changed") {
 		states = append(states, e.change.To)
 	}
-	if !slices.Equal(states, []State{Sync, Live}) {
+	if !slices.Equal(states, []State{StateSyncing, StateLive}) {
 		t.Errorf("states %v", states)
 	}
 }
@@ -73,13 +73,13 @@ func TestWhatIsOutsideTheLaneDoesNotBreakTheChain(t *testing.T) {
 	rec := receive(t, rdb)
 	rec.live(t)
 	announce(t, rdb, keys(1))
-	if err := rdb.Publish(t.Context(), lane.Of(t.Name(), 0).Channel, mustAppend(t, Message{Type: Filled, Hashes: []uint64{2}})).Err(); err != nil {
+	if err := rdb.Publish(t.Context(), lane.Of(t.Name(), 0).Channel, mustAppend(t, Message{Type: TypeFilled, Hashes: []uint64{2}})).Err(); err != nil {
 		t.Fatal(err)
 	}
 	announce(t, rdb, keys(3))
 	rec.awaitHash(t, 3)
 	rec.live(t)
-	rec.awaitDrops(t, FirstSync)
+	rec.awaitDrops(t, DropFirstSync)
 	if !slices.Equal(rec.received(), []uint64{1, 2, 3}) {
 		t.Errorf("received %v", rec.received())
 	}
@@ -92,18 +92,18 @@ func TestWhatIsNoMessageDropsEverythingAndTheChainGoesOn(t *testing.T) {
 	rec.live(t)
 	names := lane.Of(t.Name(), 0)
 	garbage := []string{"", "hello", strings.Repeat("x", 1<<16), "\xc1\x07", string(mustAppend(t, keys(1))) + "!"}
-	want := []Reason{FirstSync}
+	want := []DropReason{DropFirstSync}
 	for _, g := range garbage {
 		if err := rdb.Publish(t.Context(), names.Channel, g).Err(); err != nil {
 			t.Fatal(err)
 		}
-		want = append(want, Unreadable)
+		want = append(want, DropUnreadable)
 	}
 	// Of a later version, in the lane.
 	later := mustAppend(t, keys(1))
 	later[1] = 0x7F
 	appendTo(t, rdb, names.Channel, string(later), 1)
-	want = append(want, Unreadable)
+	want = append(want, DropUnreadable)
 	rec.awaitDrops(t, want...)
 	announce(t, rdb, keys(2))
 	rec.awaitHash(t, 2)
@@ -173,7 +173,7 @@ func TestLanesThatDisagree(t *testing.T) {
 	receive(t, rdb, func(o *Options) { o.Lanes = 3 }).live(t)
 	rec := receive(t, rdb, func(o *Options) { o.Lanes = 2; o.Instance = 77 })
 	for n := range 2 {
-		if e := rec.await(t, "lost", n+1); !errors.Is(e.err, ErrLanes) {
+		if e := rec.await(t, "lost", n+1); !errors.Is(e.err, ErrLaneCount) {
 			t.Errorf("lost: %v", e.err)
 		}
 	}
@@ -195,7 +195,7 @@ func TestDeniedChannelIsReportedAndTriedAgain(t *testing.T) {
 			t.Errorf("lost: %v", e.err)
 		}
 	}
-	if rec.receiver.State() != Init || len(rec.all("changed")) > 0 {
+	if rec.receiver.State() != StateInit || len(rec.all("changed")) > 0 {
 		t.Errorf("state %v", rec.receiver.State())
 	}
 	if err := s.Client(t).Do(t.Context(), "ACL", "SETUSER", "app", "allchannels").Err(); err != nil {

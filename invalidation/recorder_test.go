@@ -25,11 +25,11 @@ type event struct {
 	at     time.Time
 	sent   time.Time
 	msg    Message
-	why    Reason
+	why    DropReason
 	last   uint64
 	floors map[string]uint64
 	err    error
-	change Change
+	change StateChange
 }
 
 // recorder notes what a Receiver tells, and that it tells it as it promises.
@@ -41,7 +41,7 @@ type recorder struct {
 	state    State
 	last     uint64
 	sent     time.Time
-	lostAll  bool // HistoryLost was told, and Learned not since
+	lostAll  bool // OnDrop was called with DropHistoryLost, and OnFloors was not since
 }
 
 func (r *recorder) note(e event) {
@@ -53,7 +53,7 @@ func (r *recorder) note(e event) {
 	defer r.mu.Unlock()
 	e.at = time.Now()
 	if r.lostAll && e.what != "learned" {
-		panic("after HistoryLost comes " + e.what)
+		panic("after DropHistoryLost comes " + e.what)
 	}
 	switch e.what {
 	case "learned":
@@ -62,7 +62,7 @@ func (r *recorder) note(e event) {
 		}
 		r.lostAll, r.last = false, e.last
 	case "dropped":
-		r.lostAll = e.why == HistoryLost
+		r.lostAll = e.why == DropHistoryLost
 	case "trusted":
 		if !e.sent.After(r.sent) || e.sent.After(e.at) {
 			panic(fmt.Sprintf("trusted since %v before, then since %v before", e.at.Sub(r.sent), e.at.Sub(e.sent)))
@@ -77,12 +77,12 @@ func (r *recorder) note(e event) {
 	r.events = append(r.events, e)
 }
 
-func (r *recorder) Invalidated(_ int, m Message)        { r.note(event{what: "invalidated", msg: m}) }
-func (r *recorder) Dropped(_ int, why Reason, _ uint64) { r.note(event{what: "dropped", why: why}) }
-func (r *recorder) Trusted(_ int, sent time.Time)       { r.note(event{what: "trusted", sent: sent}) }
-func (r *recorder) Lost(_ int, err error)               { r.note(event{what: "lost", err: err}) }
-func (r *recorder) Changed(c Change)                    { r.note(event{what: "changed", change: c}) }
-func (r *recorder) Learned(_ int, last uint64, floors map[string]uint64) {
+func (r *recorder) OnMessage(_ int, m Message)             { r.note(event{what: "invalidated", msg: m}) }
+func (r *recorder) OnDrop(_ int, why DropReason, _ uint64) { r.note(event{what: "dropped", why: why}) }
+func (r *recorder) OnTrust(_ int, sent time.Time)          { r.note(event{what: "trusted", sent: sent}) }
+func (r *recorder) OnLost(_ int, err error)                { r.note(event{what: "lost", err: err}) }
+func (r *recorder) OnState(c StateChange)                  { r.note(event{what: "changed", change: c}) }
+func (r *recorder) OnFloors(_ int, last uint64, floors map[string]uint64) {
 	r.note(event{what: "learned", last: last, floors: floors})
 }
 
@@ -116,7 +116,7 @@ func (r *recorder) live(t *testing.T) {
 	now := time.Now()
 	redistest.Eventually(t, patience, func() error {
 		trusted := r.all("trusted")
-		if len(trusted) == 0 || !trusted[len(trusted)-1].sent.After(now) || r.receiver.State() != Live {
+		if len(trusted) == 0 || !trusted[len(trusted)-1].sent.After(now) || r.receiver.State() != StateLive {
 			return fmt.Errorf("%d times trusted, state %v", len(trusted), r.receiver.State())
 		}
 		return nil
@@ -124,8 +124,8 @@ func (r *recorder) live(t *testing.T) {
 }
 
 // reasons are those of Dropped so far.
-func (r *recorder) reasons() []Reason {
-	var out []Reason
+func (r *recorder) reasons() []DropReason {
+	var out []DropReason
 	for _, e := range r.all("dropped") {
 		out = append(out, e.why)
 	}
@@ -133,7 +133,7 @@ func (r *recorder) reasons() []Reason {
 }
 
 // awaitDrops waits until exactly these reasons were told, and fails when it is others.
-func (r *recorder) awaitDrops(t *testing.T, want ...Reason) {
+func (r *recorder) awaitDrops(t *testing.T, want ...DropReason) {
 	t.Helper()
 	redistest.Eventually(t, patience, func() error {
 		if got := r.reasons(); !slices.Equal(got, want) {
@@ -185,7 +185,7 @@ func proxied(t *testing.T, s *redistest.Server) (*redistest.Proxy, *redis.Client
 	return p, s.Client(t, func(o *redis.Options) { o.Addr = p.Addr() })
 }
 
-func keys(hashes ...uint64) Message { return Message{Type: Keys, Publisher: 1, Hashes: hashes} }
+func keys(hashes ...uint64) Message { return Message{Type: TypeKeys, Publisher: 1, Hashes: hashes} }
 
 var appendScript = redis.NewScript(lane.Script + `
 local id

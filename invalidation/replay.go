@@ -20,9 +20,9 @@ var errReplaySilent = errors.New("replay: the server does not answer")
 
 // page is a part of a lane.
 type page struct {
-	last    lane.ID // the lane's newest
-	why     Reason  // why there is nothing to replay
-	ended   lane.ID // of HistoryLost: the newest id of the lost history that is known
+	last    lane.ID    // the lane's newest
+	why     DropReason // why there is nothing to replay
+	ended   lane.ID    // of DropHistoryLost: the newest id of the lost history that is known
 	entries []entry
 }
 
@@ -61,16 +61,16 @@ func (r *Receiver) catchUp(ctx context.Context, s *session) {
 			return
 		}
 		if replayed += len(p.entries); replayed > maxReplay {
-			p.why = Trimmed
+			p.why = DropTrimmed
 		}
 		switch {
-		case p.why == HistoryLost:
+		case p.why == DropHistoryLost:
 			p.ended = from
 			if p.last < had {
 				p.ended = max(from, had)
 			}
 		case p.last < had, p.why == 0 && p.lacks(from, had):
-			p.why, p.ended = HistoryLost, max(from, had)
+			p.why, p.ended = DropHistoryLost, max(from, had)
 		}
 		if r.replayed(s, from, p) {
 			return
@@ -110,13 +110,13 @@ func parsePage(reply []any, from lane.ID) (page, error) {
 	}
 	switch {
 	case len(head) == 1:
-		p.why = FirstSync
+		p.why = DropFirstSync
 		return p, nil
 	case head[1] == "trimmed":
-		p.why = Trimmed
+		p.why = DropTrimmed
 		return p, nil
 	case head[1] == "lost":
-		p.why = HistoryLost
+		p.why = DropHistoryLost
 		return p, nil
 	case len(reply) < 3:
 		return page{}, errors.New("invalidation: a page of a lane is cut short")
@@ -149,7 +149,7 @@ func (r *Receiver) replayed(s *session, from lane.ID, p page) (complete bool) {
 		m, err := parseStored([]byte(e.data), at, e.id)
 		if err != nil {
 			r.opts.Logger.Debug("doppio: unreadable invalidation", "lane", r.opts.Lane, "error", err)
-			r.drop(Unreadable)
+			r.drop(DropUnreadable)
 		} else {
 			r.handOn(m)
 		}
@@ -169,7 +169,7 @@ func (r *Receiver) replayed(s *session, from lane.ID, p page) (complete bool) {
 // joined ends the catching up: everything up to id was handed on, or is dropped for a reason.
 func (r *Receiver) joined(s *session, id lane.ID, p page) {
 	why := p.why
-	if broke := r.chain.join(id, p.ended); broke == HistoryLost || why == 0 {
+	if broke := r.chain.join(id, p.ended); broke == DropHistoryLost || why == 0 {
 		why = broke
 	}
 	if why != 0 {

@@ -123,8 +123,8 @@ func (r *Receiver) listen(ctx context.Context, ps *redis.PubSub, s *session) err
 			switch {
 			case m.Channel != echo:
 				behind = r.message(s, m.Payload)
-			case strings.HasPrefix(m.Payload, questionMark):
-				r.tell(ctx, m.Payload, sharded)
+			case strings.HasPrefix(m.Payload, queryMark):
+				r.replyTo(ctx, m.Payload, sharded)
 			default:
 				behind = r.echoed(s, m.Payload)
 			}
@@ -157,7 +157,7 @@ func (r *Receiver) confirm(s *session, m *redis.Subscription) (ready bool, err e
 		return false, nil
 	}
 	s.heard = time.Now()
-	r.move(Sync, "subscribed", nil)
+	r.move(StateSyncing, "subscribed", nil)
 	return true, nil
 }
 
@@ -176,7 +176,7 @@ func (r *Receiver) message(s *session, payload string) (behind bool) {
 		r.handOn(m)
 	} else {
 		r.opts.Logger.Debug("doppio: unreadable invalidation", "lane", r.opts.Lane, "error", malformed)
-		r.drop(Unreadable)
+		r.drop(DropUnreadable)
 	}
 	if err != nil || id == 0 {
 		return false // outside the lane, or who knows where: then the next message shows a gap
@@ -190,8 +190,8 @@ func (r *Receiver) message(s *session, payload string) (behind bool) {
 
 // handOn gives the handler a message, unless it says nothing: the opening of a lane.
 func (r *Receiver) handOn(m Message) {
-	if m.Type != Keys || len(m.Hashes) > 0 {
-		r.opts.Handler.Invalidated(r.opts.Lane, m)
+	if m.Type != TypeKeys || len(m.Hashes) > 0 {
+		r.opts.Handler.OnMessage(r.opts.Lane, m)
 	}
 }
 
@@ -211,9 +211,9 @@ func (r *Receiver) endLocked(s *session, err error) error {
 	s.lost = err
 	s.cancel()
 	r.session, r.awaiting = nil, nil
-	r.opts.Handler.Lost(r.opts.Lane, err)
-	if r.State() != Init {
-		r.move(Suspect, "lost", err)
+	r.opts.Handler.OnLost(r.opts.Lane, err)
+	if r.State() != StateInit {
+		r.move(StateSuspect, "lost", err)
 	}
 	return err
 }

@@ -29,7 +29,7 @@ func quiet(t testing.TB, handler Handler) (*Receiver, *session) {
 			t.Fatal(err)
 		}
 	}
-	r.replayed(s, 0, page{last: 10, why: FirstSync})
+	r.replayed(s, 0, page{last: 10, why: DropFirstSync})
 	return r, s
 }
 
@@ -63,7 +63,7 @@ func TestEchoIsThatOfItsQuestion(t *testing.T) {
 	if !slices.EqualFunc(sent, []time.Time{at(1), at(2)}, time.Time.Equal) {
 		t.Errorf("trusted since %v", sent)
 	}
-	if r.State() != Live {
+	if r.State() != StateLive {
 		t.Errorf("state %v", r.State())
 	}
 }
@@ -98,7 +98,7 @@ func TestTrustWaitsForFloors(t *testing.T) {
 		t.Fatal("trusted with older floors")
 	}
 	r.answered(7, r.echoes.add(time.Now(), time.Minute, 0), answer{lanes: "1", last: 10, newest: "0-5", floors: floors}, nil)
-	if len(rec.all("trusted")) != 1 || r.State() != Live {
+	if len(rec.all("trusted")) != 1 || r.State() != StateLive {
 		t.Errorf("told: %+v", rec.events)
 	}
 }
@@ -171,12 +171,12 @@ func TestNothingIsToldAfterLost(t *testing.T) {
 	r.echoed(s, echo)
 	r.message(s, "garbage")
 	r.message(s, string(mustAppend(t, keys(1))))
-	r.replayed(s, 10, page{last: 11, why: Trimmed})
+	r.replayed(s, 10, page{last: 11, why: DropTrimmed})
 	r.watch(time.Now().Add(time.Hour))
 	if _, err := r.confirm(s, &redis.Subscription{Kind: "subscribe", Channel: "c"}); !errors.Is(err, first) {
 		t.Errorf("confirm: %v", err)
 	}
-	if len(rec.events) != told || rec.events[told-1].change.To != Suspect {
+	if len(rec.events) != told || rec.events[told-1].change.To != StateSuspect {
 		t.Errorf("told: %+v", rec.events)
 	}
 	// But what the lane has is still learned, also from an echo of that session.
@@ -193,7 +193,7 @@ func TestUnreadableEntriesOfALane(t *testing.T) {
 	stored := mustAppend(t, keys(5))
 	good := string(stored[:offPrevious]) + string(stored[offPub:])
 	r.replayed(s, 10, page{last: 13, entries: []entry{{11, "?"}, {12, good}, {13, good[:9]}}})
-	if !slices.Equal(rec.reasons(), []Reason{FirstSync, Unreadable, Unreadable}) {
+	if !slices.Equal(rec.reasons(), []DropReason{DropFirstSync, DropUnreadable, DropUnreadable}) {
 		t.Errorf("dropped for %v", rec.reasons())
 	}
 	got := rec.all("invalidated")
@@ -322,12 +322,12 @@ func TestCloseInterruptsADial(t *testing.T) {
 // raiser is the least that a handler does.
 type raiser struct{ table *Table }
 
-func (r raiser) Invalidated(_ int, m Message)         { r.table.Raise(m.Hashes...) }
-func (raiser) Dropped(int, Reason, uint64)            {}
-func (raiser) Learned(int, uint64, map[string]uint64) {}
-func (raiser) Trusted(int, time.Time)                 {}
-func (raiser) Lost(int, error)                        {}
-func (raiser) Changed(Change)                         {}
+func (r raiser) OnMessage(_ int, m Message)            { r.table.Raise(m.Hashes...) }
+func (raiser) OnDrop(int, DropReason, uint64)          {}
+func (raiser) OnFloors(int, uint64, map[string]uint64) {}
+func (raiser) OnTrust(int, time.Time)                  {}
+func (raiser) OnLost(int, error)                       {}
+func (raiser) OnState(StateChange)                     {}
 
 func BenchmarkMessage(b *testing.B) {
 	r, s := quiet(b, raiser{NewTable()})

@@ -10,8 +10,9 @@ const (
 	ways    = 4
 )
 
-// bucket is one cache line: four hashes with the position of their newest invalidation, and the highest position that
-// was pushed out. A fingerprint is the upper half of a hash; the lower half picks the bucket.
+// bucket is one cache line: four hashes with the position of their newest invalidation, and the
+// highest position that was evicted. A fingerprint is the upper half of a hash; the lower half picks
+// the bucket.
 type bucket struct {
 	prints    [ways]atomic.Uint32
 	positions [ways]atomic.Uint64
@@ -19,62 +20,70 @@ type bucket struct {
 	_         [8]byte
 }
 
-// Table counts what an instance has learned, and knows, for the hash of each key or tag, the position of the newest
-// invalidation. It takes 1 MiB, whatever it holds: what finds no room in its bucket raises the bucket's floor, which
-// invalidates a few entries too many, never one too few.
+// Table records invalidations. Each invalidation has a position, and positions rise. For the hash of
+// each key or tag the table knows the position of its newest invalidation. A local copy carries a
+// stamp, the position that [Table.Now] returned before the copy's load began; [Table.Valid] reports
+// whether the copy may be served.
 //
-// Reads are lock-free. Writers hold mu; a writer that pushes a hash out raises the floor before it gives away the
-// place, and a reader looks at the places before the floor, so that it meets the old invalidation in one of the two.
+// A table takes 1 MiB, however many hashes it records. A hash that is evicted from its bucket raises
+// the floor of the bucket, which invalidates a few more copies than necessary, and never one too few.
+//
+// Reads take no lock. A writer holds mu; it raises the floor before it evicts a hash, and a reader
+// looks at the hashes before the floor, so the reader meets an evicted invalidation in one of the two.
 type Table struct {
-	buckets [buckets]bucket // first, where the allocator's alignment puts each on a cache line of its own
-	clock   atomic.Uint64   // positions rise; one is taken and noted under mu
-	settled atomic.Uint64   // the position up to which all is noted
-	_       [48]byte        // readers of these do not wait for the lock's cache line
-	mu      sync.Mutex
+	buckets  [buckets]bucket // first, where the allocator's alignment puts each on a cache line of its own
+	clock    atomic.Uint64   // the newest position; taken and recorded under mu
+	recorded atomic.Uint64   // every position up to here is recorded
+	_        [48]byte        // readers of the fields above do not wait for the cache line of the lock
+	mu       sync.Mutex
 }
 
-// NewTable gives an empty table.
+// NewTable returns an empty table.
 func NewTable() *Table { return new(Table) }
 
-// Valid tells whether an entry with this hash, whose load began at stamp, may be served.
+// Valid reports whether a copy with this hash, whose load began at stamp, may be served.
 func (t *Table) Valid(hash, stamp uint64) bool {
 	b := &t.buckets[hash&(buckets-1)]
-	print := uint32(hash >> 32)
+	fingerprint := uint32(hash >> 32)
 	for i := range b.prints {
-		if b.prints[i].Load() == print && b.positions[i].Load() > stamp {
+		if b.prints[i].Load() == fingerprint && b.positions[i].Load() > stamp {
 			return false
 		}
 	}
 	return b.floor.Load() <= stamp
 }
 
-// Now is the position reached: the stamp of a load that begins now.
+// Now returns the newest position: the stamp of a load that begins now.
 func (t *Table) Now() uint64 { return t.clock.Load() }
 
-// Settled is the position up to which everything that was learned has been noted, here or by Advance. An entry that is
-// found valid after Settled was asked for was not invalidated by anything up to there: it may be given that stamp. The
-// position Now may be taken already by what is about to be noted.
-func (t *Table) Settled() uint64 { return t.settled.Load() }
+// Recorded returns the position up to which every invalidation is recorded, by the table or by the
+// callback of Advance. A copy that is found valid after Recorded was called may be given that position
+// as its stamp. Now is no such position: it may belong to an invalidation that is about to be
+// recorded.
+func (t *Table) Recorded() uint64 { return t.recorded.Load() }
 
-// Advance gives note a new position, above all before it, for what is not noted by hash. note must not block.
-func (t *Table) Advance(note func(position uint64)) {
+// Advance calls record with a new position. It is for invalidations that the caller records itself,
+// since they have no hash. record must not block.
+func (t *Table) Advance(record func(position uint64)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	position := t.clock.Add(1)
-	note(position)
-	t.settled.Store(position)
+	record(position)
+	t.recorded.Store(position)
 }
 
-// Raise notes that the entries with these hashes are invalid if their load began before now, and gives the new position.
+// Raise invalidates the copies with these hashes whose load began before now, and returns the
+// position of the invalidation.
 func (t *Table) Raise(hashes ...uint64) uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.raiseAll(hashes)
 }
 
-// Conclude is Raise, and tells whether nothing newer than begun was known about these hashes, or those watched, before.
-// Both are one step: an invalidation is either seen here, or gets a position above the one that is returned.
-func (t *Table) Conclude(begun uint64, hashes, watched []uint64) (position uint64, unchanged bool) {
+// RaiseAndCheck is Raise of hashes. It also reports whether, before that, neither hashes nor watched
+// had an invalidation newer than begun. Both are one step: another invalidation is either seen by
+// RaiseAndCheck, or its position is higher than the one that RaiseAndCheck returns.
+func (t *Table) RaiseAndCheck(begun uint64, hashes, watched []uint64) (position uint64, unchanged bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	unchanged = true
@@ -92,17 +101,17 @@ func (t *Table) raiseAll(hashes []uint64) uint64 {
 	for _, h := range hashes {
 		t.raise(h, position)
 	}
-	t.settled.Store(position)
+	t.recorded.Store(position)
 	return position
 }
 
 func (t *Table) raise(hash, position uint64) {
 	b := &t.buckets[hash&(buckets-1)]
-	print := uint32(hash >> 32)
+	fingerprint := uint32(hash >> 32)
 	oldest := 0
 	for i := range b.prints {
-		// A free place has position 0, whatever its fingerprint, and is the oldest of all.
-		if b.prints[i].Load() == print && b.positions[i].Load() != 0 {
+		// A free place has position 0 whatever its fingerprint, and counts as the oldest.
+		if b.prints[i].Load() == fingerprint && b.positions[i].Load() != 0 {
 			if b.positions[i].Load() < position {
 				b.positions[i].Store(position)
 			}
@@ -112,9 +121,9 @@ func (t *Table) raise(hash, position uint64) {
 			oldest = i
 		}
 	}
-	if out := b.positions[oldest].Load(); out > b.floor.Load() {
-		b.floor.Store(out)
+	if evicted := b.positions[oldest].Load(); evicted > b.floor.Load() {
+		b.floor.Store(evicted)
 	}
 	b.positions[oldest].Store(position)
-	b.prints[oldest].Store(print)
+	b.prints[oldest].Store(fingerprint)
 }

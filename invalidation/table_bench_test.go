@@ -79,7 +79,7 @@ func simulateFalse(b *testing.B, changesPerSecond float64, zipf bool) {
 		if !table.Valid(hashes[i], stamps[i]) {
 			wrong++
 			stamps[i] = table.Now()
-		} else if settled := table.Settled(); settled > stamps[i]+4096 { // as tiered's confirm does
+		} else if settled := table.Recorded(); settled > stamps[i]+4096 { // as tiered's confirm does
 			stamps[i] = settled
 		}
 		if *plain.slot(hashes[i]) > plainStamps[i] {

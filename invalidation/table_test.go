@@ -60,12 +60,12 @@ func TestRaiseOfManyIsOnePosition(t *testing.T) {
 		t.Errorf("a Raise of nothing gives position %d", p)
 	}
 	table.Advance(func(p uint64) {
-		if p != position+2 || table.Settled() != position+1 {
-			t.Errorf("Advance gives position %d, settled is %d", p, table.Settled())
+		if p != position+2 || table.Recorded() != position+1 {
+			t.Errorf("Advance gives position %d, settled is %d", p, table.Recorded())
 		}
 	})
-	if table.Settled() != position+2 || table.Now() != position+2 {
-		t.Errorf("settled is %d, now %d", table.Settled(), table.Now())
+	if table.Recorded() != position+2 || table.Now() != position+2 {
+		t.Errorf("settled is %d, now %d", table.Recorded(), table.Now())
 	}
 }
 
@@ -83,7 +83,7 @@ func TestConfirmedStampHidesNothing(t *testing.T) {
 			wg.Go(func() {
 				for !stop.Load() {
 					after := raised.Load()
-					settled := table.Settled()
+					settled := table.Recorded()
 					if !table.Valid(hash, stamp.Load()) {
 						continue
 					}
@@ -166,9 +166,9 @@ func TestTableNeverServesWhatTheModelRefuses(t *testing.T) {
 				case 1:
 					hashes, watched, begun := []uint64{pick()}, []uint64{pick()}, rng.Uint64N(table.Now()+1)
 					clean := exact.valid(hashes[0], begun) && exact.valid(watched[0], begun)
-					p, unchanged := table.Conclude(begun, hashes, watched)
+					p, unchanged := table.RaiseAndCheck(begun, hashes, watched)
 					if unchanged && !clean {
-						t.Fatal("Conclude missed an invalidation")
+						t.Fatal("RaiseAndCheck missed an invalidation")
 					}
 					exact[hashes[0]] = p
 				default:
@@ -186,7 +186,7 @@ func TestTableNeverServesWhatTheModelRefuses(t *testing.T) {
 	}
 }
 
-func TestConclude(t *testing.T) {
+func TestRaiseAndCheck(t *testing.T) {
 	key, tag, other := hashOf(1, 1), hashOf(2, 2), hashOf(3, 3)
 	for _, c := range []struct {
 		name      string
@@ -205,22 +205,23 @@ func TestConclude(t *testing.T) {
 			if c.between != nil {
 				table.Raise(c.between...)
 			}
-			position, unchanged := table.Conclude(begun, []uint64{key}, []uint64{tag})
+			position, unchanged := table.RaiseAndCheck(begun, []uint64{key}, []uint64{tag})
 			if unchanged != c.unchanged {
 				t.Errorf("unchanged is %v", unchanged)
 			}
 			if table.Valid(key, begun) || !table.Valid(key, position) {
-				t.Error("Conclude did not raise the key")
+				t.Error("RaiseAndCheck did not raise the key")
 			}
 			if c.between == nil && !table.Valid(tag, begun) {
-				t.Error("Conclude raised what it only watches")
+				t.Error("RaiseAndCheck raised what it only watches")
 			}
 		})
 	}
 }
 
-// Of Conclude and Raise of one hash, one comes first: either Conclude saw the other, or the other's position is higher.
-func TestConcludeAndRaiseHaveAnOrder(t *testing.T) {
+// Of RaiseAndCheck and Raise of one hash, one comes first: either RaiseAndCheck sees the other, or the
+// position of the other is higher.
+func TestRaiseAndCheckIsOneStep(t *testing.T) {
 	table := NewTable()
 	h := hashOf(9, 9)
 	for range 5_000 {
@@ -229,7 +230,7 @@ func TestConcludeAndRaiseHaveAnOrder(t *testing.T) {
 		var unchanged bool
 		var wg sync.WaitGroup
 		wg.Go(func() { raised = table.Raise(h) })
-		wg.Go(func() { concluded, unchanged = table.Conclude(begun, []uint64{h}, nil) })
+		wg.Go(func() { concluded, unchanged = table.RaiseAndCheck(begun, []uint64{h}, nil) })
 		wg.Wait()
 		if unchanged != (raised > concluded) {
 			t.Fatalf("unchanged is %v, though the invalidation has position %d and the conclusion %d", unchanged, raised, concluded)

@@ -24,12 +24,12 @@ import (
 type TrackingHandler interface {
 	// Tracked: Redis says that these keys were written, deleted, evicted, or expired, or that their time to live was
 	// changed; it does not say which. nil stands for every key: FLUSHALL or FLUSHDB. The handler may keep the slice.
-	Tracked(keys []string)
+	OnTrackedKeys(keys []string)
 	// TrackingLost: what changes from now on is not told, nor perhaps what changed shortly before: in the last one and a
 	// half TrackingSilence, if the connection went silent. It is repeated for every attempt that fails.
-	TrackingLost(err error)
+	OnTrackingLost(err error)
 	// Tracking: what changes from now on is told. What changed before, also since StartTracking, may not have been.
-	Tracking()
+	OnTracking()
 }
 
 const (
@@ -144,7 +144,7 @@ func (t *Tracker) run(ctx context.Context) {
 			return
 		}
 		t.opts.Logger.Debug("doppio: tracking ended", "error", err)
-		t.opts.Handler.TrackingLost(err)
+		t.opts.Handler.OnTrackingLost(err)
 		if time.Since(began) > t.opts.Backoff {
 			pause = first
 		}
@@ -297,7 +297,7 @@ func (c *trackingConn) listen(ctx context.Context, ps *redis.PubSub) error {
 		c.heard.Store(sent)
 		if !c.on {
 			c.on = true
-			c.opts.Handler.Tracking()
+			c.opts.Handler.OnTracking()
 		}
 	}
 }
@@ -318,7 +318,7 @@ func (c *trackingConn) HandlePushNotification(
 		return c.unexpected()
 	}
 	if notification[1] == nil {
-		c.opts.Handler.Tracked(nil)
+		c.opts.Handler.OnTrackedKeys(nil)
 		return nil
 	}
 	values, ok := notification[1].([]any)
@@ -332,7 +332,7 @@ func (c *trackingConn) HandlePushNotification(
 		}
 	}
 	if len(keys) > 0 {
-		c.opts.Handler.Tracked(keys)
+		c.opts.Handler.OnTrackedKeys(keys)
 	}
 	return nil
 }

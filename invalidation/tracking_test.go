@@ -51,9 +51,11 @@ func (n *trackingNotes) note(e trackingNote) {
 	n.all = append(n.all, e)
 }
 
-func (n *trackingNotes) Tracked(keys []string)  { n.note(trackingNote{what: "tracked", keys: keys}) }
-func (n *trackingNotes) TrackingLost(err error) { n.note(trackingNote{what: "lost", err: err}) }
-func (n *trackingNotes) Tracking()              { n.note(trackingNote{what: "tracking"}) }
+func (n *trackingNotes) OnTrackedKeys(keys []string) {
+	n.note(trackingNote{what: "tracked", keys: keys})
+}
+func (n *trackingNotes) OnTrackingLost(err error) { n.note(trackingNote{what: "lost", err: err}) }
+func (n *trackingNotes) OnTracking()              { n.note(trackingNote{what: "tracking"}) }
 
 func (n *trackingNotes) only(match func(trackingNote) bool) []trackingNote {
 	n.mu.Lock()

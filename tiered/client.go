@@ -123,7 +123,7 @@ func (c *Client) listen(rdb redis.UniversalClient) {
 	for i := range c.co.lanes {
 		c.co.lanes[i].receiver = invalidation.Start(rdb, invalidation.Options{
 			Namespace: o.Namespace, Lane: i, Lanes: o.Lanes, Instance: instance,
-			MaxStaleness: o.MaxStaleness, Backoff: o.RetryBackoff, Handler: c.co, Known: c.co.lanes[i].last.Load, Floor: c.co.lanes[i].allFloor.Load, Logger: o.Logger,
+			MaxStaleness: o.MaxStaleness, Backoff: o.RetryBackoff, Handler: c.co, NewestID: c.co.lanes[i].last.Load, NewestFloor: c.co.lanes[i].allFloor.Load, Logger: o.Logger,
 			Topology: c.servers, Panics: c.panics,
 		})
 	}

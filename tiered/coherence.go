@@ -59,7 +59,7 @@ type coherence struct {
 // the id that the lane of their key had reached.
 type cacheFloors struct {
 	name string
-	held func(key string) invalidation.Holding // what the cache has near; nil before it is made. Guarded by coherence.mu
+	held func(key string) invalidation.CopyStatus // what the cache has near; nil before it is made. Guarded by coherence.mu
 	near atomic.Uint64
 	far  []atomic.Uint64 // by lane
 }
@@ -174,7 +174,7 @@ func (c *coherence) conclude(f *cacheFloors, begun uint64, hashes, watched []uin
 	// Floors are raised under mu too: a floor is either seen here, or is above the stamp.
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	stamp, clean = c.table.Conclude(begun, hashes, watched)
+	stamp, clean = c.table.RaiseAndCheck(begun, hashes, watched)
 	return stamp, clean && f.near.Load() <= begun
 }
 

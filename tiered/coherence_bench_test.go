@@ -233,7 +233,7 @@ func announce(ctx context.Context, rdb *redis.Client, to lane.Names, n int) erro
 	}
 	_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for range n {
-			m := invalidation.Message{Type: invalidation.Keys, Publisher: rand.Uint64(), Hashes: []uint64{rand.Uint64()}}
+			m := invalidation.Message{Type: invalidation.TypeKeys, Publisher: rand.Uint64(), Hashes: []uint64{rand.Uint64()}}
 			data, err := m.Append(nil)
 			if err != nil {
 				return err

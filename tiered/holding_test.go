@@ -18,17 +18,17 @@ func TestInstancesTellWhatTheyHold(t *testing.T) {
 	ask := func() (held, valid int, left time.Duration) {
 		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
-		told, asked, err := invalidation.Holders(ctx, shared.Client(t), ns, 0, invalidation.Question{Seed: keyhash.Seed(ns + ":" + "c" + ":"), Key: "k"})
+		told, asked, err := invalidation.FindCopies(ctx, shared.Client(t), ns, 0, invalidation.CopyQuery{Seed: keyhash.Seed(ns + ":" + "c" + ":"), Key: "k"})
 		if err != nil || asked != 2 || len(told) != 2 {
 			t.Fatalf("asked %d, told %+v, %v", asked, told, err)
 		}
 		for _, h := range told {
-			if h.State != invalidation.Live {
+			if h.State != invalidation.StateLive {
 				t.Errorf("not coherent: %+v", h)
 			}
-			if h.Held {
+			if h.Present {
 				held++
-				left = max(left, h.Left)
+				left = max(left, h.TTL)
 			}
 			if h.Valid {
 				valid++

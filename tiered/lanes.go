@@ -60,14 +60,14 @@ func (l *laneState) floorOf(name string) uint64 {
 }
 
 // dropReasons is how many reasons there are to drop the near tier.
-const dropReasons = int(invalidation.Unreadable) + 1
+const dropReasons = int(invalidation.DropUnreadable) + 1
 
 // coherence implements invalidation.Handler. Of one lane it is told one thing at a time, of several at the same time.
 var _ invalidation.Handler = (*coherence)(nil)
 
-// Invalidated implements invalidation.Handler.
-func (c *coherence) Invalidated(index int, m invalidation.Message) {
-	if m.Type == invalidation.Filled {
+// OnMessage implements invalidation.Handler.
+func (c *coherence) OnMessage(index int, m invalidation.Message) {
+	if m.Type == invalidation.TypeFilled {
 		c.waiters.wake(m.Hashes)
 		return
 	}
@@ -80,14 +80,14 @@ func (c *coherence) Invalidated(index int, m invalidation.Message) {
 		c.pending.happened(m.Publisher)
 	}
 	switch m.Type {
-	case invalidation.Keys:
+	case invalidation.TypeKeys:
 		c.table.Raise(m.Hashes...)
 		c.waiters.wake(m.Hashes)
-	case invalidation.Scope:
+	case invalidation.TypeCaches:
 		for _, seed := range m.Hashes {
 			c.raiseScope(seed)
 		}
-	case invalidation.Cleared:
+	case invalidation.TypeCleared:
 		for _, seed := range m.Hashes {
 			c.cleared(index, seed, m.ID)
 		}
@@ -135,14 +135,14 @@ func (c *coherence) flushedLocked(index int, id uint64) {
 	c.raiseAllLocked()
 }
 
-// Dropped implements invalidation.Handler.
-func (c *coherence) Dropped(index int, why invalidation.Reason, ended uint64) {
+// OnDrop implements invalidation.Handler.
+func (c *coherence) OnDrop(index int, why invalidation.DropReason, ended uint64) {
 	c.drops[why].Add(1)
-	if why == invalidation.HistoryLost {
+	if why == invalidation.DropHistoryLost {
 		c.restarted(index, ended)
 	}
 	c.raiseAll()
-	if why != invalidation.FirstSync {
+	if why != invalidation.DropFirstSync {
 		c.log.Warn("doppio: dropped the near tier", "lane", index, "reason", why.String())
 	}
 }
@@ -186,8 +186,8 @@ func (c *coherence) partedAt(index int, ended, floor uint64) {
 	c.flushedLocked(index, floor)
 }
 
-// Learned implements invalidation.Handler.
-func (c *coherence) Learned(index int, last uint64, floors map[string]uint64) {
+// OnFloors implements invalidation.Handler.
+func (c *coherence) OnFloors(index int, last uint64, floors map[string]uint64) {
 	c.reached(index, last)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -287,8 +287,8 @@ func (c *coherence) learnFloorsLocked(l *laneState, index int, floors map[string
 	}
 }
 
-// Trusted implements invalidation.Handler.
-func (c *coherence) Trusted(index int, sent time.Time) {
+// OnTrust implements invalidation.Handler.
+func (c *coherence) OnTrust(index int, sent time.Time) {
 	at := local.Monotonic() - int64(time.Since(sent))
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -313,15 +313,15 @@ func (c *coherence) extendLocked() {
 	c.liveUntil.Store(live)
 }
 
-// Lost implements invalidation.Handler. Nothing is dropped: if the lane can be replayed, nothing was missed.
-func (c *coherence) Lost(index int, err error) {
+// OnLost implements invalidation.Handler. Nothing is dropped: if the lane can be replayed, nothing was missed.
+func (c *coherence) OnLost(index int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l := &c.lanes[index]
 	l.until = min(l.until, local.Monotonic())
 	c.extendLocked()
 	switch {
-	case errors.Is(err, invalidation.ErrLanes):
+	case errors.Is(err, invalidation.ErrLaneCount):
 		l.refused = lanesFault(err)
 		c.agreed.Store(false)
 		c.wakeReady()
@@ -329,7 +329,7 @@ func (c *coherence) Lost(index int, err error) {
 		l.refused = &OptionError{Field: "rdb", Reason: err.Error()}
 		c.wakeReady()
 	}
-	if l.state == invalidation.Live {
+	if l.state == invalidation.StateLive {
 		// One loss, however often the attempts to subscribe again fail.
 		c.lost.Add(1)
 		c.log.Warn("doppio: subscription to invalidations lost", "lane", index, "error", err)
@@ -373,9 +373,9 @@ func (c *coherence) refusedLocked() error {
 	return nil
 }
 
-// Silent implements invalidation.Watcher: what the receiver knows spares callers the wait for a server that does not
+// OnSilence implements invalidation.ServerWatcher: what the receiver knows spares callers the wait for a server that does not
 // answer.
-func (c *coherence) Silent(index int, err error) {
+func (c *coherence) OnSilence(index int, err error) {
 	answered := c.bound / 4 // a call that was answered since says more than an echo that was not
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		answered = 0
@@ -383,15 +383,15 @@ func (c *coherence) Silent(index int, err error) {
 	c.far.LaneSilent(index, err, answered)
 }
 
-// Answered implements invalidation.Watcher.
-func (c *coherence) Answered(index int) { c.far.LaneAnswered(index) }
+// OnAnswer implements invalidation.ServerWatcher.
+func (c *coherence) OnAnswer(index int) { c.far.LaneAnswered(index) }
 
-// Changed implements invalidation.Handler.
-func (c *coherence) Changed(ch invalidation.Change) {
+// OnState implements invalidation.Handler.
+func (c *coherence) OnState(ch invalidation.StateChange) {
 	c.mu.Lock()
 	c.lanes[ch.Lane].state = ch.To
 	c.mu.Unlock()
-	if ch.To == invalidation.Live {
+	if ch.To == invalidation.StateLive {
 		c.synced.Add(1)
 		c.pending.retryNow() // Redis is there again
 		c.log.Info("doppio: the near tier is coherent", "lane", ch.Lane, "reason", ch.Reason)

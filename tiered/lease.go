@@ -125,7 +125,7 @@ func (s *shared[V]) wakeOthers(ctx context.Context, hashes []uint64) error {
 	var failed error
 	for i, hashes := range byLane {
 		for part := range slices.Chunk(hashes, wokenTogether) {
-			m := invalidation.Message{Type: invalidation.Filled, Publisher: co.own.id(0), Hashes: part}
+			m := invalidation.Message{Type: invalidation.TypeFilled, Publisher: co.own.id(0), Hashes: part}
 			if err := s.client.far.Publish(context.WithoutCancel(ctx), i, encodeMessage(m)); err != nil {
 				failed = err
 			}

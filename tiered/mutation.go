@@ -46,7 +46,7 @@ func (c *coherence) mutate(f *cacheFloors, hash uint64) mutation {
 // publish makes the news of changes of keys with these hashes, all of which belong to a lane.
 func (c *coherence) publish(lane int, hashes ...uint64) news {
 	n := news{publisher: c.own.begin(len(hashes))}
-	n.told = c.announcing(lane, invalidation.Message{Type: invalidation.Keys, Publisher: n.publisher, Hashes: hashes})
+	n.told = c.announcing(lane, invalidation.Message{Type: invalidation.TypeKeys, Publisher: n.publisher, Hashes: hashes})
 	return n
 }
 
@@ -135,7 +135,7 @@ func encodeMessage(m invalidation.Message) []byte {
 	b, err := m.Append(nil)
 	if err != nil {
 		// Only more than 65,535 hashes do that; a change of so many keys is announced as a change of all.
-		all := invalidation.Message{Type: invalidation.All, Previous: m.Previous, ID: m.ID, Publisher: m.Publisher}
+		all := invalidation.Message{Type: invalidation.TypeAll, Previous: m.Previous, ID: m.ID, Publisher: m.Publisher}
 		b, _ = all.Append(nil)
 	}
 	return b

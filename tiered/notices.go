@@ -12,14 +12,14 @@ type State = invalidation.State
 // The states. Init comes first; from Sync a subscription becomes Live, in which state local hits are served, and from
 // Live it becomes Suspect, when something about it is not as it should be, until it is in Sync again.
 const (
-	Init    = invalidation.Init
-	Sync    = invalidation.Sync
-	Live    = invalidation.Live
-	Suspect = invalidation.Suspect
+	Init    = invalidation.StateInit
+	Sync    = invalidation.StateSyncing
+	Live    = invalidation.StateLive
+	Suspect = invalidation.StateSuspect
 )
 
 // StateChange is one transition of the subscription to one lane, and its reason.
-type StateChange = invalidation.Change
+type StateChange = invalidation.StateChange
 
 // maxNotices is how many transitions wait for a slow OnStateChange.
 const maxNotices = 256

@@ -44,7 +44,7 @@ func (p *pending) retryParts(ctx context.Context) bool {
 	well := true
 	for lane, it := range todo {
 		told := &remote.Announcement{Lane: lane, Message: encodeMessage(invalidation.Message{
-			Type: invalidation.Keys, Publisher: p.co.own.id(0), Previous: it.ended, ID: it.allFloor,
+			Type: invalidation.TypeKeys, Publisher: p.co.own.id(0), Previous: it.ended, ID: it.allFloor,
 		})}
 		if err := p.co.far.Part(remote.Background(ctx), it.ended, told); err != nil {
 			p.log.Debug("doppio: a lane that lost its history has no floor yet", "lane", lane, "error", err)

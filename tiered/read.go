@@ -71,7 +71,7 @@ func (s *shared[V]) nearest(ctx context.Context, hash uint64, key string) nearCo
 	}
 	co := s.client.co
 	live := co.liveUntil.Load() // before the floor and the table: see coherence
-	settled := co.table.Settled()
+	settled := co.table.Recorded()
 	now := local.Monotonic()
 	stamp := e.Stamp.Load()
 	var n nearCopy[V]
@@ -112,7 +112,7 @@ func (s *shared[V]) judge(hash uint64, e *local.Entry, live, now int64) nearCopy
 	if !all && (!gutterOnly || m == nil || !m.provisional) {
 		return nearCopy[V]{}
 	}
-	settled, stamp := co.table.Settled(), e.Stamp.Load()
+	settled, stamp := co.table.Recorded(), e.Stamp.Load()
 	if stamp < s.floors.near.Load() || !co.table.Valid(hash, stamp) || now >= e.Expires {
 		return nearCopy[V]{}
 	}

@@ -114,7 +114,7 @@ func (p *pending) deliver(ctx context.Context, attempts []attempt) []error {
 	var gone []remote.Deletion
 	var at []int
 	for i, a := range attempts {
-		t := p.co.announcement(p.co.laneOf(a.hash), invalidation.Message{Type: invalidation.Keys, Hashes: []uint64{a.hash}})
+		t := p.co.announcement(p.co.laneOf(a.hash), invalidation.Message{Type: invalidation.TypeKeys, Hashes: []uint64{a.hash}})
 		if a.announce {
 			errs[i] = p.co.far.Announce(ctx, t)
 			continue
@@ -174,7 +174,7 @@ func (p *pending) retryFloors(ctx context.Context) bool {
 	for _, f := range todo {
 		asked := local.Monotonic()
 		seed := seedOf(p.namespace, f.cache)
-		told := p.co.announcement(f.lane, invalidation.Message{Type: invalidation.Cleared, Hashes: []uint64{seed}})
+		told := p.co.announcement(f.lane, invalidation.Message{Type: invalidation.TypeCleared, Hashes: []uint64{seed}})
 		if err := p.co.far.RaiseFloor(remote.Background(ctx), f.cache, told); err != nil {
 			p.failed(err, f.it)
 			return false

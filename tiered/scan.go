@@ -48,7 +48,7 @@ func (c *Cache[V]) clear(ctx context.Context, pattern string) (int, error) {
 	// Announced even if the caller gave up: what went is gone.
 	errs := []error{remote.Plain(err)}
 	for i := range co.lanes {
-		told := co.announcement(i, invalidation.Message{Type: invalidation.Scope, Hashes: []uint64{c.seed}})
+		told := co.announcement(i, invalidation.Message{Type: invalidation.TypeCaches, Hashes: []uint64{c.seed}})
 		announced := c.client.far.Announce(context.WithoutCancel(ctx), told)
 		if announced != nil {
 			c.countFar(announced)
@@ -76,7 +76,7 @@ func (c *Cache[V]) clearAll(ctx context.Context) (int, error) {
 	}
 	var errs []error
 	for i := range co.lanes {
-		told := co.announcement(i, invalidation.Message{Type: invalidation.Cleared, Hashes: []uint64{c.seed}})
+		told := co.announcement(i, invalidation.Message{Type: invalidation.TypeCleared, Hashes: []uint64{c.seed}})
 		if err := c.client.far.RaiseFloor(ctx, c.name, told); err != nil {
 			c.countFar(err)
 			if undeliverable(err) {

@@ -161,7 +161,7 @@ func (c *coherence) stats(out *Stats) {
 	out.Drops = make(map[string]uint64)
 	for why := range c.drops {
 		if n := c.drops[why].Load(); n > 0 {
-			out.Drops[invalidation.Reason(why).String()] = n
+			out.Drops[invalidation.DropReason(why).String()] = n
 		}
 	}
 	if n := c.trackingDrops.Load(); n > 0 {

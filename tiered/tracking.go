@@ -12,8 +12,8 @@ type tracking struct{ co *coherence }
 
 func (c *coherence) tracking() invalidation.TrackingHandler { return tracking{c} }
 
-// Tracked implements invalidation.TrackingHandler.
-func (t tracking) Tracked(keys []string) {
+// OnTrackedKeys implements invalidation.TrackingHandler.
+func (t tracking) OnTrackedKeys(keys []string) {
 	if keys == nil {
 		t.co.trackingDrops.Add(1)
 		t.co.raiseAll()
@@ -54,14 +54,14 @@ func tagParts(key, rest string) (prefix, tag string) {
 	return key[:len(key)-len(tag)], tag
 }
 
-// Tracking implements invalidation.TrackingHandler: what changed while nobody told is unknown.
-func (t tracking) Tracking() {
+// OnTracking implements invalidation.TrackingHandler: what changed while nobody told is unknown.
+func (t tracking) OnTracking() {
 	t.co.trackingDrops.Add(1)
 	t.co.raiseAll()
 	t.co.log.Info("doppio: Redis tells of changed keys")
 }
 
-// TrackingLost implements invalidation.TrackingHandler. Nothing rests on tracking: the near tier stays as it is.
-func (t tracking) TrackingLost(err error) {
+// OnTrackingLost implements invalidation.TrackingHandler. Nothing rests on tracking: the near tier stays as it is.
+func (t tracking) OnTrackingLost(err error) {
 	t.co.log.Warn("doppio: Redis does not tell of changed keys any more", "error", err)
 }

@@ -34,7 +34,7 @@ func TestClearedCachesOfOthersTakeBoundedMemory(t *testing.T) {
 		for i := range uint64(1000) {
 			hashes = append(hashes, 1000+h*1000+i)
 		}
-		co.Invalidated(0, invalidation.Message{Type: invalidation.Cleared, ID: 100 + h, Hashes: hashes})
+		co.OnMessage(0, invalidation.Message{Type: invalidation.TypeCleared, ID: 100 + h, Hashes: hashes})
 		hashes = hashes[:0]
 	}
 	if n := len(co.lanes[0].unnamed); n > maxUnnamed {
@@ -43,7 +43,7 @@ func TestClearedCachesOfOthersTakeBoundedMemory(t *testing.T) {
 	if floor := co.register("late", late).far[0].Load(); floor < 100 || floor > 139 {
 		t.Errorf("the floor of a cache that is made later is %d", floor)
 	}
-	co.Dropped(0, invalidation.HistoryLost, 139)
+	co.OnDrop(0, invalidation.DropHistoryLost, 139)
 	if floor := co.register("later", late+1).far[0].Load(); floor > 140 {
 		t.Errorf("after the lane lost its history, it is %d", floor)
 	}

@@ -50,8 +50,8 @@ const (
 	maxMissed   = 10_000
 )
 
-var typeNames = map[invalidation.Type]string{
-	invalidation.Keys: "keys", invalidation.Scope: "scope", invalidation.All: "all", invalidation.Filled: "filled", invalidation.Cleared: "cleared",
+var typeNames = map[invalidation.MessageType]string{
+	invalidation.TypeKeys: "keys", invalidation.TypeCaches: "scope", invalidation.TypeAll: "all", invalidation.TypeFilled: "filled", invalidation.TypeCleared: "cleared",
 }
 
 // messageEvent describes a message that arrived at a time, by a clock that is behind Redis's by skew.
@@ -118,7 +118,7 @@ func (e *Event) Text() string {
 			id = "(no place)"
 		}
 		fmt.Fprintf(&b, "%-16s  %-7s", id, e.Type)
-		if e.Type != typeNames[invalidation.All] {
+		if e.Type != typeNames[invalidation.TypeAll] {
 			fmt.Fprintf(&b, "  %d: %s", e.Count, strings.Join(e.Hashes[:min(shownHashes, len(e.Hashes))], " "))
 		}
 		if e.Count > shownHashes {

@@ -35,19 +35,19 @@ type Holder struct {
 func (f *Finding) AskHolders(ctx context.Context, rdb redis.UniversalClient, p Place) error {
 	ctx, cancel := context.WithTimeout(ctx, holdersTime)
 	defer cancel()
-	told, asked, err := invalidation.Holders(ctx, rdb, p.Namespace, f.Lane.Index, invalidation.Question{Seed: p.seed(), Key: p.Key})
+	told, asked, err := invalidation.FindCopies(ctx, rdb, p.Namespace, f.Lane.Index, invalidation.CopyQuery{Seed: p.seed(), Key: p.Key})
 	if err != nil {
 		if errors.Is(err, context.Canceled) {
 			return err
 		}
 		return fmt.Errorf("inspect: who holds it: %w", err)
 	}
-	slices.SortFunc(told, func(a, b invalidation.Holding) int { return cmp.Compare(a.Instance, b.Instance) })
+	slices.SortFunc(told, func(a, b invalidation.CopyStatus) int { return cmp.Compare(a.Instance, b.Instance) })
 	f.Holders = &Holders{Asked: asked, Instances: []Holder{}}
 	for _, t := range told {
-		h := Holder{Instance: fmt.Sprintf("%x", t.Instance), State: t.State.String(), Held: t.Held, Valid: t.Valid}
-		if t.Held && t.Left >= 0 {
-			left := t.Left.Milliseconds()
+		h := Holder{Instance: fmt.Sprintf("%x", t.Instance), State: t.State.String(), Held: t.Present, Valid: t.Valid}
+		if t.Present && t.TTL >= 0 {
+			left := t.TTL.Milliseconds()
 			h.LeftMs = &left
 		}
 		f.Holders.Instances = append(f.Holders.Instances, h)

@@ -158,9 +158,9 @@ func (o TailOptions) concerns(m invalidation.Message) bool {
 	}
 	p := Place{Namespace: o.Namespace, Cache: o.Cache, Key: o.Key}
 	switch m.Type {
-	case invalidation.Keys, invalidation.Filled:
+	case invalidation.TypeKeys, invalidation.TypeFilled:
 		return slices.Contains(m.Hashes, p.hash())
-	case invalidation.All:
+	case invalidation.TypeAll:
 		return true
 	default:
 		return slices.Contains(m.Hashes, p.seed())

@@ -166,7 +166,7 @@ func TestTailShowsGaps(t *testing.T) {
 			first := tl.message("keys")
 
 			// Two that are in the lane, and were never published.
-			m := invalidation.Message{Type: invalidation.Keys, Hashes: []uint64{1}}
+			m := invalidation.Message{Type: invalidation.TypeKeys, Hashes: []uint64{1}}
 			b, err := m.Append(nil)
 			must(t, err)
 			stored := string(b[:2]) + string(b[2+2*lane.WireSize:])
@@ -258,7 +258,7 @@ func TestTailOptions(t *testing.T) {
 
 func TestEventText(t *testing.T) {
 	t.Parallel()
-	m := invalidation.Message{Type: invalidation.Keys, ID: 5 << 20, Previous: 4 << 20, Publisher: 7, Trace: make([]byte, 25), Hashes: make([]uint64, 9)}
+	m := invalidation.Message{Type: invalidation.TypeKeys, ID: 5 << 20, Previous: 4 << 20, Publisher: 7, Trace: make([]byte, 25), Hashes: make([]uint64, 9)}
 	e := messageEvent(3, m, time.UnixMilli(9), time.Millisecond, false)
 	text := e.Text()
 	for _, want := range []string{"lane 3", "5-0", "keys", "9: 0000", "…", "by 0000000000000007", "trace 0000", "lag 5.0 ms"} {
@@ -277,7 +277,7 @@ func TestEventText(t *testing.T) {
 
 func FuzzStoredMessage(f *testing.F) {
 	f.Add([]byte{}, uint64(1), uint64(2))
-	m := invalidation.Message{Type: invalidation.Keys, Hashes: []uint64{1}}
+	m := invalidation.Message{Type: invalidation.TypeKeys, Hashes: []uint64{1}}
 	if b, err := m.Append(nil); err == nil {
 		f.Add(append(b[:2:2], b[2+2*lane.WireSize:]...), uint64(1), uint64(2))
 		f.Add(b, uint64(0), uint64(0))

@@ -60,7 +60,7 @@ var mutants = []mutant{
 				`	case previous > c.w:
 		c.sync()
 		c.collect(previous, id)
-		return Gap
+		return DropGap
 `,
 				``,
 			},
@@ -68,7 +68,7 @@ var mutants = []mutant{
 				"invalidation/chain.go",
 				`	case last > c.w:
 		c.sync()
-		return TailLost
+		return DropTailLost
 `,
 				`	case last > c.w:
 		c.w = last
@@ -77,7 +77,7 @@ var mutants = []mutant{
 			{
 				"invalidation/chain.go",
 				`	case c.heard && c.from > id:
-		why = Gap
+		why = DropGap
 `,
 				``,
 			},
