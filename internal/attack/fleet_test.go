@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
@@ -139,16 +138,9 @@ func (f *fleet) close() error {
 	return nil
 }
 
-// history reads what all wrote, or, before close, have written so far: commits come last, so that all are there that were read.
-func (f *fleet) history(more ...string) ([]*history.Log, error) {
-	names := slices.Clone(more)
-	for _, p := range f.all() {
-		if _, err := os.Stat(p.log); err == nil { // else it was killed before it did anything
-			names = append(names, p.log)
-		}
-	}
-	return history.ReadFiles(append(names, filepath.Join(f.dir, "parent.log"))...)
-}
+// history reads what all wrote, or, before close, have written so far: the parent's log, which has the commits, is the last by
+// its name, so that all versions were committed there that were read.
+func (f *fleet) history() ([]*history.Log, error) { return history.ReadDir(f.dir) }
 
 // lost is how many messages disappeared on the ways.
 func (f *fleet) lost() (n int64) {

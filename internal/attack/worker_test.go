@@ -11,9 +11,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/doppio-cache/doppio/internal/harness"
 	"github.com/doppio-cache/doppio/internal/history"
 	"github.com/doppio-cache/doppio/tiered"
 )
@@ -40,11 +40,10 @@ type workerConfig struct {
 
 // worker is an instance.
 type worker struct {
-	cfg     workerConfig
-	log     *history.Writer
-	source  *register
-	cache   cache
-	changes atomic.Uint64
+	cfg    workerConfig
+	log    *harness.Recorder
+	source *register
+	cache  cache
 }
 
 const (
@@ -68,7 +67,7 @@ func runWorker(config string) (err error) {
 		defer cancel()
 		_, _ = io.Copy(io.Discard, os.Stdin) // whatever ends it
 	}()
-	if w.log, err = history.Create(w.cfg.Log, w.cfg.Name, w.cfg.Bound); err != nil {
+	if w.log, err = harness.Record(w.cfg.Log, w.cfg.Name, w.cfg.Bound); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.log.Close()) }()
@@ -201,25 +200,13 @@ func inTurn(k int) bool { return k%2 == 0 }
 
 // tell tells the cache of a commit, and tells whether that was acknowledged.
 func (w *worker) tell(ctx context.Context, method history.Method, k int, version uint64) bool {
-	o := history.Op{Kind: history.Begin, Change: w.changes.Add(1), Key: uint32(k), Version: version, Method: method}
 	call, cancel := patience(context.WithoutCancel(ctx))
 	defer cancel()
-	o.Start = history.Now()
-	w.log.Add(o)
-	var err error
-	if method == history.Set {
-		err = w.cache.set(call, keyName(k), valueOf(k, version))
-	} else {
-		err = w.cache.remove(call, keyName(k))
-	}
-	o.Start, o.Kind = history.Now(), history.Acked
-	if err != nil {
-		o.Kind = history.Failed
-		// A context that ended tells nothing of what became of the change.
-		if errors.Is(err, tiered.ErrUnknownOutcome) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-			o.Kind = history.Unknown
+	_, err := w.log.Change(method, uint32(k), version, func() error {
+		if method == history.Set {
+			return w.cache.set(call, keyName(k), valueOf(k, version))
 		}
-	}
-	w.log.Add(o)
+		return w.cache.remove(call, keyName(k))
+	})
 	return err == nil
 }

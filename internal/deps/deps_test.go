@@ -72,6 +72,7 @@ var mayImport = map[string][]string{
 	"internal/coalesce":    {},
 	"internal/guard":       {},
 	"internal/history":     {},
+	"internal/harness":     {"tiered", "internal/history"},
 	"internal/attack":      {},
 	"internal/codec":       {"internal/keyhash"},
 	"internal/keyhash":     {},

@@ -50,6 +50,8 @@ type Options struct {
 	Void []Window
 	// Faults are spans whose staleness is measured apart.
 	Faults []Window
+	// Each, if set, is told of each read that was judged.
+	Each func(Judged)
 	// Keep is how many violations of each rule are kept, each with another change that was missed or by another instance. All
 	// are counted. Defaults to 10.
 	Keep int
@@ -76,6 +78,15 @@ type Violation struct {
 	Missed   *Change // nil for inventions and other keys' values
 	Stale    time.Duration
 	During   []string // the names of the faults between the change and the read
+}
+
+// Judged is a read that was held to G2 and G3.
+type Judged struct {
+	Instance string
+	Op       Op
+	Missed   *Change       // the first that was acknowledged and that it should have seen by its bound at the latest; nil: none
+	Stale    time.Duration // from that to the read's beginning
+	Own      bool          // it breaks G3
 }
 
 // superseded tells of each version since when a newer one has been acknowledged.
@@ -295,6 +306,9 @@ func (c *checker) read(instance string, bound time.Duration, o Op) {
 		c.report.Excused++
 		return
 	}
+	if c.opts.Each != nil {
+		c.opts.Each(Judged{Instance: instance, Op: o, Missed: missed, Stale: stale, Own: notMine})
+	}
 	c.report.Checked[G2]++
 	if len(c.own) > 0 && c.own[owned{instance, o.Key}] != nil && c.own[owned{instance, o.Key}].by(0).End < o.Start {
 		c.report.Checked[G3]++
@@ -339,12 +353,15 @@ func (c *checker) count(instance string, o Op) bool {
 	return c.plausible(instance, o)
 }
 
-// plausible checks that the value is the key's own, and was committed.
+// plausible checks that the value is the key's own, and was committed, if it is known what was.
 func (c *checker) plausible(instance string, o Op) bool {
 	c.report.Checked[Alien]++
 	if o.Result == Foreign {
 		c.violation(Violation{Rule: Alien, Instance: instance, Op: o})
 		return false
+	}
+	if c.report.Commits == 0 {
+		return true
 	}
 	c.report.Checked[Invention]++
 	commits := c.commits[o.Key]

@@ -42,6 +42,35 @@ const source = `
 	c 200 7 3
 `
 
+// What was read is told one read at a time, in any history: one without commits is held to all rules but one.
+func TestEachReadIsTold(t *testing.T) {
+	var told []string
+	opts := options
+	opts.Each = func(j Judged) {
+		told = append(told, fmt.Sprint(j.Instance, " ", j.Op.Version, " ", int64(j.Stale), " ", j.Missed != nil, " ", j.Own))
+	}
+	r := Check(parse(t, `
+		h a 0
+		s 110 1 7 2 d
+		a 120 1
+		s 130 2 7 3 d
+		a 140 2
+		r 130 131 7 n 1
+		r 150 151 7 f 2
+		r 150 151 7 n 3
+		r 150 151 7 n -
+		h b 0
+		r 119 125 7 n 1
+		r 240 241 7 l 1`), opts)
+	want := "[a 1 10 true true a 2 10 true true a 3 0 false false b 1 0 true false b 1 120 true false]"
+	if got := fmt.Sprint(told); got != want {
+		t.Errorf("told %s, want %s", got, want)
+	}
+	if r.Checked[Invention] != 0 || r.Broken != [Rules]int{G2: 1, G3: 2} {
+		t.Errorf("checked %v, broken %v", r.Checked, r.Broken)
+	}
+}
+
 func TestEachRuleCatchesWhatBreaksIt(t *testing.T) {
 	tests := []struct {
 		name, history string

@@ -13,13 +13,16 @@
 //   - G1: what Redis holds is no older than the newest version acknowledged before it was looked at.
 //   - G2: a read is no older than the newest version acknowledged before its start, less the bound of its instance.
 //   - G3: a read is no older than what its own instance had been acknowledged before the read's start.
-//   - Invention: a read is no newer than the newest version committed before its end.
+//   - Invention: a read is no newer than the newest version committed before its end. A history without any commit has a
+//     source that writes nothing down, and this rule is not applied to it.
 //   - Foreign: a value belongs to the key that was asked for.
 //
 // A Set whose outcome nobody knows (its reply was lost, its process was killed) may happen at any time later, as long as
 // some connection still holds it. Its value may then follow that of a later change. Reads of exactly that version
 // are excused until a change that began [Options].Late after the failure has been acknowledged; they are counted. A Delete
 // that happens late takes nothing away from anybody.
+//
+// Each read is judged by itself, so that a history may leave out reads that are known not to be stale.
 //
 // Writers that Set must take turns for each key, from their commit to the end of their Set, also with those that Delete:
 // two that do not could store the older value last, and no cache would know.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -103,10 +104,21 @@ func ReadLog(r io.Reader) (*Log, error) {
 	}
 }
 
-// ReadFiles reads the logs with these names.
-func ReadFiles(names ...string) ([]*Log, error) {
-	logs := make([]*Log, 0, len(names))
-	for _, name := range names {
+// LogEnding is how the names of logs end that [ReadDir] reads.
+const LogEnding = ".log"
+
+// ReadDir reads all logs in a directory, in the order of their names. A process that was killed early may have none.
+func ReadDir(dir string) ([]*Log, error) {
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("history: %w", err)
+	}
+	var logs []*Log
+	for _, file := range files {
+		if !strings.HasSuffix(file.Name(), LogEnding) {
+			continue
+		}
+		name := filepath.Join(dir, file.Name())
 		l, err := readFile(name)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)

@@ -29,7 +29,7 @@ var every = []Op{
 }
 
 func TestWhatIsWrittenIsReadBack(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "log")
+	name := filepath.Join(t.TempDir(), "i1.log")
 	w, err := Create(name, "i1", 3*time.Second)
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +40,7 @@ func TestWhatIsWrittenIsReadBack(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	logs, err := ReadFiles(name)
+	logs, err := ReadDir(filepath.Dir(name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,8 +50,18 @@ func TestWhatIsWrittenIsReadBack(t *testing.T) {
 	if _, err := Create(name, "i1", 0); err == nil {
 		t.Error("a log is overwritten")
 	}
-	if _, err := ReadFiles(name, name+"-none"); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a log that does not exist: %v", err)
+	second := filepath.Join(filepath.Dir(name), "parent.log")
+	if err := errors.Join(os.WriteFile(second, []byte("h parent 0\n"), 0o600), os.WriteFile(name+".err", []byte("no log"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if logs, err = ReadDir(filepath.Dir(name)); err != nil || len(logs) != 2 || logs[1].Instance != "parent" {
+		t.Errorf("%d logs, %v; want those of i1 and parent", len(logs), err)
+	}
+	if err := os.WriteFile(second, []byte("brew\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadDir(filepath.Dir(name)); !errors.Is(err, errLine) || !strings.Contains(err.Error(), second) {
+		t.Errorf("what is no log: %v", err)
 	}
 }
 
@@ -81,14 +91,14 @@ func TestALogMayEndAnywhere(t *testing.T) {
 }
 
 func TestChangesAreInTheFileAtOnce(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "log")
+	name := filepath.Join(t.TempDir(), "i1.log")
 	w, err := Create(name, "i1", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer w.Close()
 	ops := func() int {
-		logs, err := ReadFiles(name)
+		logs, err := ReadDir(filepath.Dir(name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -110,7 +120,7 @@ func TestChangesAreInTheFileAtOnce(t *testing.T) {
 }
 
 func TestLinesOfManyGoroutinesDoNotMix(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "log")
+	name := filepath.Join(t.TempDir(), "i1.log")
 	w, err := Create(name, "i1", 0)
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +138,7 @@ func TestLinesOfManyGoroutinesDoNotMix(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	logs, err := ReadFiles(name)
+	logs, err := ReadDir(filepath.Dir(name))
 	if err != nil || len(logs[0].Ops) != goroutines*each {
 		t.Errorf("%d operations, %v", len(logs[0].Ops), err)
 	}

@@ -20,8 +20,8 @@
 //
 // # Staleness
 //
-// Package instance says what a stale read is and how its age is known. Every read is judged, those of the warm-up and those of
-// processes that were killed included. Each process that ever sat in an instance's place is an instance of its own. With
+// Package instance says what a stale read is; internal/history judges by logs how old each was. Every read is judged, those of the
+// warm-up and those of processes that were killed included. Each process that ever sat in an instance's place is an instance of its own. With
 // --write set each key has one writer, since versions that two set out of order would be the application's fault.
 //
 // # Lag

@@ -17,6 +17,7 @@ import (
 	"github.com/doppio-cache/doppio/bench/internal/instance"
 	"github.com/doppio-cache/doppio/bench/internal/result"
 	"github.com/doppio-cache/doppio/bench/internal/server"
+	"github.com/doppio-cache/doppio/internal/history"
 )
 
 const (
@@ -67,7 +68,6 @@ type fleet struct {
 	server    *server.Server
 	namespace string
 	dir       string
-	clock     instance.Clock
 	shared    *instance.Shared
 	source    *instance.Source
 	seats     []*seat // of the instances, and last of the writer
@@ -86,9 +86,6 @@ func (f *fleet) open(ctx context.Context) (err error) {
 		return err
 	}
 	f.namespace = f.server.Namespace() + "-" + strings.ToLower(rand.Text()[:6])
-	if f.clock, err = instance.NewClock(); err != nil {
-		return err
-	}
 	// A short name: the path of a socket has little room.
 	if f.dir, err = os.MkdirTemp("", "doppio-"); err != nil {
 		return fmt.Errorf("fleet: %w", err)
@@ -118,6 +115,7 @@ func (f *fleet) open(ctx context.Context) (err error) {
 func (f *fleet) path(name string) string { return filepath.Join(f.dir, name) }
 
 func (f *fleet) instanceConfig(s *seat, generation int) instanceConfig {
+	name := fmt.Sprintf("i%d.%d", s.index, generation)
 	c := instanceConfig{
 		Index: s.index, Instances: f.cfg.Instances, Seed: f.cfg.Seed + uint64(s.index)<<32 + uint64(generation)<<16,
 		Workers: f.cfg.Workers, First: s.index * f.cfg.Workers, Writers: f.cfg.writers(), Listens: s.index < listeners,
@@ -126,9 +124,7 @@ func (f *fleet) instanceConfig(s *seat, generation int) instanceConfig {
 		RedisURL: f.server.URL(), Namespace: f.namespace, Engine: f.cfg.Engine, NearEntries: f.cfg.NearEntries, TTL: f.cfg.TTL,
 		LocalTTL: f.cfg.LocalTTL, Fresh: f.cfg.Fresh,
 		MaxStaleness: f.cfg.MaxStaleness,
-		Paths: instance.Paths{Source: f.path("source"), Shared: f.path("shared"), Logs: instance.Logs{
-			Acks: f.path(fmt.Sprintf("acks-%d-%d", s.index, generation)), Stale: f.path(fmt.Sprintf("stale-%d-%d", s.index, generation)),
-		}},
+		Paths:        instance.Paths{Source: f.path("source"), Shared: f.path("shared"), Name: name, Log: f.path(name + history.LogEnding)},
 	}
 	if s.relay != nil {
 		c.Routes = s.relay.Map()
@@ -171,7 +167,7 @@ func (f *fleet) run(ctx context.Context, progress Progress) (*Outcome, error) {
 	if ended == nil {
 		return nil, err
 	}
-	out, resultErr := f.outcome(ctx, began, ended)
+	out, resultErr := f.outcome(began, ended)
 	if err = errors.Join(err, resultErr); resultErr != nil {
 		return nil, err
 	}

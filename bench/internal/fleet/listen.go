@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/doppio-cache/doppio/bench/internal/instance"
+	"github.com/doppio-cache/doppio/internal/history"
 )
 
 // listen measures the lag of the probes: from the acknowledgement in the writer to the moment at which this instance knows
@@ -16,16 +17,16 @@ func (m *member) listen(ctx context.Context, lag *instance.Histogram) {
 	l := listener{noted: func(n int64) (uint64, int64) { return m.Shared.Noted(uint64(n)) }, lag: lag}
 	ticker := time.NewTicker(look)
 	defer ticker.Stop()
-	defer func() { l.end(m.Clock.Now()) }()
-	next := m.Clock.Now()/int64(probeEvery) + 1
+	defer func() { l.end(history.Now()) }()
+	next := history.Now()/int64(probeEvery) + 1
 	for {
 		if len(l.open) == 0 && !m.sleepUntil(ctx, next*int64(probeEvery)-int64(listenEarly)) {
 			return
 		}
-		for ; m.Clock.Now() >= next*int64(probeEvery)-int64(listenEarly); next++ {
+		for ; history.Now() >= next*int64(probeEvery)-int64(listenEarly); next++ {
 			l.take(next, m.Shared.Raised(instance.Measure))
 		}
-		l.look(m.cache.applied(), m.Clock.Now())
+		l.look(m.cache.applied(), history.Now())
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():

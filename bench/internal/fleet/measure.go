@@ -10,6 +10,7 @@ import (
 	"github.com/doppio-cache/doppio/bench/internal/result"
 	"github.com/doppio-cache/doppio/bench/internal/server"
 	"github.com/doppio-cache/doppio/bench/internal/term"
+	"github.com/doppio-cache/doppio/internal/history"
 )
 
 // mark is what had been counted at a moment.
@@ -45,7 +46,7 @@ func (f *fleet) counts() (sum [instance.NumCounters]uint64) {
 }
 
 // outcome puts together what was counted between two marks and what the instances said at their ends.
-func (f *fleet) outcome(ctx context.Context, began, ended *mark) (*Outcome, error) {
+func (f *fleet) outcome(began, ended *mark) (*Outcome, error) {
 	took := ended.at.Sub(began.at).Seconds()
 	count := func(c instance.Counter) int64 { return int64(ended.counts[c] - began.counts[c]) }
 	written := func(c instance.Counter) int64 { return int64(ended.writer[c] - began.writer[c]) }
@@ -87,7 +88,7 @@ func (f *fleet) outcome(ctx context.Context, began, ended *mark) (*Outcome, erro
 	if err := f.collect(out); err != nil {
 		return nil, err
 	}
-	return out, f.judge(ctx, out)
+	return out, f.judge(out)
 }
 
 // collect adds what the processes said at their ends.
@@ -122,42 +123,35 @@ func (f *fleet) collect(out *Outcome) error {
 // OneHop is how far reads of one instance may trail the changes of another while nothing goes wrong: the message is on its way.
 const OneHop = 50 * time.Millisecond
 
-// judge judges all reads of the run, those of the warm-up included: what is stale then is no better.
-//
-// It takes no longer than grace when ctx ends or has ended: who interrupts a run wants to see it judged, but not to wait for long.
-func (f *fleet) judge(ctx context.Context, out *Outcome) error {
-	patient, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	judged := context.AfterFunc(ctx, func() {
-		instance.Sleep(patient, grace)
-		cancel()
-	})
-	defer judged()
-	counts := f.counts()
-	s := &out.Run.Staleness
+// lateness is how long after its failure a Set of unknown outcome may still happen: as long as a connection holds it.
+const lateness = grace
+
+// judge judges all reads of the run, those of the warm-up included: what is stale then is no better. Only reads that missed a
+// change were written down; how many there were the instances counted.
+func (f *fleet) judge(out *Outcome) error {
+	logs, err := history.ReadDir(f.dir)
+	if err != nil {
+		return err
+	}
+	counts, s := f.counts(), &out.Run.Staleness
 	*s = result.Staleness{
 		Reads:   int64(counts[instance.NearReads] + counts[instance.FarReads] + counts[instance.LoadReads]),
 		BoundMs: instance.Milliseconds(f.cfg.MaxStaleness),
 	}
-	var logs []instance.Logs
-	for _, seat := range f.seats {
-		logs = append(logs, seat.logs...)
-	}
 	ages := instance.NewHistogram()
-	err := instance.JudgeUntil(patient, logs, func(r instance.StaleRead) {
+	report := history.Check(logs, history.Options{Bound: f.cfg.MaxStaleness, Late: lateness, Each: func(j history.Judged) {
+		if j.Missed == nil {
+			err = fmt.Errorf("fleet: %s: %v is stale, but no newer version is logged", j.Instance, j.Op)
+			return
+		}
 		s.Stale++
-		if r.Own {
-			s.Own++
-		}
-		if r.Age > f.cfg.MaxStaleness {
-			s.Beyond++
-		}
-		if r.Age <= OneHop {
+		if j.Stale <= OneHop {
 			out.WithinHop++
 		}
-		out.StaleBy[r.Tier]++
-		ages.Record(r.Age)
-	})
+		out.StaleBy[instance.TierOf(j.Op.Tier)]++
+		ages.Record(j.Stale)
+	}})
+	s.Own, s.Beyond = int64(report.Broken[history.G3]), int64(report.Broken[history.G2])
 	s.Age = ages.Percentiles(time.Millisecond)
 	return err
 }

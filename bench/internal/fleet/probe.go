@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/doppio-cache/doppio/bench/internal/instance"
+	"github.com/doppio-cache/doppio/internal/history"
 )
 
 const (
@@ -23,15 +24,15 @@ const probeKey = "probe"
 
 // sleepUntil tells false when ctx ends.
 func (m *member) sleepUntil(ctx context.Context, at int64) bool {
-	return instance.Sleep(ctx, time.Until(m.Clock.Time(at)))
+	return instance.Sleep(ctx, time.Until(history.Time(at)))
 }
 
 // probe changes the probe's key at each multiple of probeEvery, and notes the id of the change and when it was acknowledged.
 func (m *member) probe(ctx context.Context) {
-	for n := m.Clock.Now()/int64(probeEvery) + 1; m.sleepUntil(ctx, n*int64(probeEvery)); n = max(n+1, m.Clock.Now()/int64(probeEvery)) {
+	for n := history.Now()/int64(probeEvery) + 1; m.sleepUntil(ctx, n*int64(probeEvery)); n = max(n+1, history.Now()/int64(probeEvery)) {
 		m.Shared.Note(uint64(n), 0, 0)
 		id, err := m.cache.change(ctx, Delete, probeKey, instance.Item{})
-		if now := m.Clock.Now(); err == nil && id > 0 {
+		if now := history.Now(); err == nil && id > 0 {
 			m.Shared.Note(uint64(n), id, now)
 		}
 	}

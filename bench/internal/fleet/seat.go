@@ -23,12 +23,11 @@ type seat struct {
 	ready chan struct{} // closed when the first process is ready
 
 	mu      sync.Mutex
-	process *process        // guarded by mu; the present one
-	end     chan struct{}   // guarded by mu; closed to end the present process in good order
-	ended   bool            // guarded by mu; end is closed
-	leaving bool            // guarded by mu; the present process is to be replaced
-	killed  bool            // guarded by mu; by kill, the present process was: it ends with an error that is none of the run's
-	logs    []instance.Logs // guarded by mu; of all that have sat here
+	process *process      // guarded by mu; the present one
+	end     chan struct{} // guarded by mu; closed to end the present process in good order
+	ended   bool          // guarded by mu; end is closed
+	leaving bool          // guarded by mu; the present process is to be replaced
+	killed  bool          // guarded by mu; by kill, the present process was: it ends with an error that is none of the run's
 	results []*instanceResult
 }
 
@@ -94,7 +93,6 @@ func (f *fleet) sit(killed context.Context, s *seat, generation int) (*process, 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.end, s.ended, s.leaving, s.killed = end, false, false, false
-	s.logs = append(s.logs, cfg.Paths.Logs)
 	s.process, err = instance.Start[instanceResult](killed, instance.Spec{
 		Name:    fmt.Sprintf("fleet: instance %d", s.index),
 		Command: f.command,

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/doppio-cache/doppio/bench/internal/instance"
+	"github.com/doppio-cache/doppio/internal/history"
 )
 
 // reportEvery is how often an instance puts what it counted, and how it is, into the shared memory.
@@ -73,7 +74,7 @@ func (s *status) tell() {
 	s.last = now
 	at := uint64(0)
 	if now.coherent {
-		at = uint64(s.Clock.Now())
+		at = uint64(history.Now())
 	}
 	// In this order: who sees that a change was applied, and then looks for coherence, sees what was found once it was.
 	s.Shared.Set(s.cfg.Index, instance.CoherentAt, at)

@@ -8,6 +8,7 @@ import (
 	"github.com/doppio-cache/doppio/bench/internal/fault"
 	"github.com/doppio-cache/doppio/bench/internal/instance"
 	"github.com/doppio-cache/doppio/bench/internal/server"
+	"github.com/doppio-cache/doppio/internal/history"
 )
 
 var _ fault.Target = (*fleet)(nil)
@@ -26,7 +27,7 @@ func (f *fleet) Server() *server.Server { return f.server }
 // AwaitCoherent waits until a change that is made after the call has been applied by each instance, and each has found that it is
 // coherent since. An instance that has not noticed yet what went wrong still calls itself coherent, but it does not know of the change.
 func (f *fleet) AwaitCoherent(ctx context.Context) error {
-	since := uint64(f.clock.Now())
+	since := uint64(history.Now())
 	writer := f.cfg.Instances
 	f.shared.Set(writer, instance.Answered, 0)
 	f.shared.Add(writer, instance.Asked, 1)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/doppio-cache/doppio/bench/internal/instance"
+	"github.com/doppio-cache/doppio/internal/history"
 )
 
 // The names of latencies that are not a tier's.
@@ -186,7 +187,11 @@ func (w *worker) read(ctx context.Context, k int, measured bool) time.Time {
 	}
 	w.pending[instance.NearReads+instance.Counter(a.Tier)]++
 	if item.Version < acked {
-		w.Stale.Append(instance.Entry{Slot: slot, Version: item.Version, At: w.Clock.At(a.Begin), Tier: a.Tier})
+		w.Log.Add(history.Op{
+			Kind: history.Read, Start: history.At(a.Begin), End: history.At(a.Begin.Add(a.Took)), Key: slot, Tier: a.Tier.Logged(),
+			Result: history.Value, Version: item.Version,
+		})
+		w.Log.Flush() // the process may be killed, and the read has been counted
 		w.pending[instance.StaleReads]++
 	}
 	return a.Begin.Add(a.Took)
@@ -207,13 +212,19 @@ func (w *worker) write(ctx context.Context, k int, measured bool, counter instan
 		w.fail(ctx, fmt.Errorf("%w: %w", errSource, err))
 		return time.Now()
 	}
-	item := instance.Item{Key: uint64(k), Version: version, Body: w.body}
-	if _, err := w.cache.change(ctx, how, w.keyName(k), item); err != nil {
-		w.fail(ctx, err)
-		return time.Now()
+	method := history.Delete
+	if how == Set {
+		method = history.Set
 	}
+	_, err = w.Log.Change(method, slot, version, func() error {
+		_, err := w.cache.change(ctx, how, w.keyName(k), instance.Item{Key: uint64(k), Version: version, Body: w.body})
+		return err
+	})
 	now := time.Now()
-	w.Acks.Append(instance.Entry{Slot: slot, Version: version, At: w.Clock.At(now)})
+	if err != nil {
+		w.fail(ctx, err)
+		return now
+	}
 	w.Shared.Ack(slot, version)
 	if measured && counter == instance.Updates {
 		w.latency[WriteLatency].Record(now.Sub(begin))

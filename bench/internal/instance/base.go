@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+
+	"github.com/doppio-cache/doppio/internal/harness"
 )
 
 // Begin begins the life of an instance: it reads its configuration, the first line of its input, into cfg. From then on an
@@ -27,16 +29,15 @@ func Begin(in *bufio.Reader, cfg any) error {
 type Paths struct {
 	Source string // of the source's socket
 	Shared string // of the shared memory
-	Logs   Logs   // to write
+	Log    string // to write
+	Name   string // of the instance, in the log
 }
 
 // Base is what every instance has from its parent. What stands on it is owned by it too, and closed before it.
 type Base struct {
-	Clock  Clock
 	Shared *Shared
 	Source *SourceClient
-	Acks   *Log
-	Stale  *Log
+	Log    *harness.Recorder
 	Owned
 }
 
@@ -48,18 +49,14 @@ func OpenBase(p Paths) (_ *Base, err error) {
 			err = errors.Join(err, b.Close())
 		}
 	}()
-	if b.Clock, err = NewClock(); err != nil {
-		return nil, err
-	}
 	if b.Shared, err = OpenShared(p.Shared); err != nil {
 		return nil, err
 	}
 	b.Add(b.Shared.Close)
-	if b.Acks, b.Stale, err = p.Logs.Open(); err != nil {
+	if b.Log, err = harness.Record(p.Log, p.Name, 0); err != nil {
 		return nil, err
 	}
-	b.Add(b.Acks.Close)
-	b.Add(b.Stale.Close)
+	b.Add(b.Log.Close)
 	if b.Source, err = DialSource(p.Source); err != nil {
 		return nil, err
 	}

@@ -12,6 +12,6 @@
 // stand in memory shared by all processes, one word per key, raised after the invalidation returned and read before a
 // read begins: atomic, so the order is a fact and not a comparison of clocks. Clocks only tell how old a stale read
 // was: the time from the first acknowledgement that it missed to its own beginning, both from the one monotonic clock
-// of the machine. Each instance logs what it acknowledged and which of its reads were stale, and [Judge] puts the logs together.
-// An invalidation that failed, or whose outcome nobody knows, obliges no read.
+// of the machine. Each instance logs its changes and those of its reads that were stale, which internal/history checks: see
+// there for what changes that failed oblige reads to.
 package instance

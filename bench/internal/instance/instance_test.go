@@ -2,7 +2,6 @@ package instance
 
 import (
 	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -15,32 +14,6 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-func writeLog(t *testing.T, name string, entries ...Entry) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), name)
-	l, err := CreateLog(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range entries {
-		l.Append(e)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-func TestReadLogFindsACutEntry(t *testing.T) {
-	path := writeLog(t, "log", Entry{1, 2, 3, Near})
-	if err := os.Truncate(path, EntrySize-1); err != nil {
-		t.Fatal(err)
-	}
-	if err := ReadLog(path, func(Entry) error { return nil }); !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("got %v", err)
-	}
-}
 
 func TestSharedMemory(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "shared")

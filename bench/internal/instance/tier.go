@@ -1,6 +1,11 @@
 package instance
 
-import "github.com/doppio-cache/doppio/tiered"
+import (
+	"slices"
+
+	"github.com/doppio-cache/doppio/internal/history"
+	"github.com/doppio-cache/doppio/tiered"
+)
 
 // Tier says what answered a read.
 type Tier int
@@ -15,6 +20,20 @@ const (
 
 // String names the tier.
 func (t Tier) String() string { return [...]string{"near", "far", "load"}[t] }
+
+// letters are the tiers as logs have them.
+var letters = [...]history.Tier{history.Near, history.Far, history.Load}
+
+// Logged is the tier as a log has it.
+func (t Tier) Logged() history.Tier { return letters[t] }
+
+// TierOf returns the tier that a log has, as [Classify] does.
+func TierOf(logged history.Tier) Tier {
+	if i := slices.Index(letters[:], logged); i >= 0 {
+		return Tier(i)
+	}
+	return Load
+}
 
 // Classify turns what the cache says of a read into a tier. It says so for each read: a guess by the time that a read took
 // would count a near hit whose process was descheduled as far.
