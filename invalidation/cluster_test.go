@@ -61,7 +61,8 @@ func TestClusterSlotMovesUnderMessages(t *testing.T) {
 		lost     error // nil: what the server says
 	}{
 		"RESP2": {protocol: 2}, "RESP3": {protocol: 3},
-		// No server ends a subscription that is not sharded: the receiver notices that the slot has moved.
+		// No server ends a subscription that is not sharded: the receiver notices that the slot has
+		// moved.
 		"RESP2 without shards": {2, []redistest.Option{withoutShards}, errMoved}, "RESP3 without shards": {3, []redistest.Option{withoutShards}, errMoved},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -17,27 +17,28 @@ func within(t *testing.T, size int, f func()) {
 	alloctest.AtMost(t, 4<<10+64*uint64(size), "reading "+strconv.Itoa(size)+" bytes", f)
 }
 
-// Whatever is published on the channel of echoes, an echo that can be read is the one that its script would publish.
+// An echo that can be parsed is one that the script could have published, whatever the channel of
+// echoes carries.
 func FuzzEcho(f *testing.F) {
 	for _, s := range []string{"1f-2a 1764089278123-7 0-0", "1-1 5-1048576 x", "-", "1-1 0-0", "1-1  0-0 \x00"} {
 		f.Add(s)
 	}
 	f.Add(strings.Repeat("1 ", 10_000))
 	f.Fuzz(func(t *testing.T, payload string) {
-		within(t, len(payload), func() { _, _, _, _, _ = parseEcho(payload) }) //nolint:dogsled // what it costs counts
-		session, number, last, newest, err := parseEcho(payload)
+		within(t, len(payload), func() { _, _ = parseEcho(payload) })
+		e, err := parseEcho(payload)
 		if err != nil {
 			return
 		}
-		again := nonce(session, number) + " " + last.String() + " " + newest
-		s2, n2, l2, f2, err := parseEcho(again)
-		if err != nil || s2 != session || n2 != number || l2 != last || f2 != newest {
-			t.Errorf("%q is read as %q, and that as %x-%x %v %q, %v", payload, again, s2, n2, l2, f2, err)
+		again := probeNonce(e.subscription, e.number) + " " + e.newest.String() + " " + e.newestFloor
+		if e2, err := parseEcho(again); err != nil || e2 != e {
+			t.Errorf("%q is parsed as %q, and that as %+v, %v", payload, again, e2, err)
 		}
 	})
 }
 
-// parts makes the reply of a script out of text: a line is a part, "-" is none, and lines between brackets are a list.
+// parts makes the reply of a script out of text: a line is a part, "-" is none, and lines between
+// brackets are a list.
 func parts(s string) []any {
 	var out, list []any
 	inside := false
@@ -73,12 +74,12 @@ func FuzzAnswer(f *testing.F) {
 	f.Add("1\n5-1\n5-0\n[\n" + strings.Repeat("a\n5-0\n", 1000) + "]")
 	f.Fuzz(func(t *testing.T, text string) {
 		reply := parts(text)
-		within(t, len(text), func() { _, _ = parseAnswer(reply) })
-		a, err := parseAnswer(reply)
+		within(t, len(text), func() { _, _ = parseProbeReply(reply) })
+		a, err := parseProbeReply(reply)
 		if err != nil || a.floors == nil {
 			return
 		}
-		fields, err := pairs(reply[3])
+		fields, err := stringPairs(reply[3])
 		if err != nil {
 			t.Fatalf("floors are read from %q: %v", text, err)
 		}
@@ -93,7 +94,8 @@ func FuzzAnswer(f *testing.F) {
 	})
 }
 
-// Whatever a page holds, no entry of it is the one that it follows, and it says either why there is nothing or what there is.
+// Whatever a page holds, no entry of it is the one that it follows, and it says either why there is
+// nothing or what there is.
 func FuzzPage(f *testing.F) {
 	for _, s := range []string{
 		"5-1", "5-1\ntrimmed", "5-1\nlost", "5-1\nfound", "5-1\nfound\n[\n5-0\nm\n5-1\nm\n]", "5-1\nfound\n[\n5-0\n]", "x", "-", "5-1\nfound\n0",
@@ -105,8 +107,8 @@ func FuzzPage(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		from, _ := lane.Parse("5-0")
 		reply := parts(text)
-		within(t, len(text), func() { _, _ = parsePage(reply, from) })
-		p, err := parsePage(reply, from)
+		within(t, len(text), func() { _, _ = parseReplayPage(reply, from) })
+		p, err := parseReplayPage(reply, from)
 		if err != nil {
 			return
 		}

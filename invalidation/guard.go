@@ -3,12 +3,13 @@ package invalidation
 import (
 	"fmt"
 	"runtime/debug"
+	"time"
 
 	"github.com/doppio-cache/doppio/internal/guard"
 )
 
-// panicError is what becomes of a panic in code that is not this library's: hooks, dialers and
-// other parts of the client.
+// panicError is the error of a panic in code that is not this library's: hooks, dialers and other
+// parts of the Redis client.
 type panicError struct {
 	value any
 	stack []byte
@@ -16,15 +17,15 @@ type panicError struct {
 
 func (e *panicError) Error() string { return fmt.Sprintf("panic: %v\n%s", e.value, e.stack) }
 
-// Unwrap gives the panic's value when that is an error.
+// Unwrap returns the value of the panic if it is an error.
 func (e *panicError) Unwrap() error {
 	err, _ := e.value.(error)
 	return err
 }
 
-// guarded makes an error of a panic, which would end the process: nobody else's code runs in a goroutine of a receiver
-// without it. What calls it holds no lock.
-func guarded(panics *guard.Panics, fn func() error) (err error) {
+// callGuarded calls fn and returns its panic as an error: a panic would end the process. Every
+// goroutine of a receiver that runs code of another module calls it. The caller holds no lock.
+func callGuarded(panics *guard.Panics, fn func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			stack := debug.Stack()
@@ -33,4 +34,20 @@ func guarded(panics *guard.Panics, fn func() error) (err error) {
 		}
 	}()
 	return fn()
+}
+
+// startTimer runs fn after d, in a goroutine of its own. The returned function must be called once:
+// it prevents the call of fn, or waits for its end. The goroutines of a receiver call it before
+// they end, so that the Handler is not called after Close has returned.
+func startTimer(d time.Duration, fn func()) (stop func()) {
+	ended := make(chan struct{})
+	timer := time.AfterFunc(d, func() {
+		defer close(ended)
+		fn()
+	})
+	return func() {
+		if !timer.Stop() {
+			<-ended
+		}
+	}
 }

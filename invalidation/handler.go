@@ -16,33 +16,34 @@ type Handler interface {
 	// The same message may come twice.
 	OnMessage(lane int, m Message)
 	// OnDrop is called when messages are missing. No local copy that is older than the call may be
-	// served after it. For DropHistoryLost, ended is the newest id that is known of the lost history:
-	// every record that the lost history has left in the server has an id of at most ended, and every
-	// change that was acknowledged since has a higher id, unless the server's clock was set back. For
-	// every other reason ended is 0.
-	OnDrop(lane int, why DropReason, ended uint64)
-	// OnFloors is called with the newest id of the lane and with the floors of the server: ids by the
-	// name of a cache, or by "*" for all caches. A nil map means that the floors have not changed.
-	// It is called while there is no subscription, too. The newest id never falls, except right after
-	// OnDrop with DropHistoryLost; OnTrust is not called after that before the floors of the new
-	// history were given.
+	// served after it. For DropHistoryLost, historyEnd is the newest id that is known of the lost
+	// history: every record that the lost history has left in the server has an id of at most
+	// historyEnd, and every change that was acknowledged since has a higher id, unless the server's
+	// clock was set back. For every other reason historyEnd is 0.
+	OnDrop(lane int, why DropReason, historyEnd uint64)
+	// OnFloors is called with the newest id of the lane and with the floors of the server: ids by
+	// the name of a cache, or by "*" for all caches. A nil map means that the floors have not
+	// changed. It is called while there is no subscription, too. The newest id never falls, except
+	// right after OnDrop with DropHistoryLost; OnTrust is not called after that before the floors
+	// of the new history were given.
 	OnFloors(lane int, newest uint64, floors map[string]uint64)
 	// OnTrust is called when every message that was published before sent has been handled. Local
 	// copies may be served until sent + Options.MaxStaleness.
 	OnTrust(lane int, sent time.Time)
-	// OnLost is called when the subscription ended, went silent, or could not be made. Trust that was
-	// given lasts as long as it would have. The receiver subscribes again, and replays the messages
-	// that were missed or calls OnDrop.
+	// OnLost is called when the subscription ended, went silent, or could not be made. Trust that
+	// was given lasts as long as it would have. The receiver subscribes again, and replays the
+	// messages that were missed or calls OnDrop.
 	OnLost(lane int, err error)
 	// OnState is called when the state of the receiver has changed.
 	OnState(c StateChange)
 }
 
-// ServerWatcher is implemented by a [Handler] that wants to know whether the server of a lane answers
-// at all. Its methods are called as those of the Handler are.
+// ServerWatcher is implemented by a [Handler] that wants to know whether the server of a lane
+// answers at all. Its methods are called as those of the Handler are.
 type ServerWatcher interface {
-	// OnSilence is called when the server refuses connections (err matches syscall.ECONNREFUSED), or
-	// has answered no probe for half of Options.MaxStaleness. It is called again while that lasts.
+	// OnSilence is called when the server refuses connections (err matches syscall.ECONNREFUSED),
+	// or has answered no probe for half of Options.MaxStaleness. It is called again while that
+	// lasts.
 	OnSilence(lane int, err error)
 	// OnAnswer is called once when the server answers again.
 	OnAnswer(lane int)

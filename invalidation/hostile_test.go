@@ -46,13 +46,14 @@ var hostileLanes = map[string]func(ctx context.Context, rdb *redis.Client, n lan
 	},
 }
 
-// Every script of this package, echo and replay, meets what another program has left in the lane's keys: instances that
-// come, and those that are there, are Live again by themselves, and hear of changes.
+// Another program may have left anything in the lane's keys. Receivers that run then, and receivers
+// that start then, become live again by themselves, and receive changes. Every script of this package
+// is run.
 func TestScriptsMeetHostileLanes(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("script/*.lua")
-	if fmt.Sprint(files) != "[script/echo.lua script/replay.lua]" || err != nil {
-		t.Fatalf("%v, %v: a receiver runs echo.lua and replay.lua, any other script needs a test of its own", files, err)
+	if fmt.Sprint(files) != "[script/probe.lua script/replay.lua]" || err != nil {
+		t.Fatalf("%v, %v: a receiver runs probe.lua and replay.lua, any other script needs a test of its own", files, err)
 	}
 	for name, spoil := range hostileLanes {
 		t.Run(name, func(t *testing.T) {
@@ -78,7 +79,8 @@ func TestScriptsMeetHostileLanes(t *testing.T) {
 	}
 }
 
-// However many floors another program adds, an answer brings no more than a lane keeps: one for all then.
+// However many floors another program adds, an answer brings no more than a lane keeps: one for all
+// then.
 func TestAnswersHaveBoundedFloors(t *testing.T) {
 	t.Parallel()
 	rdb, names := shared.Client(t), lane.Of(t.Name(), 0)

@@ -19,9 +19,10 @@ import (
 )
 
 // An operator may ask which instances hold a local copy of a key. The query goes to the channel on
-// which an instance receives its own probes. The reply goes to a channel of the same kind, whose name
-// the asker makes up. So neither needs a subscription or a permission that an instance lacks. A
-// receiver of a version that does not know the query takes it for an unreadable probe and ignores it.
+// which an instance receives its own probes. The reply goes to a channel of the same kind, whose
+// name the asker makes up. So neither needs a subscription or a permission that an instance lacks.
+// A receiver of a version that does not know the query takes it for an unreadable probe and ignores
+// it.
 
 const (
 	queryMark         = "?1 " // with the version of the protocol; no probe begins so
@@ -46,15 +47,15 @@ type CopyStatus struct {
 	TTL      time.Duration // how long the copy lives yet; negative: it does not expire
 }
 
-// CopyInspector is implemented by a [Handler] that answers queries. InspectCopy is called by several
-// goroutines, and must not block. The receiver sets Instance and State.
+// CopyInspector is implemented by a [Handler] that answers queries. InspectCopy is called by
+// several goroutines, and must not block. The receiver sets Instance and State.
 type CopyInspector interface {
 	InspectCopy(q CopyQuery) CopyStatus
 }
 
 // parseQuery parses a query.
 func parseQuery(payload string) (asker uint64, nonce string, q CopyQuery, err error) {
-	f, ok := words(strings.TrimPrefix(payload, queryMark), 4, maxQuery)
+	f, ok := splitWords(strings.TrimPrefix(payload, queryMark), 4, maxQuery)
 	if !ok {
 		return 0, "", CopyQuery{}, fmt.Errorf("%w: %d bytes are no query", ErrMalformed, len(payload))
 	}
@@ -78,7 +79,7 @@ func (h CopyStatus) text(nonce string) string {
 
 // parseCopyStatus parses the reply of an instance to the query with this nonce.
 func parseCopyStatus(payload, nonce string) (h CopyStatus, err error) {
-	f, ok := words(strings.TrimPrefix(payload, replyMark), 6, maxReply)
+	f, ok := splitWords(strings.TrimPrefix(payload, replyMark), 6, maxReply)
 	if !ok || !strings.HasPrefix(payload, replyMark) || f[0] != nonce {
 		return h, fmt.Errorf("%w: no reply to this query", ErrMalformed)
 	}
@@ -93,8 +94,8 @@ func parseCopyStatus(payload, nonce string) (h CopyStatus, err error) {
 	return CopyStatus{Instance: instance, State: State(state), Present: held, Valid: valid, TTL: time.Duration(left) * time.Millisecond}, nil
 }
 
-// replyTo answers a query, from a goroutine of its own: the messages that follow do not wait for it.
-// Beyond maxRunningReplies a query goes unanswered, which the asker notices.
+// replyTo answers a query, from a goroutine of its own: the messages that follow do not wait for
+// it. Beyond maxRunningReplies a query goes unanswered, which the asker notices.
 func (r *Receiver) replyTo(ctx context.Context, payload string, sharded bool) {
 	holder, ok := r.opts.Handler.(CopyInspector)
 	if !ok {
@@ -106,22 +107,22 @@ func (r *Receiver) replyTo(ctx context.Context, payload string, sharded bool) {
 		return
 	}
 	select {
-	case r.telling <- struct{}{}:
+	case r.replySlots <- struct{}{}:
 	default:
 		r.opts.Logger.Debug("doppio: too many queries at once: one goes unanswered", "lane", r.opts.Lane)
 		return
 	}
-	r.done.Go(func() {
-		defer func() { <-r.telling }()
+	r.goroutines.Go(func() {
+		defer func() { <-r.replySlots }()
 		var h CopyStatus
-		if err := guarded(r.opts.Panics, func() error { h = holder.InspectCopy(q); return nil }); err != nil {
+		if err := callGuarded(r.opts.Panics, func() error { h = holder.InspectCopy(q); return nil }); err != nil {
 			r.opts.Logger.Error("doppio: a query could not be answered", "lane", r.opts.Lane, "error", err)
 			return
 		}
 		h.Instance, h.State = r.opts.Instance, r.State()
 		ctx, cancel := context.WithTimeout(ctx, r.opts.MaxStaleness)
 		defer cancel()
-		if err := guarded(r.opts.Panics, func() error { return publish(ctx, r.rdb, r.names.Echo(asker), h.text(nonce), sharded) }); err != nil {
+		if err := callGuarded(r.opts.Panics, func() error { return publish(ctx, r.rdb, r.names.Echo(asker), h.text(nonce), sharded) }); err != nil {
 			r.opts.Logger.Debug("doppio: a query could not be answered", "lane", r.opts.Lane, "error", err)
 		}
 	})
@@ -134,11 +135,11 @@ func publish(ctx context.Context, rdb redis.UniversalClient, channel, payload st
 	return rdb.Publish(ctx, channel, payload).Err()
 }
 
-// FindCopies asks the instances of a namespace which of them hold a local copy of a key. It asks those
-// that follow the lane with this index, which must be the lane of the key. It returns when all have
-// replied or when ctx has ended, which is no error: asked is how many instances were asked. An instance
-// that is cut off, or of a version that does not know the query, does not reply. FindCopies needs the
-// permission for PUBSUB, which an instance does not need.
+// FindCopies asks the instances of a namespace which of them hold a local copy of a key. It asks
+// those that follow the lane with this index, which must be the lane of the key. It returns when
+// all have replied or when ctx has ended, which is no error: asked is how many instances were
+// asked. An instance that is cut off, or of a version that does not know the query, does not reply.
+// FindCopies needs the permission for PUBSUB, which an instance does not need.
 func FindCopies(ctx context.Context, rdb redis.UniversalClient, namespace string, index int, q CopyQuery) (found []CopyStatus, asked int, err error) {
 	servers, err := topology.Of(rdb, namespace, DefaultMaxStaleness)
 	if err != nil {
@@ -158,7 +159,7 @@ func FindCopies(ctx context.Context, rdb redis.UniversalClient, namespace string
 	go func() {
 		defer close(closed)
 		<-closing.Done()
-		_ = guarded(nil, ps.Close) // it interrupts Receive
+		_ = callGuarded(nil, ps.Close) // it interrupts Receive
 	}()
 	defer func() { stop(); <-closed }()
 
@@ -193,7 +194,8 @@ func FindCopies(ctx context.Context, rdb redis.UniversalClient, namespace string
 	}
 }
 
-// over reports whether ctx has ended or is about to: a connection notices its deadline a little sooner.
+// over reports whether ctx has ended or is about to: a connection notices its deadline a little
+// sooner.
 func over(ctx context.Context) bool {
 	deadline, ends := ctx.Deadline()
 	return ctx.Err() != nil || ends && !time.Now().Before(deadline)
@@ -208,8 +210,8 @@ func replied(found []CopyStatus, instance uint64) bool {
 	return false
 }
 
-// sendQuery sends the query to every instance whose channel for probes has a subscriber, and returns
-// how many those are.
+// sendQuery sends the query to every instance whose channel for probes has a subscriber, and
+// returns how many those are.
 func sendQuery(ctx context.Context, rdb redis.UniversalClient, masters topology.Masters, sharded bool, names lane.Names, mine, text string) (asked int, err error) {
 	var channels []string
 	switch {
@@ -238,7 +240,8 @@ func sendQuery(ctx context.Context, rdb redis.UniversalClient, masters topology.
 	return asked, nil
 }
 
-// channelsOfAll lists the channels of every master: a subscription without shards may be at any of them.
+// channelsOfAll lists the channels of every master: a subscription without shards may be at any of
+// them.
 func channelsOfAll(ctx context.Context, masters topology.Masters, pattern string) ([]string, error) {
 	var mu sync.Mutex
 	var all []string

@@ -43,7 +43,7 @@ func holds(t *testing.T, rdb redis.UniversalClient, instance uint64, release cha
 	return h
 }
 
-func TestInstancesTellWhatTheyHold(t *testing.T) {
+func TestFindCopies(t *testing.T) {
 	for name, client := range map[string]func(*testing.T) redis.UniversalClient{
 		"standalone": func(t *testing.T) redis.UniversalClient { return shared.Client(t) },
 		"database 3": func(t *testing.T) redis.UniversalClient {

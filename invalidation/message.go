@@ -40,9 +40,9 @@ const (
 //
 // ID and Previous are the stream ids of this message and of the message before it in the lane,
 // ms<<20|seq. The server sets both. A sender puts there what it knows: the newest id of the lane in
-// Previous, and the newest floor of all caches in ID, or 0. From these the server sees whether it has
-// lost messages. A message that is published with both at 0 is outside the lane: a receiver that
-// misses it misses no invalidation.
+// Previous, and the newest floor of all caches in ID, or 0. From these the server sees whether it
+// has lost messages. A message that is published with both at 0 is outside the lane: a receiver
+// that misses it misses no invalidation.
 type Message struct {
 	Type      MessageType
 	Previous  uint64
@@ -55,8 +55,8 @@ type Message struct {
 // ErrMalformed is returned for bytes that are no message of this version.
 var ErrMalformed = errors.New("invalidation: malformed message")
 
-// Append appends the encoded message to dst. It returns an error for more than 65,535 hashes, for an
-// unknown type, and for a trace context that has another size than 25 bytes.
+// Append appends the encoded message to dst. It returns an error for more than 65,535 hashes, for
+// an unknown type, and for a trace context that has another size than 25 bytes.
 func (m *Message) Append(dst []byte) ([]byte, error) {
 	if len(m.Hashes) > maxHashes {
 		return dst, fmt.Errorf("invalidation: %d hashes in a message, at most %d", len(m.Hashes), maxHashes)
@@ -85,29 +85,35 @@ func (m *Message) Append(dst []byte) ([]byte, error) {
 
 // Parse decodes a message. Every error matches ErrMalformed.
 func Parse(data []byte) (Message, error) {
-	previous, id, err := places(data)
+	m, err := decode(data)
 	if err != nil {
 		return Message{}, err
 	}
-	return parse(data[:offPrevious], data[offPub:], previous, id)
+	return m, nil
 }
 
-// places reads where in the lane a message is, also of one that cannot be read otherwise.
-func places(data []byte) (previous, id lane.ID, err error) {
+// decode decodes a message. If it returns an error, the message has its ids all the same, provided
+// that they could be read.
+func decode(data []byte) (Message, error) {
 	if len(data) < offPub || data[0] != magic {
-		return 0, 0, fmt.Errorf("%w: %d bytes", ErrMalformed, len(data))
+		return Message{}, fmt.Errorf("%w: %d bytes", ErrMalformed, len(data))
 	}
-	previous, err = lane.FromWire(data[offPrevious:])
-	if err == nil {
-		id, err = lane.FromWire(data[offID:])
-	}
+	previous, err := lane.FromWire(data[offPrevious:])
 	if err != nil {
-		return 0, 0, fmt.Errorf("%w: %w", ErrMalformed, err)
+		return Message{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	return previous, id, nil
+	id, err := lane.FromWire(data[offID:])
+	if err != nil {
+		return Message{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	m, err := parse(data[:offPrevious], data[offPub:], previous, id)
+	if err != nil {
+		return Message{Previous: uint64(previous), ID: uint64(id)}, err
+	}
+	return m, nil
 }
 
-// parseStored decodes a message as the lane's stream holds it, which is without its places.
+// parseStored decodes a message as the lane's stream holds it, which is without its ids.
 func parseStored(data []byte, previous, id lane.ID) (Message, error) {
 	if len(data) < offPrevious {
 		return Message{}, fmt.Errorf("%w: %d bytes", ErrMalformed, len(data))
@@ -115,7 +121,8 @@ func parseStored(data []byte, previous, id lane.ID) (Message, error) {
 	return parse(data[:offPrevious], data[offPrevious:], previous, id)
 }
 
-// parse decodes a message of which head comes before its places, and body after. It keeps nothing of either.
+// parse decodes a message from the bytes before its ids and the bytes after them. It keeps neither
+// slice.
 func parse(head, body []byte, previous, id lane.ID) (Message, error) {
 	if len(body) < fixedSize-offPub || head[0] != magic {
 		return Message{}, fmt.Errorf("%w: %d bytes", ErrMalformed, len(head)+len(body))

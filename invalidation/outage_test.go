@@ -279,7 +279,8 @@ func TestSilenceIsLostWithinItsBound(t *testing.T) {
 	}
 }
 
-// A server that may not write must not be trusted: it may be a replica, or a master that was replaced.
+// A server that may not write must not be trusted: it may be a replica, or a master that was
+// replaced.
 func TestReplicaIsNotTrusted(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
@@ -384,8 +385,8 @@ func TestKilledSubscriberComesBack(t *testing.T) {
 	}
 }
 
-// OnTrust(sent) promises that every change announced before sent is known, also while replies are late, held, connections are
-// cut, and messages lost.
+// OnTrust(sent) promises that every change announced before sent is known, also while replies are
+// late, held, connections are cut, and messages lost.
 func TestTrustIsNeverLaterThanTheTruth(t *testing.T) {
 	t.Parallel()
 	p, rdb := proxied(t, shared)

@@ -258,7 +258,7 @@ func TestZeroOptionsAreCompleted(t *testing.T) {
 	}
 	for _, backoff := range []time.Duration{1, time.Microsecond, time.Millisecond, time.Second, time.Minute} {
 		o := Options{Backoff: backoff}.withDefaults()
-		if p := o.firstPause(); p <= 0 || p > backoff {
+		if p := o.minPause(); p <= 0 || p > backoff {
 			t.Errorf("backoff %v begins with %v", backoff, p)
 		}
 	}

@@ -161,7 +161,8 @@ func (r *recorder) awaitHash(t *testing.T, hash uint64) {
 	})
 }
 
-// receive starts a receiver with short times and ends it with the test. The namespace is the test's name.
+// receive starts a receiver with short times and ends it with the test. The namespace is the test's
+// name.
 func receive(t *testing.T, rdb redis.UniversalClient, mutate ...func(*Options)) *recorder {
 	t.Helper()
 	rec := &recorder{}

@@ -11,45 +11,46 @@ import (
 
 const (
 	pageSize = 1000
-	// maxReplay is how many messages are replayed. Trimming leaves somewhat more than it must; with many more, whoever
-	// replays is slower than those who write.
+	// maxReplay is how many messages are replayed. Trimming leaves somewhat more than lane.MaxLen
+	// messages; if there are many more, the replay is slower than the writers and does not end.
 	maxReplay = lane.MaxLen + 10*pageSize
 )
 
 var errReplaySilent = errors.New("replay: the server does not answer")
 
-// page is a part of a lane.
-type page struct {
-	last    lane.ID    // the lane's newest
-	why     DropReason // why there is nothing to replay
-	ended   lane.ID    // of DropHistoryLost: the newest id of the lost history that is known
-	entries []entry
+// replayPage is a part of a lane.
+type replayPage struct {
+	newest     lane.ID    // the newest id of the lane
+	why        DropReason // the reason, if nothing can be replayed
+	historyEnd lane.ID    // of DropHistoryLost: the newest id of the lost history that is known
+	entries    []replayEntry
 }
 
-type entry struct {
+type replayEntry struct {
 	id   lane.ID
 	data string
 }
 
-// catchUp closes the gap between what was known before and what comes over a subscription: it replays, or drops.
-func (r *Receiver) catchUp(ctx context.Context, s *session) {
+// replay fetches the messages between the last one that was delivered and the first one of the
+// subscription. If it cannot, every local copy is dropped.
+func (r *Receiver) replay(ctx context.Context, s *subscription) {
 	r.mu.Lock()
-	had := r.known() // the lane has it, or has lost it
+	minID := r.minID()
 	r.mu.Unlock()
 	for replayed := 0; ; {
 		r.mu.Lock()
-		from, known := r.chain.w, r.chain.known
+		from, hasPosition := r.seq.applied, r.seq.hasPosition
 		r.mu.Unlock()
 		bound := max(r.opts.MaxStaleness, minSetup)
 		// go-redis may not return.
-		stop := after(bound, func() {
+		stop := startTimer(bound, func() {
 			if ctx.Err() == nil {
 				_ = r.end(s, errReplaySilent)
 			}
 		})
-		var p page
-		err := guarded(r.opts.Panics, func() (err error) {
-			p, err = r.page(ctx, from, known)
+		var p replayPage
+		err := callGuarded(r.opts.Panics, func() (err error) {
+			p, err = r.fetchPage(ctx, from, hasPosition)
 			return err
 		})
 		stop()
@@ -57,7 +58,7 @@ func (r *Receiver) catchUp(ctx context.Context, s *session) {
 			return
 		}
 		if err != nil {
-			_ = r.end(s, fmt.Errorf("replay: %w", err)) // it is the reason, unless there was one before
+			_ = r.end(s, fmt.Errorf("replay: %w", err)) // it returns an earlier reason if there is one
 			return
 		}
 		if replayed += len(p.entries); replayed > maxReplay {
@@ -65,48 +66,48 @@ func (r *Receiver) catchUp(ctx context.Context, s *session) {
 		}
 		switch {
 		case p.why == DropHistoryLost:
-			p.ended = from
-			if p.last < had {
-				p.ended = max(from, had)
+			p.historyEnd = from
+			if p.newest < minID {
+				p.historyEnd = max(from, minID)
 			}
-		case p.last < had, p.why == 0 && p.lacks(from, had):
-			p.why, p.ended = DropHistoryLost, max(from, had)
+		case p.newest < minID, p.why == 0 && p.lacks(from, minID):
+			p.why, p.historyEnd = DropHistoryLost, max(from, minID)
 		}
-		if r.replayed(s, from, p) {
+		if r.onPage(s, from, p) {
 			return
 		}
 	}
 }
 
-// lacks reports whether a page of what follows from should hold an id, and does not.
-func (p page) lacks(from, id lane.ID) bool {
+// lacks reports whether a page of the messages after from should hold an id and does not.
+func (p replayPage) lacks(from, id lane.ID) bool {
 	if id <= from || len(p.entries) == 0 || id > p.entries[len(p.entries)-1].id {
 		return false
 	}
-	return !slices.ContainsFunc(p.entries, func(e entry) bool { return e.id == id })
+	return !slices.ContainsFunc(p.entries, func(e replayEntry) bool { return e.id == id })
 }
 
-// page fetches what follows from.
-func (r *Receiver) page(ctx context.Context, from lane.ID, known bool) (page, error) {
+// fetchPage fetches the messages after from.
+func (r *Receiver) fetchPage(ctx context.Context, from lane.ID, hasPosition bool) (replayPage, error) {
 	start := ""
-	if known {
+	if hasPosition {
 		start = from.String()
 	}
 	reply, err := scriptReplay.run(ctx, r.rdb, []string{r.names.Stream}, start, pageSize)
 	if err != nil {
-		return page{}, err
+		return replayPage{}, err
 	}
-	return parsePage(reply, from)
+	return parseReplayPage(reply, from)
 }
 
-func parsePage(reply []any, from lane.ID) (page, error) {
-	head, err := texts(reply[:min(len(reply), 2)], 1)
+func parseReplayPage(reply []any, from lane.ID) (replayPage, error) {
+	head, err := stringList(reply[:min(len(reply), 2)], 1)
 	if err != nil {
-		return page{}, err
+		return replayPage{}, err
 	}
-	var p page
-	if p.last, err = lane.Parse(head[0]); err != nil {
-		return page{}, err
+	var p replayPage
+	if p.newest, err = lane.Parse(head[0]); err != nil {
+		return replayPage{}, err
 	}
 	switch {
 	case len(head) == 1:
@@ -119,29 +120,29 @@ func parsePage(reply []any, from lane.ID) (page, error) {
 		p.why = DropHistoryLost
 		return p, nil
 	case len(reply) < 3:
-		return page{}, errors.New("invalidation: a page of a lane is cut short")
+		return replayPage{}, errors.New("invalidation: a page of a lane is cut short")
 	}
-	parts, err := pairs(reply[2])
+	parts, err := stringPairs(reply[2])
 	if err != nil {
-		return page{}, err
+		return replayPage{}, err
 	}
 	for i := 0; i < len(parts); i += 2 {
 		id, err := lane.Parse(parts[i])
 		if err != nil {
-			return page{}, err
+			return replayPage{}, err
 		}
-		if id != from { // which is there to show that it still is
-			p.entries = append(p.entries, entry{id: id, data: parts[i+1]})
+		if id != from { // the page begins with from, which proves that the lane still has it
+			p.entries = append(p.entries, replayEntry{id: id, data: parts[i+1]})
 		}
 	}
 	return p, nil
 }
 
-// replayed hands a page on, and tells whether it was the last.
-func (r *Receiver) replayed(s *session, from lane.ID, p page) (complete bool) {
+// onPage delivers the messages of a page and reports whether it was the last one.
+func (r *Receiver) onPage(s *subscription, from lane.ID, p replayPage) (complete bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if s.lost != nil {
+	if s.endedBy != nil {
 		return true
 	}
 	at := from
@@ -149,33 +150,33 @@ func (r *Receiver) replayed(s *session, from lane.ID, p page) (complete bool) {
 		m, err := parseStored([]byte(e.data), at, e.id)
 		if err != nil {
 			r.opts.Logger.Debug("doppio: unreadable invalidation", "lane", r.opts.Lane, "error", err)
-			r.drop(DropUnreadable)
+			r.dropAll(DropUnreadable)
 		} else {
-			r.handOn(m)
+			r.deliver(m)
 		}
 		at = e.id
 	}
 	switch {
 	case p.why != 0:
-		at = p.last
-	case !r.chain.replayed(at, p.last) && len(p.entries) > 0:
-		r.advanced()
+		at = p.newest
+	case !r.seq.onReplayed(at, p.newest) && len(p.entries) > 0:
+		r.publishApplied()
 		return false
 	}
-	r.joined(s, at, p)
+	r.onReplayed(s, at, p)
 	return true
 }
 
-// joined ends the catching up: everything up to id was handed on, or is dropped for a reason.
-func (r *Receiver) joined(s *session, id lane.ID, p page) {
+// onReplayed ends the replay: every message up to id was delivered, or is dropped for a reason.
+func (r *Receiver) onReplayed(s *subscription, id lane.ID, p replayPage) {
 	why := p.why
-	if broke := r.chain.join(id, p.ended); broke == DropHistoryLost || why == 0 {
-		why = broke
+	if broken := r.seq.endSync(id, p.historyEnd); broken == DropHistoryLost || why == 0 {
+		why = broken
 	}
 	if why != 0 {
-		r.drop(why)
+		r.dropAll(why)
 	}
-	r.advanced()
-	s.counts = r.echoes.newest + 1
-	r.hurry()
+	r.publishApplied()
+	s.firstProbe = r.probes.newest + 1
+	r.probeNow()
 }

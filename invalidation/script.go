@@ -10,14 +10,14 @@ import (
 	"github.com/doppio-cache/doppio/internal/lane"
 )
 
-//go:embed script/echo.lua
-var echoSource string
+//go:embed script/probe.lua
+var probeSource string
 
 //go:embed script/replay.lua
 var replaySource string
 
 var (
-	scriptEcho   = newScript(echoSource)
+	scriptProbe  = newScript(probeSource)
 	scriptReplay = newScript(replaySource)
 )
 
@@ -28,13 +28,14 @@ func newScript(source string) script {
 	return script{source: source, sha: redis.NewScript(source).Hash()}
 }
 
-// once is a command that go-redis does not repeat: an echo that comes late is worth nothing, and Close waits for it.
-type once struct{ *redis.Cmd }
+// noRetryCmd is a command that go-redis does not repeat. The reply to a late probe is worth
+// nothing, and Close waits for it.
+type noRetryCmd struct{ *redis.Cmd }
 
-// NoRetry is what go-redis asks before it repeats a command.
-func (once) NoRetry() bool { return true }
+// NoRetry tells go-redis not to repeat the command.
+func (noRetryCmd) NoRetry() bool { return true }
 
-// run executes the script, whose replies are lists.
+// run runs the script, which replies with a list.
 func (s script) run(ctx context.Context, rdb redis.UniversalClient, keys []string, args ...any) ([]any, error) {
 	c := s.cmd(ctx, "evalsha", s.sha, keys, args)
 	_ = rdb.Process(ctx, c) // the command keeps its error
@@ -45,7 +46,7 @@ func (s script) run(ctx context.Context, rdb redis.UniversalClient, keys []strin
 	return c.Slice()
 }
 
-func (s script) cmd(ctx context.Context, command, script string, keys []string, args []any) once {
+func (s script) cmd(ctx context.Context, command, script string, keys []string, args []any) noRetryCmd {
 	all := make([]any, 0, 3+len(keys)+len(args))
 	all = append(all, command, script, len(keys))
 	for _, k := range keys {
@@ -53,20 +54,20 @@ func (s script) cmd(ctx context.Context, command, script string, keys []string, 
 	}
 	c := redis.NewCmd(ctx, append(all, args...)...)
 	c.SetFirstKeyPos(3)
-	return once{c}
+	return noRetryCmd{c}
 }
 
-// pairs are the strings of a list inside a reply, two by two.
-func pairs(part any) ([]string, error) {
+// stringPairs converts a list inside a reply, of an even length, to strings.
+func stringPairs(part any) ([]string, error) {
 	list, ok := part.([]any)
 	if !ok || len(list)%2 != 0 {
 		return nil, fmt.Errorf("invalidation: a reply with %d parts of type %T, want pairs", len(list), part)
 	}
-	return texts(list, 0)
+	return stringList(list, 0)
 }
 
-// texts are the strings of a reply, of which there must be some.
-func texts(reply []any, atLeast int) ([]string, error) {
+// stringList converts a reply of at least so many parts to strings.
+func stringList(reply []any, atLeast int) ([]string, error) {
 	if len(reply) < atLeast {
 		return nil, fmt.Errorf("invalidation: a reply of %d parts, want %d", len(reply), atLeast)
 	}

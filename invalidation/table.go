@@ -11,8 +11,8 @@ const (
 )
 
 // bucket is one cache line: four hashes with the position of their newest invalidation, and the
-// highest position that was evicted. A fingerprint is the upper half of a hash; the lower half picks
-// the bucket.
+// highest position that was evicted. A fingerprint is the upper half of a hash; the lower half
+// picks the bucket.
 type bucket struct {
 	prints    [ways]atomic.Uint32
 	positions [ways]atomic.Uint64
@@ -20,16 +20,18 @@ type bucket struct {
 	_         [8]byte
 }
 
-// Table records invalidations. Each invalidation has a position, and positions rise. For the hash of
-// each key or tag the table knows the position of its newest invalidation. A local copy carries a
-// stamp, the position that [Table.Now] returned before the copy's load began; [Table.Valid] reports
-// whether the copy may be served.
+// Table records invalidations. Each invalidation has a position, and positions rise. For the hash
+// of each key or tag the table knows the position of its newest invalidation. A local copy carries
+// a stamp, the position that [Table.Now] returned before the copy's load began; [Table.Valid]
+// reports whether the copy may be served.
 //
-// A table takes 1 MiB, however many hashes it records. A hash that is evicted from its bucket raises
-// the floor of the bucket, which invalidates a few more copies than necessary, and never one too few.
+// A table takes 1 MiB, however many hashes it records. A hash that is evicted from its bucket
+// raises the floor of the bucket, which invalidates a few more copies than necessary, and never one
+// too few.
 //
 // Reads take no lock. A writer holds mu; it raises the floor before it evicts a hash, and a reader
-// looks at the hashes before the floor, so the reader meets an evicted invalidation in one of the two.
+// looks at the hashes before the floor, so the reader meets an evicted invalidation in one of the
+// two.
 type Table struct {
 	buckets  [buckets]bucket // first, where the allocator's alignment puts each on a cache line of its own
 	clock    atomic.Uint64   // the newest position; taken and recorded under mu
@@ -57,9 +59,9 @@ func (t *Table) Valid(hash, stamp uint64) bool {
 func (t *Table) Now() uint64 { return t.clock.Load() }
 
 // Recorded returns the position up to which every invalidation is recorded, by the table or by the
-// callback of Advance. A copy that is found valid after Recorded was called may be given that position
-// as its stamp. Now is no such position: it may belong to an invalidation that is about to be
-// recorded.
+// callback of Advance. A copy that is found valid after Recorded was called may be given that
+// position as its stamp. Now is no such position: it may belong to an invalidation that is about to
+// be recorded.
 func (t *Table) Recorded() uint64 { return t.recorded.Load() }
 
 // Advance calls record with a new position. It is for invalidations that the caller records itself,
@@ -80,9 +82,9 @@ func (t *Table) Raise(hashes ...uint64) uint64 {
 	return t.raiseAll(hashes)
 }
 
-// RaiseAndCheck is Raise of hashes. It also reports whether, before that, neither hashes nor watched
-// had an invalidation newer than begun. Both are one step: another invalidation is either seen by
-// RaiseAndCheck, or its position is higher than the one that RaiseAndCheck returns.
+// RaiseAndCheck is Raise of hashes. It also reports whether, before that, neither hashes nor
+// watched had an invalidation newer than begun. Both are one step: another invalidation is either
+// seen by RaiseAndCheck, or its position is higher than the one that RaiseAndCheck returns.
 func (t *Table) RaiseAndCheck(begun uint64, hashes, watched []uint64) (position uint64, unchanged bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -8,16 +8,19 @@ import (
 	"github.com/doppio-cache/doppio/internal/keyhash"
 )
 
-// plainTable is the simplest that could stand in the Table's place, in half its memory: one position for each slot.
+// plainTable is the simplest that could stand in the Table's place, in half its memory: one
+// position for each slot.
 type plainTable [1 << 16]uint64
 
 func (p *plainTable) slot(hash uint64) *uint64 { return &p[hash&(1<<16-1)] }
 
-// BenchmarkFalseInvalidations counts the reads that find their entry invalid though nobody changed its key. An instance
-// holds 100,000 keys and reads each again every 10 s on average, at random; an entry that is found invalid is confirmed
-// by the far tier, and gets a new stamp. Meanwhile others change keys that it does not hold, of ten million, so that
-// every invalidation that it meets is a false one. A local hit gives its entry a new stamp when that is 4,096 positions
-// old. "plain" is a table of one position for each of 64 Ki slots; "kept" is this one if a hit left the stamp. Each iteration is 60 s of that time, all of it simulated:
+// BenchmarkFalseInvalidations counts the reads that find their entry invalid though nobody changed
+// its key. An instance holds 100,000 keys and reads each again every 10 s on average, at random; an
+// entry that is found invalid is confirmed by the far tier, and gets a new stamp. Meanwhile others
+// change keys that it does not hold, of ten million, so that every invalidation that it meets is a
+// false one. A local hit gives its entry a new stamp when that is 4,096 positions old. "plain" is a
+// table of one position for each of 64 Ki slots; "kept" is this one if a hit left the stamp. Each
+// iteration is 60 s of that time, all of it simulated:
 //
 //	go test -run '^$' -bench FalseInvalidations -benchtime 10x ./invalidation
 func BenchmarkFalseInvalidations(b *testing.B) {
@@ -55,8 +58,8 @@ func simulateFalse(b *testing.B, changesPerSecond float64, zipf bool) {
 	name := []byte("order:00000000")
 	table, plain := NewTable(), new(plainTable)
 	reads, wrong, plainWrong, keptWrong := 0, 0, 0, 0
-	// Reads at random moments, independent of each other, are together a stream of such reads; which key it is, and whether
-	// it is a read or a change, is chosen anew each time.
+	// Reads at random moments, independent of each other, are together a stream of such reads;
+	// which key it is, and whether it is a read or a change, is chosen anew each time.
 	perSecond := readsPerSecond + changesPerSecond
 	measured := false
 	for now, end := 0.0, warmUp+float64(b.N)*minute; now < end; now += rng.ExpFloat64() / perSecond {

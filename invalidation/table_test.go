@@ -69,8 +69,8 @@ func TestRaiseOfManyIsOnePosition(t *testing.T) {
 	}
 }
 
-// An entry that is found valid again and again, and given the stamp of what was settled before each look, is invalid for
-// good once it was invalidated.
+// An entry that is found valid again and again, and given the stamp of what was settled before each
+// look, is invalid for good once it was invalidated.
 func TestConfirmedStampHidesNothing(t *testing.T) {
 	table := NewTable()
 	for round := range 2000 {
@@ -219,8 +219,8 @@ func TestRaiseAndCheck(t *testing.T) {
 	}
 }
 
-// Of RaiseAndCheck and Raise of one hash, one comes first: either RaiseAndCheck sees the other, or the
-// position of the other is higher.
+// Of RaiseAndCheck and Raise of one hash, one comes first: either RaiseAndCheck sees the other, or
+// the position of the other is higher.
 func TestRaiseAndCheckIsOneStep(t *testing.T) {
 	table := NewTable()
 	h := hashOf(9, 9)
@@ -241,7 +241,8 @@ func TestRaiseAndCheckIsOneStep(t *testing.T) {
 	}
 }
 
-// A reader that starts after Raise returned must see it, whatever other writers push out of the same bucket meanwhile.
+// A reader that starts after Raise returned must see it, whatever other writers push out of the
+// same bucket meanwhile.
 func TestReadersNeverMissWhatWasRaised(t *testing.T) {
 	const hashes, rounds = 3 * ways, 4_000
 	table := NewTable()

@@ -20,22 +20,27 @@ import (
 	"github.com/doppio-cache/doppio/internal/topology"
 )
 
-// TrackingHandler is told what a Tracker learns, one call at a time. It must neither block nor close the Tracker.
+// TrackingHandler receives what a [Tracker] learns. A tracker makes one call at a time. No method may
+// block or close the Tracker.
 type TrackingHandler interface {
-	// Tracked: Redis says that these keys were written, deleted, evicted, or expired, or that their time to live was
-	// changed; it does not say which. nil stands for every key: FLUSHALL or FLUSHDB. The handler may keep the slice.
+	// OnTrackedKeys is called when keys were written, deleted, evicted, or have expired, or when their
+	// time to live was changed; Redis does not say which of these. nil stands for every key, after
+	// FLUSHALL or FLUSHDB. The handler may keep the slice.
 	OnTrackedKeys(keys []string)
-	// TrackingLost: what changes from now on is not told, nor perhaps what changed shortly before: in the last one and a
-	// half TrackingSilence, if the connection went silent. It is repeated for every attempt that fails.
+	// OnTrackingLost is called when changes are no longer reported. If the connection went silent, the
+	// changes of the last one and a half TrackingSilence may not have been reported either. It is called
+	// again for every attempt that fails.
 	OnTrackingLost(err error)
-	// Tracking: what changes from now on is told. What changed before, also since StartTracking, may not have been.
+	// OnTracking is called when changes are reported from now on. Earlier changes may not have been
+	// reported, also those since StartTracking.
 	OnTracking()
 }
 
 const (
-	// TrackingSilence is how long a Tracker's connection may leave a PING unanswered, or be in the making, before it is
-	// given up as half-open. A PING is sent every quarter of it, and TrackingLost comes at most half of it later (while
-	// connecting over TLS: when the client's DialTimeout is over, if that is later).
+	// TrackingSilence is how long the connection of a Tracker may take to be made, or leave a PING
+	// unanswered, before it is given up as half-open. A PING is sent every quarter of it, and
+	// OnTrackingLost is called at most half of it later. While a TLS connection is being made,
+	// OnTrackingLost is called when the client's DialTimeout is over, if that is later.
 	TrackingSilence = 3 * time.Second
 	// DefaultTrackingBackoff is the default of TrackingOptions.Backoff.
 	DefaultTrackingBackoff = 5 * time.Second
@@ -43,45 +48,50 @@ const (
 
 // TrackingOptions configure a Tracker. Prefix and Handler must be set.
 type TrackingOptions struct {
-	// Prefix is what the keys to be told of begin with, for example "ns:".
+	// Prefix is the prefix of the keys to report, for example "ns:".
 	Prefix string
-	// Backoff is the longest pause before another attempt to connect. The first is a fiftieth of it, and each is cut
-	// at random by up to a half. Defaults to DefaultTrackingBackoff.
+	// Backoff is the longest pause between two attempts to connect. The first pause is a fiftieth of it,
+	// and each is shortened at random by up to a half. Defaults to DefaultTrackingBackoff.
 	Backoff time.Duration
+	// Handler receives what the tracker learns.
 	Handler TrackingHandler
-	// Logger hears, at Debug, of every attempt that ended. Defaults to silence.
+	// Logger receives, at Debug, the error of each attempt that ended. Defaults to a silent one.
 	Logger *slog.Logger
-	// Panics counts and logs panics of the Redis client's hooks and dialers. Nothing does where it is nil.
+	// Panics counts and logs the panics of the Redis client's hooks and dialers. If it is nil, they are
+	// not counted.
 	Panics *guard.Panics
 }
 
-// Tracker is told by Redis itself which keys under a prefix changed (CLIENT TRACKING in broadcasting mode), whoever
-// changed them: programs that do not use this library, an operator, eviction, expiry. It needs Redis 6 or later, or
-// Valkey, and the permission for HELLO, PING and CLIENT TRACKING, but not that for pub/sub.
+// Tracker receives from Redis itself the names of the changed keys under a prefix (CLIENT TRACKING in
+// broadcasting mode). It also sees the changes that programs without this library make, an operator's,
+// eviction and expiry. It needs Redis 6 or later, or Valkey, and the permission for HELLO, PING and
+// CLIENT TRACKING. It does not need the permission for pub/sub.
 //
-// It is an addition to a Receiver and guarantees nothing:
-//   - What changes while there is no connection is never told.
-//   - It keeps no order with the messages of a Receiver, nor with replies on other connections: whoever learns of a
-//     change in another way may do so before or after the Tracker.
-//   - Every instance is told of every change under the prefix, also of those made through this library, by the
-//     instance itself, and of fills. With N instances each write makes N messages; Redis gathers the keys of one round
-//     of its event loop.
-//   - Expiry is told when Redis removes the key, which may be after its time.
-//   - Databases are not told apart: a key of that name in another database, and FLUSHDB there, are told as well.
-//   - It hears one server, the one that the client dials. After a failover of Sentinel the old master closes the
-//     connection when it is made a replica; one that is cut off from the others, but not from here, tells nothing
-//     new until then.
+// A Tracker is an addition to a [Receiver]. It guarantees nothing:
+//   - A change that is made while there is no connection is never reported.
+//   - Its reports have no order with the messages of a Receiver, or with replies on other connections.
+//   - Every instance receives every change under the prefix, also those made through this library, its
+//     own, and fills. With N instances each write makes N messages. Redis gathers the keys of one round
+//     of its event loop into one message.
+//   - An expired key is reported when Redis removes it, which may be later than its expiry.
+//   - Databases are not distinguished: a key of the same name in another database is reported, and so
+//     is a FLUSHDB of another database.
+//   - It follows one server, the one that the client dials. After a failover of Sentinel the old master
+//     closes the connection when it is made a replica. If the old master is cut off from the others but
+//     not from here, nothing is reported until then.
 //
-// Design: the connection is a redis.PubSub without a channel, of a client derived for RESP3, whose OnConnect switches
-// tracking on. go-redis handles pushes only while it reads, and nobody reads an idle connection of a pool: what
-// arrives on it waits for the next command. PubSub.Receive reads always, so pushes are handled as they come; and a
-// PING goes over the same connection behind them, so its answer proves that what changed before it was sent has been
-// told. On one machine a change was told 50 µs after its SET began (p99 250 µs), for most before the SET returned; with
-// a PING each 750 ms over a pooled connection it was 630 ms. The alternative, REDIRECT to a RESP2 subscription of
-// __redis__:invalidate, was no faster (80 µs) and takes two connections that fail separately: if the one that tracks
-// is lost, nothing is told, and the subscription still answers. Also, go-redis makes an error of the nil that stands
-// for a flush there. Redis counts the connection as a normal client, not as a subscriber, so that its default limits
-// of output buffers do not end it in a burst; TrackingSilence bounds how far it may fall behind.
+// Design: the connection is a redis.PubSub without a channel, of a client derived for RESP3, whose
+// OnConnect enables tracking. go-redis handles pushes only while it reads, and no code reads an idle
+// connection of a pool, so a push there waits for the next command. PubSub.Receive always reads, so
+// pushes are handled as they come. A PING goes over the same connection, behind the pushes, so its
+// reply proves that the changes before it were reported. On one machine a change was reported 50 µs
+// after its SET began (p99 250 µs), in most cases before the SET returned; with a PING each 750 ms over
+// a pooled connection it was 630 ms. The alternative, REDIRECT to a RESP2 subscription of
+// __redis__:invalidate, was no faster (80 µs) and takes two connections that fail separately: if the
+// one that tracks is lost, nothing is reported, and the subscription still answers. go-redis also makes
+// an error of the nil that stands for a flush there. Redis counts the connection as a normal client and
+// not as a subscriber, so the default limits of its output buffers do not end it in a burst.
+// TrackingSilence bounds its delay.
 type Tracker struct {
 	base    redis.Options
 	opts    TrackingOptions
@@ -90,12 +100,13 @@ type Tracker struct {
 	done    sync.WaitGroup
 }
 
-// StartTracking makes a tracker and its goroutine. It does not wait for the connection, which is one of its own, made
-// with the options of rdb but without its hooks. It fails for options that are incomplete, and for every client but
-// *redis.Client (of one server, or Sentinel's failover client) and types that embed one: on a Cluster or a Ring each node
-// tells of its own keys only.
+// StartTracking returns a tracker and starts its goroutine. It does not wait for the connection. The
+// tracker has a connection of its own, made with the options of rdb but without its hooks.
+// StartTracking returns an error for incomplete options, and for every client but *redis.Client (of
+// one server, or Sentinel's failover client) and types that embed one: on a Cluster or a Ring each node
+// reports only its own keys.
 //
-// Close it before rdb: Sentinel's client finds the master for both.
+// Close the tracker before rdb: Sentinel's client finds the master for both. Call Close in the end.
 func StartTracking(rdb redis.UniversalClient, opts TrackingOptions) (*Tracker, error) {
 	return startTracking(rdb, opts, TrackingSilence)
 }
@@ -105,9 +116,9 @@ func startTracking(rdb redis.UniversalClient, opts TrackingOptions, silence time
 	switch {
 	case client == nil:
 		return nil, fmt.Errorf("invalidation: tracking needs a *redis.Client (of one server or of Sentinel), not a %T: "+
-			"each node of a Cluster or Ring tells of its own keys only", rdb)
+			"each node of a Cluster or Ring reports only its own keys", rdb)
 	case opts.Prefix == "":
-		return nil, errors.New("invalidation: TrackingOptions.Prefix is empty: every key of the server would be told")
+		return nil, errors.New("invalidation: TrackingOptions.Prefix is empty: every key of the server would be reported")
 	case opts.Handler == nil:
 		return nil, errors.New("invalidation: TrackingOptions.Handler is nil")
 	}
@@ -123,21 +134,21 @@ func startTracking(rdb redis.UniversalClient, opts TrackingOptions, silence time
 	return t, nil
 }
 
-// Close ends the connection and waits for the goroutines; the handler is not told, and hears nothing after it. A
-// connection attempt is interrupted, except for a TLS handshake: go-redis can only be waited for there, at most the
-// client's DialTimeout.
+// Close ends the connection and waits for the goroutines. The handler is not called after it. Close
+// interrupts a connection attempt, except a TLS handshake, which takes at most the client's
+// DialTimeout.
 func (t *Tracker) Close() {
 	t.cancel()
 	t.done.Wait()
 }
 
 func (t *Tracker) run(ctx context.Context) {
-	first := max(t.opts.Backoff/50, min(t.opts.Backoff, time.Millisecond)) // some pause there must be
+	first := max(t.opts.Backoff/50, min(t.opts.Backoff, time.Millisecond)) // there is always some pause
 	pause := first
 	for {
 		began := time.Now()
 		var err error
-		if p := guarded(t.opts.Panics, func() error { err = t.connection(ctx); return nil }); p != nil {
+		if p := callGuarded(t.opts.Panics, func() error { err = t.connection(ctx); return nil }); p != nil {
 			err = p
 		}
 		if ctx.Err() != nil {
@@ -166,21 +177,21 @@ var (
 	errTrackingPush   = errors.New("an invalidation that cannot be read")
 )
 
-// trackingConn is one connection, from its making to its end. The handler is told by the goroutine that reads, and by no
-// other.
+// trackingConn is one connection, from its making to its end. Only the goroutine that reads calls the
+// handler.
 type trackingConn struct {
 	*Tracker
-	began  time.Time
-	cancel context.CancelCauseFunc // the first cause is the reason why the connection ended
-	on     bool                    // Tracking was told
-	up     atomic.Bool             // the handshake is over
-	heard  atomic.Int64            // since began: when the newest PING that was answered had been sent
+	began      time.Time
+	cancel     context.CancelCauseFunc // the first cause is the reason for the end of the connection
+	enabled    bool                    // OnTracking was called
+	connected  atomic.Bool             // the handshake has ended
+	answeredAt atomic.Int64            // since began: when the newest answered PING was sent
 
 	mu   sync.Mutex
 	conn net.Conn
 }
 
-// connection lives through one connection, and returns why it ended.
+// connection makes one connection and returns the error that ended it.
 func (t *Tracker) connection(parent context.Context) error {
 	ctx, cancel := context.WithCancelCause(parent)
 	c := &trackingConn{Tracker: t, began: time.Now(), cancel: cancel}
@@ -188,12 +199,12 @@ func (t *Tracker) connection(parent context.Context) error {
 	ps := rdb.Subscribe(ctx) // to nothing; does not dial yet
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := guarded(t.opts.Panics, func() error { c.watch(ctx, ps); return nil }); err != nil {
+		if err := callGuarded(t.opts.Panics, func() error { c.pingLoop(ctx, ps); return nil }); err != nil {
 			cancel(err)
 		}
 		c.hangUp()
 	})
-	cancel(guarded(t.opts.Panics, func() error { return c.listen(ctx, ps) }))
+	cancel(callGuarded(t.opts.Panics, func() error { return c.listen(ctx, ps) }))
 	wg.Wait()
 	_ = ps.Close() // its connection is closed already
 	_ = rdb.Close()
@@ -207,7 +218,7 @@ func (c *trackingConn) options(ctx context.Context) *redis.Options {
 	o.Dialer = func(dialing context.Context, network, addr string) (net.Conn, error) {
 		return c.dial(ctx, dialing, network, addr)
 	}
-	o.OnConnect = c.switchOn
+	o.OnConnect = c.enableTracking
 	o.ReadTimeout = c.silence // of the handshake; Receive has none
 	o.WriteTimeout = c.silence / 4
 	o.MaxRetries = -1
@@ -219,7 +230,7 @@ func (c *trackingConn) options(ctx context.Context) *redis.Options {
 	// go-redis's own client-side cache would track for itself, and refuses to let others do so.
 	o.ClientSideCache, o.ClientSideCacheConfig = nil, nil
 	o.ClientSideCacheRefreshOnInvalidate, o.ClientSideCacheCoalesceMisses = false, false
-	// Not rdb's, which it has put into its options: its handlers are the application's.
+	// rdb has put its own processor into its options; the handlers of that one are the application's.
 	o.PushNotificationProcessor = redis.NewPushNotificationProcessor()
 	if err := o.PushNotificationProcessor.RegisterHandler("invalidate", c, true); err != nil {
 		c.cancel(err)
@@ -227,8 +238,8 @@ func (c *trackingConn) options(ctx context.Context) *redis.Options {
 	return &o
 }
 
-// dial dials once. PubSub would connect again by itself before it reports that the connection broke, and the report
-// would come late: while a server hangs, after the whole handshake.
+// dial dials once. Without it, PubSub would connect again by itself before it reports that the
+// connection broke, and while a server hangs the report would come only after the whole handshake.
 func (c *trackingConn) dial(ctx, dialing context.Context, network, addr string) (net.Conn, error) {
 	c.mu.Lock()
 	again := c.conn != nil
@@ -243,14 +254,15 @@ func (c *trackingConn) dial(ctx, dialing context.Context, network, addr string) 
 	c.mu.Lock()
 	c.conn = conn
 	c.mu.Unlock()
-	if ctx.Err() != nil { // hangUp may have been too early
+	if ctx.Err() != nil { // hangUp may have run before c.conn was set
 		c.hangUp()
 		return nil, context.Cause(ctx)
 	}
 	return conn, nil
 }
 
-// hangUp interrupts whatever waits for the connection. go-redis interrupts neither its handshake nor a Receive.
+// hangUp interrupts the goroutine that uses the connection: go-redis interrupts neither its handshake
+// nor a Receive.
 func (c *trackingConn) hangUp() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -259,13 +271,14 @@ func (c *trackingConn) hangUp() {
 	}
 }
 
-func (c *trackingConn) switchOn(ctx context.Context, conn *redis.Conn) error {
+func (c *trackingConn) enableTracking(ctx context.Context, conn *redis.Conn) error {
 	if c.base.OnConnect != nil {
 		if err := c.base.OnConnect(ctx, conn); err != nil {
 			return err
 		}
 	}
-	// Where HELLO fails, go-redis goes on with RESP2. Redis would then accept CLIENT TRACKING and tell nothing.
+	// If HELLO fails, go-redis goes on with RESP2. Redis would then accept CLIENT TRACKING and report
+	// nothing.
 	if err := conn.Hello(ctx, 3, "", "", "").Err(); err != nil {
 		return fmt.Errorf("HELLO 3: %w", err)
 	}
@@ -280,7 +293,7 @@ func (c *trackingConn) listen(ctx context.Context, ps *redis.PubSub) error {
 	if err := c.ping(ctx, ps); err != nil { // connects, and its answer says that tracking is on
 		return err
 	}
-	c.up.Store(true)
+	c.connected.Store(true)
 	for {
 		got, err := ps.Receive(ctx) // hands invalidations to HandlePushNotification
 		if err != nil {
@@ -294,15 +307,15 @@ func (c *trackingConn) listen(ctx context.Context, ps *redis.PubSub) error {
 		if err != nil {
 			return fmt.Errorf("the answer to another PING: %w", err)
 		}
-		c.heard.Store(sent)
-		if !c.on {
-			c.on = true
+		c.answeredAt.Store(sent)
+		if !c.enabled {
+			c.enabled = true
 			c.opts.Handler.OnTracking()
 		}
 	}
 }
 
-// ping sends the time with a PING, so that its answer tells how far behind the connection is.
+// ping sends the time with a PING, so that its reply says how far behind the connection is.
 func (c *trackingConn) ping(ctx context.Context, ps *redis.PubSub) error {
 	return ps.Ping(ctx, strconv.FormatInt(int64(time.Since(c.began)), 10))
 }
@@ -311,8 +324,8 @@ func (c *trackingConn) ping(ctx context.Context, ps *redis.PubSub) error {
 func (c *trackingConn) HandlePushNotification(
 	_ context.Context, _ push.NotificationHandlerContext, notification []any,
 ) error {
-	if !c.on {
-		return nil // Tracking will say that what was before is not known
+	if !c.enabled {
+		return nil // OnTracking says that earlier changes may be missing
 	}
 	if len(notification) != 2 {
 		return c.unexpected()
@@ -342,8 +355,9 @@ func (c *trackingConn) unexpected() error {
 	return errTrackingPush
 }
 
-// watch asks for a sign of life every quarter of the silence, and ends the connection when none has come for all of it.
-func (c *trackingConn) watch(ctx context.Context, ps *redis.PubSub) {
+// pingLoop sends a PING every quarter of the silence, and ends the connection when no reply has come
+// for all of it.
+func (c *trackingConn) pingLoop(ctx context.Context, ps *redis.PubSub) {
 	tick := time.NewTicker(max(c.silence/4, time.Millisecond))
 	defer tick.Stop()
 	for {
@@ -352,11 +366,11 @@ func (c *trackingConn) watch(ctx context.Context, ps *redis.PubSub) {
 			return
 		case <-tick.C:
 		}
-		if time.Since(c.began)-time.Duration(c.heard.Load()) > c.silence {
+		if time.Since(c.began)-time.Duration(c.answeredAt.Load()) > c.silence {
 			c.cancel(errTrackingSilent)
 			return
 		}
-		if !c.up.Load() { // while go-redis connects, it holds the lock that Ping needs
+		if !c.connected.Load() { // while go-redis connects, it holds the lock that Ping needs
 			continue
 		}
 		if err := c.ping(ctx, ps); err != nil {

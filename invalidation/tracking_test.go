@@ -367,7 +367,7 @@ func TestTrackingReadsInvalidations(t *testing.T) {
 		if err := conn.HandlePushNotification(ctx, push.NotificationHandlerContext{}, c.push); err != nil {
 			t.Errorf("%s, before Tracking: %v", c.name, err)
 		}
-		conn.on = true
+		conn.enabled = true
 		err := conn.HandlePushNotification(ctx, push.NotificationHandlerContext{}, c.push)
 		if broken := errors.Is(err, errTrackingPush); broken != c.broken || broken != errors.Is(context.Cause(ctx), errTrackingPush) {
 			t.Errorf("%s: %v, and the connection ends with %v", c.name, err, context.Cause(ctx))

@@ -1,4 +1,4 @@
--- Gives a page of what follows an id in a lane, the id itself first, and the lane's newest id.
+-- Replies with a page of a lane and the lane's newest id. The page begins with a given id.
 -- KEYS: the lane's stream. ARGV: the id, '' if none is known; how many entries at most.
 --
 -- A script, and not XRANGE, since a client may be told to read from replicas, and those may lag.
@@ -11,7 +11,8 @@ if from == '0-0' then
   -- All of the lane follows, unless its beginning may have been trimmed.
   if length >= LANE_MAXLEN then return {last, 'trimmed'} end
 elseif #found == 0 or found[1][1] ~= from then
-  -- Trimming takes the oldest, and leaves as many as it may. Whatever else took the id was no trimming.
+  -- Trimming removes the oldest entries and leaves at least LANE_MAXLEN. If an older entry is there, or
+  -- fewer entries are left, the id was not trimmed: the history was lost.
   local older = redis.call('XREVRANGE', KEYS[1], from, '-', 'COUNT', 1)
   if length >= LANE_MAXLEN and #older == 0 then return {last, 'trimmed'} end
   return {last, 'lost'}

@@ -56,27 +56,27 @@ var mutants = []mutant{
 		why: "a message that was lost must not leave a stale copy behind",
 		edits: []edit{
 			{
-				"invalidation/chain.go",
-				`	case previous > c.w:
-		c.sync()
+				"invalidation/sequence.go",
+				`	case previous > c.applied:
+		c.startSync()
 		c.collect(previous, id)
 		return DropGap
 `,
 				``,
 			},
 			{
-				"invalidation/chain.go",
-				`	case last > c.w:
-		c.sync()
+				"invalidation/sequence.go",
+				`	case newest > c.applied:
+		c.startSync()
 		return DropTailLost
 `,
-				`	case last > c.w:
-		c.w = last
+				`	case newest > c.applied:
+		c.applied = newest
 `,
 			},
 			{
-				"invalidation/chain.go",
-				`	case c.heard && c.from > id:
+				"invalidation/sequence.go",
+				`	case c.hasRun && c.runFrom > id:
 		why = DropGap
 `,
 				``,
@@ -201,7 +201,7 @@ var mutants = []mutant{
 		why: "what was published while there was no subscription must be heard of",
 		edits: []edit{{
 			"invalidation/replay.go",
-			`			r.handOn(m)
+			`			r.deliver(m)
 `,
 			`			_ = m
 `,
@@ -212,10 +212,10 @@ var mutants = []mutant{
 		why: "an echo says what had been published when it was sent, not what has been since",
 		edits: []edit{
 			{
-				"invalidation/echo.go",
-				`	if q.sent.After(s.heard) {
+				"invalidation/probe.go",
+				`	if q.sentAt.After(s.probedAt) {
 `,
-				`	if q.sent = time.Now(); q.sent.After(s.heard) {
+				`	if q.sentAt = time.Now(); q.sentAt.After(s.probedAt) {
 `,
 			},
 		},

@@ -17,23 +17,23 @@ type step struct {
 	known    lane.ID // of a join: the end of a lost history
 }
 
-func (c *chain) do(s step) DropReason {
+func (c *sequence) do(s step) DropReason {
 	switch s.what {
 	case "message":
-		return c.message(s.from, s.id, s.known)
+		return c.onMessage(s.from, s.id, s.known)
 	case "echo":
-		return c.echo(s.id, s.known)
+		return c.onEcho(s.id, s.known)
 	case "sync":
-		c.sync()
+		c.startSync()
 	case "page":
-		c.replayed(s.id, s.id+1)
+		c.onReplayed(s.id, s.id+1)
 	case "join":
-		return c.join(s.id, s.known)
+		return c.endSync(s.id, s.known)
 	}
 	return 0
 }
 
-func TestChain(t *testing.T) {
+func TestSequence(t *testing.T) {
 	msg := func(from, id lane.ID, why DropReason) step {
 		return step{what: "message", from: from, id: id, why: why}
 	}
@@ -70,25 +70,25 @@ func TestChain(t *testing.T) {
 		{"given up, and again", []step{again, msg(14, 15, 0), page(11), again, page(14), join(15, 0), msg(15, 16, 0)}, 16},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var ch chain
-			ch.sync()
-			if why := ch.join(10, 0); why != 0 || ch.w != 10 {
-				t.Fatalf("the first sync: %v, %d", why, ch.w)
+			var ch sequence
+			ch.startSync()
+			if why := ch.endSync(10, 0); why != 0 || ch.applied != 10 {
+				t.Fatalf("the first sync: %v, %d", why, ch.applied)
 			}
 			for i, s := range c.steps {
 				if why := ch.do(s); why != s.why {
 					t.Errorf("step %d, %+v: %v", i, s, why)
 				}
 			}
-			if ch.w != c.w {
-				t.Errorf("w is %d, want %d", ch.w, c.w)
+			if ch.applied != c.w {
+				t.Errorf("w is %d, want %d", ch.applied, c.w)
 			}
 		})
 	}
 }
 
 // The end of a lost history is the newest id of it that is known, however the loss shows.
-func TestChainKnowsWhereALostHistoryEnded(t *testing.T) {
+func TestSequenceKnowsWhereALostHistoryEnded(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		steps []step // after a first sync at 10; the last one shows the loss
@@ -103,50 +103,51 @@ func TestChainKnowsWhereALostHistoryEnded(t *testing.T) {
 		{"messages before the replay", []step{{what: "sync"}, {what: "message", from: 14, id: 16}, {what: "message", from: 8, id: 20}, {what: "join", id: 20}}, 16},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var ch chain
-			ch.sync()
-			ch.join(10, 0)
+			var ch sequence
+			ch.startSync()
+			ch.endSync(10, 0)
 			for i, s := range c.steps {
 				if why, last := ch.do(s), i == len(c.steps)-1; (why == DropHistoryLost) != last {
 					t.Errorf("step %d, %+v: %v", i, s, why)
 				}
 			}
-			if ch.ended != c.ended {
-				t.Errorf("the lost history ended at %d, want %d", ch.ended, c.ended)
+			if ch.historyEnd != c.ended {
+				t.Errorf("the lost history ended at %d, want %d", ch.historyEnd, c.ended)
 			}
 		})
 	}
-	var ch chain
-	ch.sync()
-	ch.join(10, 0)
+	var ch sequence
+	ch.startSync()
+	ch.endSync(10, 0)
 	for _, known := range []lane.ID{5, 10, 20, 25} { // older, the one it follows on, itself, and one that is yet to come
-		if why := ch.message(10, 20, known); why != 0 {
+		if why := ch.onMessage(10, 20, known); why != 0 {
 			t.Errorf("a message in order, with %d known: %v", known, why)
 		}
-		ch.w = 10
+		ch.applied = 10
 	}
 }
 
-func TestChainTellsWhenAReplayMayEnd(t *testing.T) {
-	c := chain{known: true, w: 10}
-	c.sync()
-	if c.replayed(11, 12) {
+func TestSequenceReportsWhenAReplayMayEnd(t *testing.T) {
+	c := sequence{hasPosition: true, applied: 10}
+	c.startSync()
+	if c.onReplayed(11, 12) {
 		t.Error("12 is missing")
 	}
-	if !c.replayed(12, 12) {
+	if !c.onReplayed(12, 12) {
 		t.Error("12 is all there is")
 	}
-	c.message(13, 14, 0)
-	if c.replayed(12, 12) {
+	c.onMessage(13, 14, 0)
+	if c.onReplayed(12, 12) {
 		t.Error("13 is missing")
 	}
-	if !c.replayed(13, 20) {
+	if !c.onReplayed(13, 20) {
 		t.Error("14 has come, and so will what follows")
 	}
 }
 
-// FuzzChain lets a lane be written, lost, delivered, replayed and deleted in any order. The oracle keeps every message
-// that was ever acknowledged: when an echo leaves the chain whole, each of them was handed on, or is older than the last drop.
+// FuzzChain lets a lane be written, lost, delivered, replayed and deleted in any order. The oracle
+// keeps every message that was ever acknowledged: when an echo leaves the chain whole, each of them
+// was handed on, or is older than the last drop.
 func FuzzChain(f *testing.F) {
 	f.Add([]byte{0, 0, 1, 0, 3, 0, 2, 0, 3})
 	f.Add([]byte{4, 0, 0, 2, 2, 5, 0, 6, 0, 2, 3})
@@ -154,7 +155,7 @@ func FuzzChain(f *testing.F) {
 	f.Add([]byte{0, 2, 7, 0, 2, 3, 4, 5, 6, 3, 8, 0, 2, 3})
 	f.Fuzz(func(t *testing.T, ops []byte) {
 		// A chain keeps nothing of what it is told, however much that is and in whatever order.
-		var c chain
+		var c sequence
 		within(t, 0, func() {
 			for i, op := range ops {
 				c.do(step{what: []string{"message", "echo", "sync", "page", "join"}[op%5], from: lane.ID(op), id: lane.ID(op) + lane.ID(i%3)})
@@ -164,8 +165,8 @@ func FuzzChain(f *testing.F) {
 	})
 }
 
-// TestChainAgainstTheOracle is what the fuzzing would find soon.
-func TestChainAgainstTheOracle(t *testing.T) {
+// TestSequenceAgainstTheOracle is what the fuzzing would find soon.
+func TestSequenceAgainstTheOracle(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 5))
 	ops := make([]byte, 60)
 	for range 20_000 {
@@ -182,7 +183,7 @@ func TestChainAgainstTheOracle(t *testing.T) {
 func follow(t *testing.T, ops []byte) {
 	t.Helper()
 	o := &oracle{t: t, missing: map[int]bool{}}
-	o.c.sync()
+	o.c.startSync()
 	o.replay(true)
 	for _, op := range ops {
 		o.step(op)
@@ -200,7 +201,7 @@ const epochs = 1 << 20
 // oracle is a server with one lane, and a receiver of which only the chain is real.
 type oracle struct {
 	t       *testing.T
-	c       chain
+	c       sequence
 	clock   lane.ID
 	epoch   lane.ID // how often the clock was set back: no id is given twice
 	number  int
@@ -238,7 +239,7 @@ func (o *oracle) step(op byte) {
 		}
 	case 4: // a new subscription
 		o.queue = nil
-		o.c.sync()
+		o.c.startSync()
 	case 5:
 		o.replay(false)
 	case 6:
@@ -250,7 +251,7 @@ func (o *oracle) step(op byte) {
 		known := func(id lane.ID) bool {
 			return slices.ContainsFunc(o.stream, func(m sentMessage) bool { return m.id == id })
 		}
-		o.rolled = o.rolled || o.c.known && o.c.w > 0 && !known(o.c.w)
+		o.rolled = o.rolled || o.c.hasPosition && o.c.applied > 0 && !known(o.c.applied)
 		// What only the server knew, nobody can tell from what never was.
 		maps.DeleteFunc(o.missing, func(number int, _ bool) bool {
 			return !slices.ContainsFunc(o.stream, func(m sentMessage) bool { return m.number == number })
@@ -278,23 +279,23 @@ func (o *oracle) deliver() {
 	o.queue = o.queue[1:]
 	if m.number > 0 {
 		delete(o.missing, m.number)
-		o.drop(o.c.message(m.from, m.id, 0))
+		o.drop(o.c.onMessage(m.from, m.id, 0))
 		return
 	}
 	if o.c.syncing {
 		return
 	}
-	why := o.c.echo(m.id, 0)
+	why := o.c.onEcho(m.id, 0)
 	o.drop(why)
 	if why != 0 || len(o.queue) > 0 {
 		return
 	}
 	// All that was acknowledged before the echo was in the queue before it, or was lost.
 	if len(o.missing) > 0 {
-		o.t.Errorf("trusted, and %v are missing; w is %d", o.missing, o.c.w)
+		o.t.Errorf("trusted, and %v are missing; w is %d", o.missing, o.c.applied)
 	}
 	if o.rolled {
-		o.t.Errorf("trusted, and the lane was rolled back unnoticed; w is %d", o.c.w)
+		o.t.Errorf("trusted, and the lane was rolled back unnoticed; w is %d", o.c.applied)
 	}
 }
 
@@ -304,17 +305,17 @@ func (o *oracle) replay(all bool) {
 		return
 	}
 	last := o.lastID()
-	at, why := o.c.w, DropReason(0)
+	at, why := o.c.applied, DropReason(0)
 	i := slices.IndexFunc(o.stream, func(m sentMessage) bool { return m.id == at })
 	switch {
-	case !o.c.known:
+	case !o.c.hasPosition:
 		why = DropFirstSync
 	case at > 0 && i < 0:
 		why = DropHistoryLost
 	default:
 		for n, m := range o.stream[i+1:] {
 			if n == 2 && !all {
-				o.c.replayed(at, last)
+				o.c.onReplayed(at, last)
 				return
 			}
 			delete(o.missing, m.number)
@@ -325,8 +326,8 @@ func (o *oracle) replay(all bool) {
 		at = last
 	}
 	o.drop(why)
-	o.drop(o.c.join(at, 0))
-	if o.c.w < at {
-		o.t.Errorf("w is %d after a replay up to %d", o.c.w, at)
+	o.drop(o.c.endSync(at, 0))
+	if o.c.applied < at {
+		o.t.Errorf("w is %d after a replay up to %d", o.c.applied, at)
 	}
 }

@@ -15,30 +15,30 @@ import (
 )
 
 // quiet is a receiver without goroutines, with a session that is in step at id 10.
-func quiet(t testing.TB, handler Handler) (*Receiver, *session) {
+func quiet(t testing.TB, handler Handler) (*Receiver, *subscription) {
 	t.Helper()
 	r := &Receiver{
 		opts:  Options{Namespace: "n", Handler: handler}.withDefaults(),
-		names: lane.Of("n", 0), kick: make(chan struct{}, 1), floor: "0-0",
+		names: lane.Of("n", 0), probeNowCh: make(chan struct{}, 1), newestFloor: "0-0",
 	}
-	s := &session{number: 7, cancel: func() {}, heard: time.Now()}
-	r.session = s
-	r.chain.sync()
+	s := &subscription{number: 7, cancel: func() {}, probedAt: time.Now()}
+	r.sub = s
+	r.seq.startSync()
 	for _, c := range []string{"a", "b"} {
 		if _, err := r.confirm(s, &redis.Subscription{Kind: "subscribe", Channel: c}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	r.replayed(s, 0, page{last: 10, why: DropFirstSync})
+	r.onPage(s, 0, replayPage{newest: 10, why: DropFirstSync})
 	return r, s
 }
 
 // asked is an echo that was sent at a time, as it comes back.
 func asked(r *Receiver, session uint64, sent time.Time, last lane.ID, floor string) string {
-	return nonce(session, r.echoes.add(sent, time.Minute, 0)) + " " + last.String() + " " + floor
+	return probeNonce(session, r.probes.add(sent, time.Minute, 0)) + " " + last.String() + " " + floor
 }
 
-func TestEchoIsThatOfItsQuestion(t *testing.T) {
+func TestEchoBelongsToItsProbe(t *testing.T) {
 	rec := &recorder{}
 	r, s := quiet(t, rec)
 	begin := time.Now().Add(-300 * time.Millisecond)
@@ -51,10 +51,10 @@ func TestEchoIsThatOfItsQuestion(t *testing.T) {
 		first,                                                               // and older than what is known
 		second,                                                              // twice
 		"", "hello", "7-1", "7-99 0-10 0-0", "zz-1 0-10 0-0", "7-3 0-x 0-0", // not ours
-		nonce(8, 3) + " 0-10 0-0", // another session's
+		probeNonce(8, 3) + " 0-10 0-0", // another session's
 		third,
 	} {
-		r.echoed(s, echo)
+		r.onEcho(s, echo)
 	}
 	var sent []time.Time
 	for _, e := range rec.all("trusted") {
@@ -72,14 +72,14 @@ func TestEchoFromBeforeTheReplayJudgesNothing(t *testing.T) {
 	rec := &recorder{}
 	r, s := quiet(t, rec)
 	old := asked(r, 7, time.Now(), 8, "0-0")
-	r.chain.sync()
-	s.counts = 0
-	r.replayed(s, 10, page{last: 10})
-	r.echoed(s, old) // with what was the last id before the replay's
+	r.seq.startSync()
+	s.firstProbe = 0
+	r.onPage(s, 10, replayPage{newest: 10})
+	r.onEcho(s, old) // with what was the last id before the replay's
 	if len(rec.all("trusted")) > 0 || len(rec.reasons()) != 1 {
 		t.Errorf("told: %+v", rec.events)
 	}
-	r.echoed(s, asked(r, 7, time.Now(), 10, "0-0"))
+	r.onEcho(s, asked(r, 7, time.Now(), 10, "0-0"))
 	if len(rec.all("trusted")) != 1 {
 		t.Errorf("told: %+v", rec.events)
 	}
@@ -88,16 +88,16 @@ func TestEchoFromBeforeTheReplayJudgesNothing(t *testing.T) {
 func TestTrustWaitsForFloors(t *testing.T) {
 	rec := &recorder{}
 	r, s := quiet(t, rec)
-	r.echoed(s, asked(r, 7, time.Now(), 10, "0-5"))
+	r.onEcho(s, asked(r, 7, time.Now(), 10, "0-5"))
 	if len(rec.all("trusted")) > 0 {
 		t.Fatal("trusted without the floors")
 	}
 	floors := map[string]uint64{"*": 5, "!": 5}
-	r.answered(7, 1, answer{lanes: "1", last: 10, newest: "0-4", floors: map[string]uint64{"!": 4}}, nil)
+	r.onProbeReply(probeRequest{subscription: 7, number: 1}, probeReply{lanes: "1", newest: 10, newestFloor: "0-4", floors: map[string]uint64{"!": 4}}, nil)
 	if len(rec.all("trusted")) > 0 {
 		t.Fatal("trusted with older floors")
 	}
-	r.answered(7, r.echoes.add(time.Now(), time.Minute, 0), answer{lanes: "1", last: 10, newest: "0-5", floors: floors}, nil)
+	r.onProbeReply(probeRequest{subscription: 7, number: r.probes.add(time.Now(), time.Minute, 0)}, probeReply{lanes: "1", newest: 10, newestFloor: "0-5", floors: floors}, nil)
 	if len(rec.all("trusted")) != 1 || r.State() != StateLive {
 		t.Errorf("told: %+v", rec.events)
 	}
@@ -106,22 +106,22 @@ func TestTrustWaitsForFloors(t *testing.T) {
 func TestLateAnswersTellNothingOld(t *testing.T) {
 	rec := &recorder{}
 	r, s := quiet(t, rec)
-	number := r.echoes.add(time.Now(), time.Minute, 0)
-	later := r.echoes.add(time.Now(), time.Minute, 0)
-	r.answered(7, later, answer{lanes: "1", last: 12, newest: "0-0"}, nil)
-	r.answered(7, number, answer{lanes: "1", last: 9, newest: "0-0"}, nil)
+	number := r.probes.add(time.Now(), time.Minute, 0)
+	later := r.probes.add(time.Now(), time.Minute, 0)
+	r.onProbeReply(probeRequest{subscription: 7, number: later}, probeReply{lanes: "1", newest: 12, newestFloor: "0-0"}, nil)
+	r.onProbeReply(probeRequest{subscription: 7, number: number}, probeReply{lanes: "1", newest: 9, newestFloor: "0-0"}, nil)
 	if learned := rec.all("learned"); len(learned) != 1 || learned[0].last != 12 {
 		t.Errorf("learned: %+v", learned)
 	}
 	// What was asked before the history was lost tells nothing of the lane that there is now.
-	number = r.echoes.add(time.Now(), time.Minute, 0)
-	r.echoed(s, asked(r, 7, time.Now(), 3, "0-0"))
-	r.answered(7, number, answer{lanes: "1", last: 12, newest: "0-0"}, nil)
+	number = r.probes.add(time.Now(), time.Minute, 0)
+	r.onEcho(s, asked(r, 7, time.Now(), 3, "0-0"))
+	r.onProbeReply(probeRequest{subscription: 7, number: number}, probeReply{lanes: "1", newest: 12, newestFloor: "0-0"}, nil)
 	learned := rec.all("learned")
 	if last := learned[len(learned)-1].last; last != 3 {
 		t.Errorf("learned %d", last)
 	}
-	if r.floor != "" {
+	if r.newestFloor != "" {
 		t.Error("floors of before count")
 	}
 }
@@ -130,19 +130,20 @@ func TestSilenceIsCountedFromTheAnsweredEcho(t *testing.T) {
 	rec := &recorder{}
 	r, s := quiet(t, rec)
 	sent := time.Now()
-	r.echoed(s, asked(r, 7, sent, 10, "0-0"))
-	r.watch(sent.Add(DefaultMaxStaleness - time.Millisecond))
+	r.onEcho(s, asked(r, 7, sent, 10, "0-0"))
+	r.checkSilence(sent.Add(DefaultMaxStaleness - time.Millisecond))
 	if len(rec.all("lost")) > 0 {
 		t.Error("lost too early")
 	}
-	r.echoes.err = errors.New("why")
-	r.watch(sent.Add(DefaultMaxStaleness))
-	if lost := rec.all("lost"); len(lost) != 1 || !errors.Is(lost[0].err, errSilent) || !errors.Is(lost[0].err, r.echoes.err) {
+	r.probes.lastErr = errors.New("why")
+	r.checkSilence(sent.Add(DefaultMaxStaleness))
+	if lost := rec.all("lost"); len(lost) != 1 || !errors.Is(lost[0].err, errSilent) || !errors.Is(lost[0].err, r.probes.lastErr) {
 		t.Errorf("lost: %+v", lost)
 	}
 }
 
-// go-redis connects again by itself where a command cannot be written: what was published in between is lost.
+// go-redis connects again by itself where a command cannot be written: what was published in
+// between is lost.
 func TestSecondConfirmationEndsTheSubscription(t *testing.T) {
 	r, s := quiet(t, &recorder{})
 	if _, err := r.confirm(s, &redis.Subscription{Kind: "subscribe", Channel: "a"}); !errors.Is(err, errResubscribed) {
@@ -159,7 +160,7 @@ func TestNothingIsToldAfterLost(t *testing.T) {
 	rec := &recorder{}
 	r, s := quiet(t, rec)
 	echo := asked(r, 7, time.Now(), 10, "0-0")
-	r.echoed(s, asked(r, 7, time.Now(), 10, "0-5")) // waits for floors
+	r.onEcho(s, asked(r, 7, time.Now(), 10, "0-5")) // waits for floors
 	first, second := errors.New("first"), errors.New("second")
 	if err := r.end(s, first); !errors.Is(err, first) {
 		t.Errorf("end: %v", err)
@@ -168,11 +169,11 @@ func TestNothingIsToldAfterLost(t *testing.T) {
 		t.Errorf("end again: %v", err)
 	}
 	told := len(rec.events)
-	r.echoed(s, echo)
-	r.message(s, "garbage")
-	r.message(s, string(mustAppend(t, keys(1))))
-	r.replayed(s, 10, page{last: 11, why: DropTrimmed})
-	r.watch(time.Now().Add(time.Hour))
+	r.onEcho(s, echo)
+	r.onPublished(s, "garbage")
+	r.onPublished(s, string(mustAppend(t, keys(1))))
+	r.onPage(s, 10, replayPage{newest: 11, why: DropTrimmed})
+	r.checkSilence(time.Now().Add(time.Hour))
 	if _, err := r.confirm(s, &redis.Subscription{Kind: "subscribe", Channel: "c"}); !errors.Is(err, first) {
 		t.Errorf("confirm: %v", err)
 	}
@@ -180,7 +181,7 @@ func TestNothingIsToldAfterLost(t *testing.T) {
 		t.Errorf("told: %+v", rec.events)
 	}
 	// But what the lane has is still learned, also from an echo of that session.
-	r.answered(7, 1, answer{lanes: "1", last: 12, newest: "0-5", floors: map[string]uint64{"!": 5}}, nil)
+	r.onProbeReply(probeRequest{subscription: 7, number: 1}, probeReply{lanes: "1", newest: 12, newestFloor: "0-5", floors: map[string]uint64{"!": 5}}, nil)
 	if len(rec.all("learned")) != 1 || len(rec.all("trusted")) != 0 {
 		t.Errorf("told: %+v", rec.events)
 	}
@@ -189,10 +190,10 @@ func TestNothingIsToldAfterLost(t *testing.T) {
 func TestUnreadableEntriesOfALane(t *testing.T) {
 	rec := &recorder{}
 	r, s := quiet(t, rec)
-	r.chain.sync()
+	r.seq.startSync()
 	stored := mustAppend(t, keys(5))
 	good := string(stored[:offPrevious]) + string(stored[offPub:])
-	r.replayed(s, 10, page{last: 13, entries: []entry{{11, "?"}, {12, good}, {13, good[:9]}}})
+	r.onPage(s, 10, replayPage{newest: 13, entries: []replayEntry{{11, "?"}, {12, good}, {13, good[:9]}}})
 	if !slices.Equal(rec.reasons(), []DropReason{DropFirstSync, DropUnreadable, DropUnreadable}) {
 		t.Errorf("dropped for %v", rec.reasons())
 	}
@@ -210,18 +211,19 @@ func TestRepliesThatAreNotUnderstood(t *testing.T) {
 	for _, reply := range [][]any{
 		{}, {int64(1)}, {"1", "0-1"}, {"1", "x", "0-0"}, {"1", "0-1", "0-0", "x"}, {"1", "0-1", "0-0", list},
 	} {
-		if a, err := parseAnswer(reply); err == nil {
+		if a, err := parseProbeReply(reply); err == nil {
 			t.Errorf("%v is the answer %+v", reply, a)
 		}
 	}
-	// A floor that cannot be read is counted: what is wrong with one name is no reason to trust nothing.
-	if a, err := parseAnswer([]any{"1", "0-1", "0-0", []any{"!", "x"}}); err != nil || a.unreadable != 1 || len(a.floors) != 0 {
+	// A floor that cannot be read is counted: what is wrong with one name is no reason to trust
+	// nothing.
+	if a, err := parseProbeReply([]any{"1", "0-1", "0-0", []any{"!", "x"}}); err != nil || a.unreadable != 1 || len(a.floors) != 0 {
 		t.Errorf("an unreadable floor: %+v, %v", a, err)
 	}
 	for _, reply := range [][]any{
 		{}, {int64(1)}, {"x"}, {"0-1", int64(1)}, {"0-1", "found"}, {"0-1", "found", "x"}, {"0-1", "found", list}, {"0-1", "found", []any{"x", ""}},
 	} {
-		if p, err := parsePage(reply, 0); err == nil {
+		if p, err := parseReplayPage(reply, 0); err == nil {
 			t.Errorf("%v is the page %+v", reply, p)
 		}
 	}
@@ -261,7 +263,7 @@ func TestCloseIsPromptAtAnyMoment(t *testing.T) {
 		{name: "between attempts", before: func(p *redistest.Proxy) { p.Refuse(true) }, until: down},
 		{name: "before the confirmation", before: func(p *redistest.Proxy) { p.HoldNextReplyTo("subscribe") }},
 		{name: "before the replay", before: func(p *redistest.Proxy) { p.HoldNextReplyTo(scriptReplay.sha) }, bound: readTimeout},
-		{name: "during an echo", before: func(p *redistest.Proxy) { p.HoldNextReplyTo(scriptEcho.sha) }, bound: readTimeout},
+		{name: "during an echo", before: func(p *redistest.Proxy) { p.HoldNextReplyTo(scriptProbe.sha) }, bound: readTimeout},
 		{name: "during the greeting", before: func(p *redistest.Proxy) { p.BlackHole(true) }, bound: readTimeout},
 		{name: "cut, then a greeting without answer", until: up, then: func(p *redistest.Proxy) { p.BlackHole(true); p.CutAll() }, bound: readTimeout},
 	} {
@@ -338,7 +340,7 @@ func BenchmarkMessage(b *testing.B) {
 		places := (id + 1).AppendWire(id.AppendWire(payload[:offPrevious]))
 		copy(payload, places)
 		id++
-		r.message(s, string(payload))
+		r.onPublished(s, string(payload))
 	}
 	if r.Applied() != uint64(id) {
 		b.Errorf("applied %d of %d", r.Applied(), id)

@@ -9,7 +9,7 @@ import (
 func TestAStoppedTimerHasEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began, ended := make(chan struct{}), false
-		stop := after(time.Second, func() {
+		stop := startTimer(time.Second, func() {
 			close(began)
 			time.Sleep(time.Second)
 			ended = true
@@ -18,7 +18,7 @@ func TestAStoppedTimerHasEnded(t *testing.T) {
 		if stop(); !ended {
 			t.Error("stop returned while the function was running")
 		}
-		stop = after(time.Second, func() { t.Error("a stopped timer ran its function") })
+		stop = startTimer(time.Second, func() { t.Error("a stopped timer ran its function") })
 		stop()
 		time.Sleep(2 * time.Second)
 	})
