@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/doppio-cache/doppio/internal/harness"
 	"github.com/doppio-cache/doppio/internal/history"
 )
 
@@ -43,7 +44,7 @@ func pathFaults() []fault {
 	add := func(name string, m mode, cut bool) {
 		faults = append(faults, fault{name: name, where: "scr", beside: true, inject: func(a *attack, s shot) bool {
 			a.ways(s, func(w *way) { w.set(m) })
-			pause(a.ctx, s.length)
+			harness.Sleep(a.ctx, s.length)
 			a.ways(s, func(w *way) {
 				w.set(mode{})
 				if cut {
@@ -76,11 +77,11 @@ func pathFaults() []fault {
 	return faults
 }
 
-func (a *attack) slot(s shot) *slot { return a.fleet.slots[s.slot%len(a.fleet.slots)] }
+func (a *attack) seat(s shot) *seat { return a.fleet.seats[s.slot%len(a.fleet.seats)] }
 
 // ways calls do for all ways of the shot's instance.
 func (a *attack) ways(s shot, do func(*way)) {
-	for _, w := range a.slot(s).ways {
+	for _, w := range a.seat(s).ways {
 		do(w)
 	}
 }
@@ -92,7 +93,7 @@ func lateEcho(a *attack, s shot) bool {
 	a.awaitPhase(workFor + restFor - ahead)
 	a.ways(s, func(w *way) { w.set(mode{which: subscriptions, delay: maxStaleness * 7 / 10}) })
 	defer a.ways(s, func(w *way) { w.set(mode{}) })
-	pause(a.ctx, ahead+2*maxStaleness)
+	harness.Sleep(a.ctx, ahead+2*maxStaleness)
 	return true
 }
 
@@ -100,50 +101,50 @@ func lateEcho(a *attack, s shot) bool {
 func (a *attack) awaitPhase(at time.Duration) {
 	const cycle = workFor + restFor
 	phase := time.Duration(history.Now()) % cycle
-	pause(a.ctx, (at-phase+cycle)%cycle)
+	harness.Sleep(a.ctx, (at-phase+cycle)%cycle)
 }
 
 // instanceFaults are of one process.
 var instanceFaults = []fault{
 	{name: "stop-instance", where: "scr", inject: func(a *attack, s shot) bool {
-		a.slot(s).signal(syscall.SIGSTOP)
-		pause(a.ctx, s.length)
-		a.slot(s).signal(syscall.SIGCONT)
+		a.seat(s).signal(syscall.SIGSTOP)
+		harness.Sleep(a.ctx, s.length)
+		a.seat(s).signal(syscall.SIGCONT)
 		return true
 	}},
 	{name: "stutter-instance", where: "scr", inject: func(a *attack, s shot) bool {
 		// Short stops find it in the middle of something more often than long ones.
-		defer a.slot(s).signal(syscall.SIGCONT)
+		defer a.seat(s).signal(syscall.SIGCONT)
 		for end := time.Now().Add(s.length); time.Now().Before(end) && a.ctx.Err() == nil; {
-			a.slot(s).signal(syscall.SIGSTOP)
-			pause(a.ctx, 10*time.Millisecond+rand.N(30*time.Millisecond))
-			a.slot(s).signal(syscall.SIGCONT)
-			pause(a.ctx, rand.N(10*time.Millisecond))
+			a.seat(s).signal(syscall.SIGSTOP)
+			harness.Sleep(a.ctx, 10*time.Millisecond+rand.N(30*time.Millisecond))
+			a.seat(s).signal(syscall.SIGCONT)
+			harness.Sleep(a.ctx, rand.N(10*time.Millisecond))
 		}
 		return true
 	}},
 	{name: "slow-loads", where: "scr", inject: func(a *attack, s shot) bool {
 		// What is loaded is overtaken by changes, and by later loads.
-		a.fleet.source.slow.Store(int64(maxStaleness / 10))
-		defer a.fleet.source.slow.Store(0)
-		pause(a.ctx, s.length)
+		a.fleet.source.Slow(maxStaleness / 10)
+		defer a.fleet.source.Slow(0)
+		harness.Sleep(a.ctx, s.length)
 		return true
 	}},
-	{name: "stop-in-load", where: "scr", inject: func(a *attack, s shot) bool { return a.stopAt(inLoad, s) }},
-	{name: "stop-after-load", where: "scr", inject: func(a *attack, s shot) bool { return a.stopAt(afterLoad, s) }},
-	{name: "stop-after-commit", where: "scr", inject: func(a *attack, s shot) bool { return a.stopAt(afterCommit, s) }},
+	{name: "stop-in-load", where: "scr", inject: func(a *attack, s shot) bool { return a.stopAt(harness.InLoad, s) }},
+	{name: "stop-after-load", where: "scr", inject: func(a *attack, s shot) bool { return a.stopAt(harness.AfterLoad, s) }},
+	{name: "stop-after-commit", where: "scr", inject: func(a *attack, s shot) bool { return a.stopAt(harness.AfterCommit, s) }},
 	{name: "kill-instance", where: "scr", inject: func(a *attack, s shot) bool {
-		a.fleet.kill(a.slot(s))
-		pause(a.ctx, s.length/4)
-		return a.replace(a.slot(s))
+		a.fleet.kill(a.seat(s))
+		harness.Sleep(a.ctx, s.length/4)
+		return a.replace(a.seat(s))
 	}},
 	{name: "kill-after-commit", where: "scr", inject: func(a *attack, s shot) bool {
-		who, ok := a.trap(afterCommit, func(n int) { a.fleet.kill(a.fleet.slots[n]) })
+		who, ok := a.trap(harness.AfterCommit, func(n int) { a.fleet.kill(a.fleet.seats[n]) })
 		if !ok {
 			return false
 		}
-		pause(a.ctx, s.length/4)
-		return a.replace(a.fleet.slots[who])
+		harness.Sleep(a.ctx, s.length/4)
+		return a.replace(a.fleet.seats[who])
 	}},
 }
 
@@ -151,9 +152,9 @@ var instanceFaults = []fault{
 const trapPatience = 3 * time.Second
 
 // trap does something to the next instance that reaches a moment, and tells which that was.
-func (a *attack) trap(m moment, do func(slot int)) (who int, ok bool) {
+func (a *attack) trap(m harness.Moment, do func(seat int)) (who int, ok bool) {
 	reached := make(chan int, 1)
-	a.fleet.source.trap(m, func(n int) {
+	a.fleet.source.Trap(m, func(n int) {
 		do(n)
 		reached <- n
 	})
@@ -163,7 +164,7 @@ func (a *attack) trap(m moment, do func(slot int)) (who int, ok bool) {
 	case who = <-reached:
 		return who, true
 	case <-ctx.Done():
-		a.fleet.source.release(m)
+		a.fleet.source.Release(m)
 		select {
 		case who = <-reached: // just now
 			return who, true
@@ -174,17 +175,17 @@ func (a *attack) trap(m moment, do func(slot int)) (who int, ok bool) {
 }
 
 // stopAt stops the next instance that reaches a moment.
-func (a *attack) stopAt(m moment, s shot) bool {
-	who, ok := a.trap(m, func(n int) { a.fleet.slots[n].signal(syscall.SIGSTOP) })
+func (a *attack) stopAt(m harness.Moment, s shot) bool {
+	who, ok := a.trap(m, func(n int) { a.fleet.seats[n].signal(syscall.SIGSTOP) })
 	if ok {
-		pause(a.ctx, s.length)
-		a.fleet.slots[who].signal(syscall.SIGCONT)
+		harness.Sleep(a.ctx, s.length)
+		a.fleet.seats[who].signal(syscall.SIGCONT)
 	}
 	return ok
 }
 
 // replace starts a new process where one was killed.
-func (a *attack) replace(s *slot) bool {
+func (a *attack) replace(s *seat) bool {
 	a.t.Helper()
 	if err := a.fleet.start(s); err != nil {
 		a.t.Fatalf("a new instance: %v", err)

@@ -5,11 +5,13 @@ package attack
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
 
+	"github.com/doppio-cache/doppio/internal/harness"
 	"github.com/doppio-cache/doppio/internal/history"
 )
 
@@ -18,12 +20,11 @@ type fleet struct {
 	dir    string
 	config workerConfig // what all have in common
 	log    *history.Writer
-	source *source
-	slots  []*slot
+	source *harness.Source
+	seats  []*seat
 
-	mu        sync.Mutex
-	processes []*process // all that ever were
-	early     error      // what ended by itself before it was killed
+	mu    sync.Mutex
+	early error // what ended by itself before it was killed
 }
 
 const (
@@ -54,30 +55,31 @@ func startFleet(config workerConfig, instances int, servers []string) (f *fleet,
 	if f.log, err = history.Create(filepath.Join(f.dir, "parent.log"), "parent", 0); err != nil {
 		return f, err
 	}
-	if f.source, err = serveSource(f.config.Source, config.Keys, f.log); err != nil {
+	if f.source, err = harness.ServeSource(f.config.Source, harness.SourceOptions{Keys: config.Keys, Log: f.log, Takes: someTime}); err != nil {
 		return f, err
 	}
 	for i := range instances {
-		s := &slot{number: i, bypass: i%2 == 1, ways: map[string]*way{}}
-		f.slots = append(f.slots, s)
+		s := &seat{number: i, bypass: i%2 == 1, ways: map[string]*way{}}
+		f.seats = append(f.seats, s)
 		for _, addr := range servers {
 			if s.ways[addr], err = newWay(addr, false); err != nil {
 				return f, err
 			}
 		}
 	}
-	for _, s := range f.slots {
+	for _, s := range f.seats {
 		if err = f.start(s); err != nil {
 			return f, err
 		}
 	}
 	timer := time.NewTimer(endPatience)
 	defer timer.Stop()
-	for _, s := range f.slots {
+	for _, s := range f.seats {
 		select {
-		case <-s.current().ready:
+		case <-s.Process().Ready:
+		case <-s.Process().Done: // f.failed says why
 		case <-timer.C:
-			return f, fmt.Errorf("%s was not coherent within %v\n%s", s.current().name, endPatience, s.current().tail())
+			return f, fmt.Errorf("%s was not coherent within %v%s", s.name, endPatience, s.Process().Tail())
 		}
 	}
 	return f, nil
@@ -89,29 +91,38 @@ func (f *fleet) failed() error {
 	err := f.early
 	f.mu.Unlock()
 	for _, p := range f.all() {
-		err = errors.Join(err, p.unexpected())
+		err = errors.Join(err, p.Unexpected())
 	}
 	return err
 }
 
-func (f *fleet) all() []*process {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.processes
+// all are the processes that ever were.
+func (f *fleet) all() (all []*harness.Process) {
+	for _, s := range f.seats {
+		all = append(all, s.Processes()...)
+	}
+	return all
+}
+
+// someTime is how long a load takes before the source looks at the version, and after.
+func someTime() (before, after time.Duration) {
+	took := time.Millisecond + rand.N(4*time.Millisecond)
+	before = rand.N(took)
+	return before, took - before
 }
 
 // stopAll ends the fleet in order.
 func (f *fleet) stopAll() error {
-	errs := make([]error, len(f.slots))
+	errs := make([]error, len(f.seats))
 	var wg sync.WaitGroup
-	for i, s := range f.slots {
-		wg.Go(func() { errs[i] = f.stop(s) })
+	for i, s := range f.seats {
+		wg.Go(func() { errs[i] = s.Process().Stop(endPatience) })
 	}
 	wg.Wait()
 	err := errors.Join(errs...)
 	for _, p := range f.all() {
-		if p.raced() {
-			err = errors.Join(err, fmt.Errorf("%s raced:\n%s", p.name, p.tail()))
+		if raced(p) {
+			err = errors.Join(err, fmt.Errorf("a race%s", p.Tail()))
 		}
 	}
 	return err
@@ -120,22 +131,21 @@ func (f *fleet) stopAll() error {
 // close ends whatever still runs, and waits for it. The logs stay.
 func (f *fleet) close() error {
 	for _, p := range f.all() {
-		p.expect()
-		_ = p.cmd.Process.Kill() // most have ended
-		<-p.done
+		p.Kill() // most have ended
 	}
-	for _, s := range f.slots {
+	for _, s := range f.seats {
 		for _, w := range s.ways {
 			w.close()
 		}
 	}
+	var err error
 	if f.source != nil {
-		f.source.close()
+		err = f.source.Close()
 	}
 	if f.log != nil {
-		return f.log.Close()
+		err = errors.Join(err, f.log.Close())
 	}
-	return nil
+	return err
 }
 
 // history reads what all wrote, or, before close, have written so far: the parent's log, which has the commits, is the last by
@@ -144,7 +154,7 @@ func (f *fleet) history() ([]*history.Log, error) { return history.ReadDir(f.dir
 
 // lost is how many messages disappeared on the ways.
 func (f *fleet) lost() (n int64) {
-	for _, s := range f.slots {
+	for _, s := range f.seats {
 		for _, w := range s.ways {
 			n += w.lost.Load()
 		}

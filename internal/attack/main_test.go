@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
@@ -24,13 +23,13 @@ var (
 	untilFlag    = flag.String("attack.until", "", "end a run when one of these promises, G1, G2 and G3, separated by commas, has been broken; looked for before each fault")
 )
 
-// workerEnv holds an instance's configuration. It makes the test binary an instance.
+// workerEnv makes the test binary an instance.
 const workerEnv = "DOPPIO_ATTACK_WORKER"
 
 func TestMain(m *testing.M) {
 	redis.SetLogger(quiet{})
-	if config := os.Getenv(workerEnv); config != "" {
-		if err := runWorker(config); err != nil {
+	if os.Getenv(workerEnv) != "" {
+		if err := runWorker(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -43,15 +42,3 @@ func TestMain(m *testing.M) {
 type quiet struct{}
 
 func (quiet) Printf(context.Context, string, ...any) {}
-
-// pause waits for d, or until ctx ends, and tells whether it waited.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}

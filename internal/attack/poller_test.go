@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/doppio-cache/doppio/internal/harness"
 	"github.com/doppio-cache/doppio/internal/history"
 	"github.com/doppio-cache/doppio/internal/lane"
 )
@@ -28,7 +29,7 @@ var valuePattern = regexp.MustCompile(`k(\d+)\.v(\d+)\.`)
 // poll looks at what Redis holds under the hot keys, past all caches, until ctx ends.
 func (a *attack) poll(ctx context.Context) {
 	floors := lane.Of(a.servers.namespace, 0).Floors
-	for pause(ctx, rand.N(8*time.Millisecond)) {
+	for harness.Sleep(ctx, rand.N(8*time.Millisecond)) {
 		k := rand.IntN(a.fleet.config.Keys)
 		o := history.Op{Kind: history.Poll, Key: uint32(k), Start: history.Now()}
 		record, limits, err := a.look(ctx, a.servers.key(k), floors)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/doppio-cache/doppio/internal/harness"
 	"github.com/doppio-cache/doppio/internal/history"
 )
 
@@ -115,9 +116,9 @@ func run(t testing.TB, p plan) (*outcome, error) {
 		if p.servers == nil || a.found > 0 {
 			return
 		}
-		pause(t.Context(), recovery)
+		harness.Sleep(t.Context(), recovery)
 		a.calm.From = history.Now()
-		pause(t.Context(), calmSpan)
+		harness.Sleep(t.Context(), calmSpan)
 		a.calm.To = history.Now()
 	}()
 	err = f.stopAll()
@@ -143,7 +144,7 @@ func (a *attack) inject(ctx context.Context) {
 		return
 	}
 	next := schedule(a.plan.seed, faults)
-	for s := (shot{rest: 2 * maxStaleness}); pause(ctx, s.rest) && a.fleet.failed() == nil; {
+	for s := (shot{rest: 2 * maxStaleness}); harness.Sleep(ctx, s.rest) && a.fleet.failed() == nil; {
 		if a.broken() {
 			return
 		}
@@ -198,7 +199,7 @@ func (a *attack) void(from, to int64) {
 // progress tells every few seconds how far the run is.
 func (a *attack) progress(ctx context.Context) {
 	const every = 5 * time.Second
-	for pause(ctx, every) {
+	for harness.Sleep(ctx, every) {
 		a.mu.Lock()
 		n := 0
 		for _, c := range a.injected {
@@ -207,7 +208,7 @@ func (a *attack) progress(ctx context.Context) {
 		now := a.now
 		a.mu.Unlock()
 		a.t.Logf("%s %v: %d loads, %d commits, %d faults; now %s", a.plan.topology,
-			time.Duration(history.Now()-a.began).Round(time.Second), a.fleet.source.loads.Load(), a.fleet.source.commits.Load(), n, now)
+			time.Duration(history.Now()-a.began).Round(time.Second), a.fleet.source.Loads(), a.fleet.source.Commits(), n, now)
 	}
 }
 
@@ -220,12 +221,12 @@ func (a *attack) outcome() (*outcome, error) {
 	o := &outcome{
 		Topology: a.plan.topology, Seed: a.plan.seed, Took: time.Duration(history.Now() - a.began), Found: a.found,
 		Bound: a.fleet.bound(), Injected: a.injected, Missed: a.missed,
-		Messages: a.fleet.lost(), Replaced: len(a.fleet.all()) - len(a.fleet.slots), Dir: a.fleet.dir,
+		Messages: a.fleet.lost(), Replaced: len(a.fleet.all()) - len(a.fleet.seats), Dir: a.fleet.dir,
 		Report: a.check(logs),
 	}
-	for _, s := range a.fleet.slots {
-		if name := s.current().name; !a.recovered(logs, name) {
-			o.Alone = append(o.Alone, name)
+	for _, s := range a.fleet.seats {
+		if !a.recovered(logs, s.name) {
+			o.Alone = append(o.Alone, s.name)
 		}
 	}
 	return o, a.keepSchedule()

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/doppio-cache/doppio/internal/harness"
 	"github.com/doppio-cache/doppio/internal/history"
 	"github.com/doppio-cache/doppio/internal/lane"
 	"github.com/doppio-cache/doppio/internal/redistest"
@@ -20,7 +21,7 @@ var serverFaults = []fault{
 		nodes, _ := a.servers.masters()
 		node := nodes[s.node%len(nodes)]
 		node.Pause()
-		pause(a.ctx, s.length)
+		harness.Sleep(a.ctx, s.length)
 		node.Resume()
 		a.settle()
 		return true
@@ -45,7 +46,7 @@ var serverFaults = []fault{
 	{name: "restart-empty", where: "sc", inject: func(a *attack, s shot) bool {
 		n := s.node % len(a.servers.nodes)
 		a.servers.nodes[n].Kill()
-		pause(a.ctx, s.length/2)
+		harness.Sleep(a.ctx, s.length/2)
 		a.servers.nodes[n].Restart()
 		if a.servers.cluster != nil {
 			a.servers.announceBus(a.t, n)
@@ -80,7 +81,7 @@ func during(do, undo []any) func(*attack, shot) bool {
 	return func(a *attack, s shot) bool {
 		a.t.Helper()
 		a.servers.eachMaster(a.t, do...)
-		pause(a.ctx, s.length)
+		harness.Sleep(a.ctx, s.length)
 		a.servers.eachMaster(a.t, undo...)
 		return true
 	}
@@ -114,7 +115,7 @@ func (a *attack) unheard(s shot, verb string, args ...any) bool {
 	a.awaitPhase(workFor - missed)
 	a.ways(s, func(w *way) { w.set(mode{which: subscriptions, lose: 1}) })
 	defer a.ways(s, func(w *way) { w.set(mode{}) })
-	pause(a.ctx, missed+lull)
+	harness.Sleep(a.ctx, missed+lull)
 	return a.onLane(verb, args...)
 }
 
@@ -155,10 +156,10 @@ func restartOld(a *attack, s shot) bool {
 	if err := admin.Save(ctx).Err(); err != nil {
 		a.t.Fatalf("save: %v", err)
 	}
-	pause(a.ctx, s.length)
+	harness.Sleep(a.ctx, s.length)
 	if *strictFlag {
-		a.fleet.source.still.Store(true) // what is changed again hides what was lost
-		defer a.fleet.source.still.Store(false)
+		a.fleet.source.Hold(true) // what is changed again hides what was lost
+		defer a.fleet.source.Hold(false)
 	}
 	node.Kill()
 	node.Restart()
@@ -167,7 +168,7 @@ func restartOld(a *attack, s shot) bool {
 		a.t.Fatalf("the server's dump: %v", err)
 	}
 	if *strictFlag {
-		pause(a.ctx, recovery+2*maxStaleness)
+		harness.Sleep(a.ctx, recovery+2*maxStaleness)
 	}
 	return true
 }
@@ -202,7 +203,7 @@ func (a *attack) moveSlot(key string, s shot) {
 	}
 	to := others[s.node%len(others)]
 	c.OpenSlot(a.t, slot, from, to)
-	pause(a.ctx, s.length)
+	harness.Sleep(a.ctx, s.length)
 	c.MoveSlot(a.t, slot, from, to)
 	a.settle()
 }
@@ -217,7 +218,7 @@ func cutBus(a *attack, s shot) bool {
 	for _, w := range cut {
 		w.set(mode{stall: true})
 	}
-	pause(a.ctx, s.length)
+	harness.Sleep(a.ctx, s.length)
 	for _, w := range cut {
 		w.set(mode{})
 	}

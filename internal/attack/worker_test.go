@@ -4,10 +4,8 @@ package attack
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"sync"
@@ -22,7 +20,7 @@ import (
 type workerConfig struct {
 	Kind         string
 	Name         string // of this process
-	Slot         int    // of the fleet, which a process that follows takes over
+	Seat         int    // of the fleet, which a process that follows takes over
 	Topology     string
 	Addrs        []string
 	MasterName   string
@@ -42,7 +40,7 @@ type workerConfig struct {
 type worker struct {
 	cfg    workerConfig
 	log    *harness.Recorder
-	source *register
+	source *harness.SourceClient
 	cache  cache
 }
 
@@ -55,24 +53,27 @@ const (
 	burst, burstEvery = 6, 16
 )
 
-// runWorker is an instance's main. It works until its standard input ends.
-func runWorker(config string) (err error) {
+// runWorker is an instance's main. It works until its parent tells it to end.
+func runWorker() (err error) {
 	w := &worker{}
-	if err := json.Unmarshal([]byte(config), &w.cfg); err != nil {
+	parent, err := harness.Begin(os.Stdin, os.Stdout, &w.cfg)
+	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() { // it ends with the process, should that fail first
 		defer cancel()
-		_, _ = io.Copy(io.Discard, os.Stdin) // whatever ends it
+		parent.AwaitEnd()
 	}()
 	if w.log, err = harness.Record(w.cfg.Log, w.cfg.Name, w.cfg.Bound); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.log.Close()) }()
-	w.source = newRegister(w.cfg.Source, w.cfg.Slot)
-	defer w.source.close()
+	if w.source, err = harness.DialSource(w.cfg.Source, w.cfg.Seat); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.source.Close()) }()
 	if w.cache, err = kinds[w.cfg.Kind](w.cfg); err != nil {
 		return err
 	}
@@ -86,12 +87,12 @@ func runWorker(config string) (err error) {
 		working.Go(func() { w.write(ctx) })
 	}
 	working.Go(func() {
-		for pause(ctx, flushEvery) {
+		for harness.Sleep(ctx, flushEvery) {
 			w.log.Flush()
 		}
 	})
 	if w.cache.ready(ctx) == nil { // else it has been told to end
-		_, err = fmt.Fprintln(os.Stdout, "ready")
+		err = parent.TellReady()
 	}
 	working.Wait()
 	return err
@@ -108,10 +109,14 @@ func patience(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 func (w *worker) read(ctx context.Context) {
-	for pause(ctx, rand.N(4*time.Millisecond)) {
+	for harness.Sleep(ctx, rand.N(4*time.Millisecond)) {
 		k := rand.IntN(w.cfg.Keys)
 		load := func(ctx context.Context) (string, error) {
-			version, err := w.source.load(ctx, k)
+			if err := ctx.Err(); err != nil {
+				return "", err
+			}
+			// One that has begun goes on, as loaders do that do not heed their contexts.
+			version, err := w.source.Load(context.WithoutCancel(ctx), uint32(k))
 			return valueOf(k, version), err
 		}
 		if rand.IntN(6) == 0 {
@@ -135,12 +140,12 @@ func (w *worker) read(ctx context.Context) {
 }
 
 func (w *worker) write(ctx context.Context) {
-	conn, err := w.source.conn()
+	conn, err := w.source.Conn()
 	if err != nil {
 		return // the run has ended
 	}
 	defer conn.Close()
-	for pause(ctx, rand.N(40*time.Millisecond)) {
+	for harness.Sleep(ctx, rand.N(40*time.Millisecond)) {
 		if time.Duration(history.Now())%(workFor+restFor) > workFor {
 			continue
 		}
@@ -155,17 +160,17 @@ func (w *worker) write(ctx context.Context) {
 }
 
 // change commits new versions of keys, and tells the cache of all of them at once.
-func (w *worker) change(ctx context.Context, conn *registerConn, keys []int) error {
+func (w *worker) change(ctx context.Context, conn *harness.SourceConn, keys []int) error {
 	committed := make(map[int]uint64, len(keys))
 	mayBeSet := len(keys) == 1 || rand.IntN(2) == 0 // for only deletions are made together with deletions
 	for _, k := range keys {
-		verb := "commit"
+		commit := conn.Commit
 		if inTurn(k) {
-			verb = "take"
+			commit = conn.Take
 		}
-		version, err := conn.ask(verb, k)
+		version, err := commit(uint32(k))
 		switch {
-		case errors.Is(err, errBusy):
+		case errors.Is(err, harness.ErrBusy):
 		case err != nil:
 			return err
 		default:
@@ -187,7 +192,7 @@ func (w *worker) change(ctx context.Context, conn *registerConn, keys []int) err
 	telling.Wait()
 	for k := range committed {
 		if inTurn(k) {
-			if _, err := conn.ask("give", k); err != nil {
+			if err := conn.Give(uint32(k)); err != nil {
 				return err
 			}
 		}

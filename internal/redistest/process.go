@@ -1,11 +1,13 @@
 package redistest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"time"
+
+	"github.com/doppio-cache/doppio/internal/child"
 )
 
 // process is one run of a server binary.
@@ -24,24 +26,14 @@ func startProcess(name string, args []string, dir, logPath string) (*process, er
 	cmd := exec.Command(name, args...)
 	cmd.Dir = dir
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = childAttributes()
 	p := &process{cmd: cmd, done: make(chan struct{})}
-	started := make(chan error)
-	go func() {
-		// The kernel ties the child's life to the thread that forked it, so that thread waits here for the child.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
+	err = child.Start(cmd, func() {
 		defer close(p.done)
 		defer log.Close()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			p.err = cmd.Wait()
-		}
-	}()
-	if err := <-started; err != nil {
-		<-p.done
-		return nil, fmt.Errorf("start %s: %w", name, err)
+		p.err = cmd.Wait()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, errors.Join(err, log.Close()))
 	}
 	return p, nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/doppio-cache/doppio/bench/internal/result"
 	"github.com/doppio-cache/doppio/bench/internal/term"
+	"github.com/doppio-cache/doppio/internal/child"
 )
 
 // memory is what a full near tier takes, of room and of the collector's time: each in a process of its own.
@@ -93,10 +94,10 @@ func (s *session) child(ctx context.Context, subject string) (childReply, error)
 		return childReply{}, err
 	}
 	cmd := exec.CommandContext(ctx, s.o.Child[0], s.o.Child[1:]...)
-	cmd.WaitDelay, cmd.SysProcAttr = 5*time.Second, dieWithParent()
+	cmd.WaitDelay = 5 * time.Second
 	var out, complaint bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(request), &out, &complaint
-	if err := cmd.Run(); err != nil {
+	if err := child.Run(cmd); err != nil {
 		return childReply{}, fmt.Errorf("its process: %w: %s", err, lastLine(complaint.String()))
 	}
 	var reply childReply

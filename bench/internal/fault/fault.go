@@ -10,8 +10,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/doppio-cache/doppio/bench/internal/instance"
 	"github.com/doppio-cache/doppio/bench/internal/server"
+	"github.com/doppio-cache/doppio/internal/harness"
 )
 
 // Target is the fleet that suffers.
@@ -20,8 +20,8 @@ type Target interface {
 	// Relay stands between an instance and Redis; nil where no fault of the path was asked for.
 	Relay(instance int) *server.Relay
 	Signal(instance int, sig syscall.Signal) error
-	// Kill ends an instance at once, and another is started in its place.
-	Kill(instance int) error
+	// Kill ends an instance at once, and another is started in its place, unless ctx has ended.
+	Kill(ctx context.Context, instance int) error
 	Server() *server.Server
 	// AwaitCoherent waits until each instance says that all its lanes are live.
 	AwaitCoherent(ctx context.Context) error
@@ -94,7 +94,7 @@ func Names() []string {
 
 // hold waits for a time that r picks.
 func hold(ctx context.Context, r *rand.Rand) error {
-	if !instance.Sleep(ctx, shortest+time.Duration(r.Int64N(int64(longest-shortest)))) {
+	if !harness.Sleep(ctx, shortest+time.Duration(r.Int64N(int64(longest-shortest)))) {
 		return ctx.Err()
 	}
 	return nil

@@ -36,7 +36,7 @@ func (f *fleet) Signal(i int, sig syscall.Signal) error {
 	return nil
 }
 
-func (f *fleet) Kill(i int) error {
+func (f *fleet) Kill(_ context.Context, i int) error {
 	f.done = append(f.done, fmt.Sprint(i, " killed"))
 	return nil
 }

@@ -22,7 +22,7 @@ func killInstance(ctx context.Context, t Target, r *rand.Rand) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return t.Kill(r.IntN(t.Instances()))
+	return t.Kill(ctx, r.IntN(t.Instances()))
 }
 
 func stopServer(ctx context.Context, t Target, r *rand.Rand) error {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/doppio-cache/doppio/bench/internal/instance"
+	"github.com/doppio-cache/doppio/internal/harness"
 )
 
 // Dealt are requests that are dealt to the instances of a run in turn, in place of those that workers choose by themselves.
@@ -91,10 +92,10 @@ func (h *hand) close() error { return instance.Unmap(h.mapping) }
 func (f *fleet) awaitDealt(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, f.cfg.Duration)
 	defer cancel()
-	for instance.Sleep(ctx, reportEvery) {
+	for harness.Sleep(ctx, reportEvery) {
 		if int64(f.counts()[instance.Done]) >= f.cfg.Dealt.Count {
 			// Others may still invalidate, and what arrives of that counts.
-			instance.Sleep(ctx, 2*reportEvery)
+			harness.Sleep(ctx, 2*reportEvery)
 			return
 		}
 	}
@@ -103,7 +104,7 @@ func (f *fleet) awaitDealt(ctx context.Context) {
 // awaitMeasurement waits until what is done is measured: requests that are dealt all are.
 func (m *member) awaitMeasurement(ctx context.Context) bool {
 	for !m.Shared.Raised(instance.Measure) {
-		if !instance.Sleep(ctx, time.Millisecond) {
+		if !harness.Sleep(ctx, time.Millisecond) {
 			return false
 		}
 	}

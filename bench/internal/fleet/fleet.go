@@ -11,12 +11,12 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/doppio-cache/doppio/bench/internal/instance"
 	"github.com/doppio-cache/doppio/bench/internal/result"
 	"github.com/doppio-cache/doppio/bench/internal/server"
+	"github.com/doppio-cache/doppio/internal/harness"
 	"github.com/doppio-cache/doppio/internal/history"
 )
 
@@ -69,10 +69,11 @@ type fleet struct {
 	namespace string
 	dir       string
 	shared    *instance.Shared
-	source    *instance.Source
+	source    *harness.Source
 	seats     []*seat // of the instances, and last of the writer
 	owned     instance.Owned
 
+	watching sync.WaitGroup // of what waits for processes
 	stop     context.CancelCauseFunc
 	restarts atomic.Int64
 	injected atomic.Int64
@@ -95,12 +96,16 @@ func (f *fleet) open(ctx context.Context) (err error) {
 		return err
 	}
 	f.owned.Add(f.shared.Close)
-	if f.source, err = instance.ServeSource(f.path("source"), f.cfg.Keys, f.cfg.Source); err != nil {
+	before := f.cfg.Source / 2
+	f.source, err = harness.ServeSource(f.path("source"), harness.SourceOptions{
+		Keys: f.cfg.Keys, Takes: func() (time.Duration, time.Duration) { return before, f.cfg.Source - before },
+	})
+	if err != nil {
 		return err
 	}
 	f.owned.Add(f.source.Close)
 	for n := range f.cfg.processes() {
-		s := newSeat(n)
+		s := &seat{index: n}
 		if f.cfg.relays() && n < f.cfg.Instances {
 			if s.relay, err = f.server.Relay(); err != nil {
 				return fmt.Errorf("fleet: %w", err)
@@ -114,8 +119,7 @@ func (f *fleet) open(ctx context.Context) (err error) {
 
 func (f *fleet) path(name string) string { return filepath.Join(f.dir, name) }
 
-func (f *fleet) instanceConfig(s *seat, generation int) instanceConfig {
-	name := fmt.Sprintf("i%d.%d", s.index, generation)
+func (f *fleet) instanceConfig(s *seat, generation int, name string) instanceConfig {
 	c := instanceConfig{
 		Index: s.index, Instances: f.cfg.Instances, Seed: f.cfg.Seed + uint64(s.index)<<32 + uint64(generation)<<16,
 		Workers: f.cfg.Workers, First: s.index * f.cfg.Workers, Writers: f.cfg.writers(), Listens: s.index < listeners,
@@ -145,22 +149,17 @@ func (f *fleet) fail(err error) { f.stop(err) }
 func (f *fleet) run(ctx context.Context, progress Progress) (*Outcome, error) {
 	ctx, f.stop = context.WithCancelCause(ctx)
 	defer f.stop(nil)
-	killed, kill := context.WithCancel(context.Background())
-	defer kill()
-	working, end := context.WithCancel(context.Background())
-	defer end()
-	var keeping sync.WaitGroup
-	for _, s := range f.seats {
-		keeping.Go(func() { f.keep(killed, working, s) })
-	}
 	began, ended, err := f.measure(ctx, progress)
-	patience := time.AfterFunc(grace, kill)
-	defer patience.Stop()
 	for _, s := range f.seats {
-		err = errors.Join(err, s.signal(syscall.SIGCONT)) // a fault may have been broken off
+		if p := s.Process(); p != nil {
+			f.watching.Go(func() {
+				if err := p.Stop(grace); err != nil {
+					f.fail(err)
+				}
+			})
+		}
 	}
-	end()
-	keeping.Wait()
+	f.watching.Wait()
 	if err == nil {
 		err = context.Cause(ctx) // an instance that failed while it ended
 	}
@@ -178,15 +177,20 @@ func (f *fleet) run(ctx context.Context, progress Progress) (*Outcome, error) {
 // come to that.
 func (f *fleet) measure(ctx context.Context, progress Progress) (began, ended *mark, err error) {
 	for _, s := range f.seats {
+		if err := f.start(s); err != nil {
+			return nil, nil, err
+		}
+	}
+	for _, s := range f.seats {
 		select {
-		case <-s.ready:
+		case <-s.Process().Ready:
 		case <-ctx.Done():
 			return nil, nil, context.Cause(ctx)
 		}
 	}
 	shown := f.show(progress)
 	defer shown()
-	if !instance.Sleep(ctx, f.cfg.Warmup) {
+	if !harness.Sleep(ctx, f.cfg.Warmup) {
 		return nil, nil, context.Cause(ctx)
 	}
 	if began, err = f.mark(ctx); err != nil {
@@ -208,7 +212,7 @@ func (f *fleet) measure(ctx context.Context, progress Progress) (began, ended *m
 	case f.cfg.Dealt != nil:
 		f.awaitDealt(ctx)
 	default:
-		instance.Sleep(ctx, f.cfg.Duration)
+		harness.Sleep(ctx, f.cfg.Duration)
 	}
 	f.shared.Lower(instance.Measure)
 	// What a server counted is asked for even if ctx has ended.
@@ -238,12 +242,12 @@ func (f *fleet) settle(ctx context.Context) {
 		}
 		return
 	}
-	if !instance.Sleep(ctx, settling) {
+	if !harness.Sleep(ctx, settling) {
 		return
 	}
 	reads := f.reads()
 	f.shared.Raise(instance.Calm)
-	instance.Sleep(ctx, f.cfg.MaxStaleness+time.Second/2)
+	harness.Sleep(ctx, f.cfg.MaxStaleness+time.Second/2)
 	f.shared.Lower(instance.Calm)
 	f.calm.Reads = f.reads() - reads
 }
@@ -259,11 +263,8 @@ func (f *fleet) churn(ctx context.Context) {
 	if f.cfg.Churn == 0 {
 		return
 	}
-	for n := 0; instance.Sleep(ctx, f.cfg.Churn); n++ {
-		s := f.seats[n%f.cfg.Instances]
-		if f.cfg.ChurnBy == Gracefully {
-			s.dismiss(true)
-		} else if err := s.kill(); err != nil {
+	for n := 0; harness.Sleep(ctx, f.cfg.Churn); n++ {
+		if err := f.replace(ctx, f.seats[n%f.cfg.Instances], f.cfg.ChurnBy); err != nil {
 			f.fail(err)
 			return
 		}
@@ -279,7 +280,7 @@ func (f *fleet) inject(ctx context.Context, over chan<- struct{}) {
 	}
 	r := mathrand.New(mathrand.NewPCG(f.cfg.Seed, 0x6661756c74))
 	for n := 0; f.cfg.Injections == 0 || n < f.cfg.Injections; n++ {
-		if !instance.Sleep(ctx, calmest+time.Duration(r.Int64N(int64(calmest)))) {
+		if !harness.Sleep(ctx, calmest+time.Duration(r.Int64N(int64(calmest)))) {
 			return
 		}
 		what := f.cfg.Faults[n%len(f.cfg.Faults)]
@@ -312,7 +313,7 @@ func (f *fleet) reach(ctx context.Context) bool {
 	f.shared.Raise(instance.Reach)
 	for n := range f.cfg.Instances {
 		for f.shared.Count(n, instance.Reached) == 0 {
-			if !instance.Sleep(ctx, reportEvery) {
+			if !harness.Sleep(ctx, reportEvery) {
 				return false
 			}
 		}

@@ -1,14 +1,13 @@
 package fleet
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"sync"
 
 	"github.com/doppio-cache/doppio/bench/internal/instance"
+	"github.com/doppio-cache/doppio/internal/harness"
 )
 
 // RunInstance is the main of an instance: it takes its configuration and its end from in, and reports to out.
@@ -17,21 +16,20 @@ func RunInstance(ctx context.Context, in io.Reader, out io.Writer) error {
 }
 
 func runInstance(ctx context.Context, in io.Reader, out io.Writer, open openCache) error {
-	r := bufio.NewReader(in)
 	var cfg instanceConfig
-	if err := instance.Begin(r, &cfg); err != nil {
+	parent, err := harness.Begin(in, out, &cfg)
+	if err != nil {
 		return err
 	}
 	m, err := openMember(cfg, open)
 	if err != nil {
 		return err
 	}
-	says := json.NewEncoder(out)
-	result, err := m.run(ctx, r, says)
+	result, err := m.run(ctx, parent)
 	if err := errors.Join(err, m.Close()); err != nil {
 		return err
 	}
-	return says.Encode(instance.Message[instanceResult]{Result: result})
+	return parent.TellResult(result)
 }
 
 // member is an instance of the fleet, from inside.
@@ -45,7 +43,7 @@ type member struct {
 }
 
 func openMember(cfg instanceConfig, open openCache) (*member, error) {
-	base, err := instance.OpenBase(cfg.Paths)
+	base, err := instance.OpenBase(cfg.Paths, cfg.Index)
 	if err != nil {
 		return nil, err
 	}
@@ -66,13 +64,13 @@ func openMember(cfg instanceConfig, open openCache) (*member, error) {
 }
 
 // run works until it is told to end, and returns what it measured.
-func (m *member) run(ctx context.Context, in io.Reader, out *json.Encoder) (*instanceResult, error) {
+func (m *member) run(ctx context.Context, parent *harness.Parent) (*instanceResult, error) {
 	if err := m.cache.Ready(ctx); err != nil {
 		return nil, err
 	}
 	told := &status{member: m}
 	told.tell() // what it took to become ready is known before anything is measured
-	if err := out.Encode(instance.Message[instanceResult]{Ready: true}); err != nil {
+	if err := parent.TellReady(); err != nil {
 		return nil, err
 	}
 	ctx, end := context.WithCancel(ctx)
@@ -101,22 +99,10 @@ func (m *member) run(ctx context.Context, in io.Reader, out *json.Encoder) (*ins
 	if m.cfg.Listens {
 		working.Go(func() { m.listen(ctx, all.lag) })
 	}
-	err := awaitOrder(in)
+	parent.AwaitEnd()
 	end()
 	working.Wait()
-	if err != nil {
-		return nil, err
-	}
 	return m.result(all)
-}
-
-// awaitOrder waits for the order to end.
-func awaitOrder(in io.Reader) error {
-	var b [1]byte
-	if _, err := io.ReadFull(in, b[:]); err != nil {
-		return instance.ParentGone(err)
-	}
-	return nil
 }
 
 func (m *member) result(all *measures) (*instanceResult, error) {

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/doppio-cache/doppio/bench/internal/result"
 	"github.com/doppio-cache/doppio/bench/internal/server"
 	"github.com/doppio-cache/doppio/bench/internal/term"
+	"github.com/doppio-cache/doppio/internal/harness"
 	"github.com/doppio-cache/doppio/internal/history"
 )
 
@@ -96,7 +98,14 @@ func (f *fleet) collect(out *Outcome) error {
 	run := &out.Run
 	all := newMeasures()
 	for _, s := range f.seats {
-		for _, r := range s.results {
+		for _, p := range s.Processes() {
+			if p.Result == nil {
+				continue // it was killed
+			}
+			var r instanceResult
+			if err := json.Unmarshal(p.Result, &r); err != nil {
+				return fmt.Errorf("fleet: what instance %d measured: %w", s.index, err)
+			}
 			for name, b := range r.Latency {
 				if all.latency[name] == nil {
 					all.latency[name] = instance.NewHistogram()
@@ -167,7 +176,7 @@ func (f *fleet) show(progress Progress) (shown func()) {
 	whole := f.cfg.Warmup + f.cfg.Duration
 	go func() {
 		defer close(over)
-		for instance.Sleep(ctx, 100*time.Millisecond) {
+		for harness.Sleep(ctx, 100*time.Millisecond) {
 			n := f.counts()
 			share := time.Since(began).Seconds() / whole.Seconds()
 			if f.cfg.Injections > 0 {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/doppio-cache/doppio/bench/internal/instance"
+	"github.com/doppio-cache/doppio/internal/harness"
 	"github.com/doppio-cache/doppio/internal/history"
 )
 
@@ -24,7 +25,7 @@ const probeKey = "probe"
 
 // sleepUntil tells false when ctx ends.
 func (m *member) sleepUntil(ctx context.Context, at int64) bool {
-	return instance.Sleep(ctx, time.Until(history.Time(at)))
+	return harness.Sleep(ctx, time.Until(history.Time(at)))
 }
 
 // probe changes the probe's key at each multiple of probeEvery, and notes the id of the change and when it was acknowledged.

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/doppio-cache/doppio/bench/internal/instance"
+	"github.com/doppio-cache/doppio/internal/harness"
 	"github.com/doppio-cache/doppio/internal/history"
 )
 
@@ -94,7 +95,7 @@ func (s *status) reach(ctx context.Context) {
 		return s.cache.Reach(attempt) == nil
 	}
 	for !reached() {
-		if !instance.Sleep(ctx, reportEvery) {
+		if !harness.Sleep(ctx, reportEvery) {
 			return
 		}
 	}

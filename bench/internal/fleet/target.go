@@ -18,9 +18,9 @@ func (f *fleet) Instances() int { return f.cfg.Instances }
 
 func (f *fleet) Relay(n int) *server.Relay { return f.seats[n].relay }
 
-func (f *fleet) Signal(n int, sig syscall.Signal) error { return f.seats[n].signal(sig) }
+func (f *fleet) Signal(n int, sig syscall.Signal) error { return f.seats[n].Signal(sig) }
 
-func (f *fleet) Kill(n int) error { return f.seats[n].kill() }
+func (f *fleet) Kill(ctx context.Context, n int) error { return f.replace(ctx, f.seats[n], Abruptly) }
 
 func (f *fleet) Server() *server.Server { return f.server }
 

@@ -6,9 +6,7 @@ import (
 	"github.com/doppio-cache/doppio/bench/internal/instance"
 )
 
-// instanceConfig is what an instance needs to know: the line of JSON that it is sent first. It goes by standard input rather
-// than by arguments, which anyone can list. What follows is the order to end, a byte; an end without it means that the
-// parent is gone.
+// instanceConfig is what an instance needs to know.
 type instanceConfig struct {
 	Index     int    // its row in the shared memory
 	Seed      uint64 // of its own
@@ -39,9 +37,6 @@ type instanceConfig struct {
 
 	Paths instance.Paths
 }
-
-// order ends an instance in good order.
-const order = 'e'
 
 // instanceResult is what an instance measured. What a process that is killed knew of it is lost; what it counted is in the
 // shared memory.

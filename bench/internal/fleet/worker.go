@@ -207,7 +207,7 @@ func (w *worker) write(ctx context.Context, k int, measured bool, counter instan
 	}
 	slot := uint32(k)
 	begin := time.Now()
-	version, err := w.Source.Update(ctx, slot)
+	version, err := w.Source.Commit(ctx, slot)
 	if err != nil {
 		w.fail(ctx, fmt.Errorf("%w: %w", errSource, err))
 		return time.Now()

@@ -1,29 +1,10 @@
 package instance
 
 import (
-	"bufio"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"os"
-	"os/signal"
 
 	"github.com/doppio-cache/doppio/internal/harness"
 )
-
-// Begin begins the life of an instance: it reads its configuration, the first line of its input, into cfg. From then on an
-// interrupt of the terminal, which reaches every process of a run, leaves it alone: its parent decides when it ends.
-func Begin(in *bufio.Reader, cfg any) error {
-	signal.Ignore(os.Interrupt)
-	line, err := in.ReadBytes('\n')
-	if err != nil {
-		return ParentGone(err)
-	}
-	if err := json.Unmarshal(line, cfg); err != nil {
-		return fmt.Errorf("instance: configuration: %w", err)
-	}
-	return nil
-}
 
 // Paths are where an instance finds what its parent opened for it, and where it is to write.
 type Paths struct {
@@ -36,13 +17,13 @@ type Paths struct {
 // Base is what every instance has from its parent. What stands on it is owned by it too, and closed before it.
 type Base struct {
 	Shared *Shared
-	Source *SourceClient
+	Source *harness.SourceClient
 	Log    *harness.Recorder
 	Owned
 }
 
-// OpenBase opens it.
-func OpenBase(p Paths) (_ *Base, err error) {
+// OpenBase opens it for an instance.
+func OpenBase(p Paths, index int) (_ *Base, err error) {
 	b := &Base{}
 	defer func() {
 		if err != nil {
@@ -57,7 +38,7 @@ func OpenBase(p Paths) (_ *Base, err error) {
 		return nil, err
 	}
 	b.Add(b.Log.Close)
-	if b.Source, err = DialSource(p.Source); err != nil {
+	if b.Source, err = harness.DialSource(p.Source, index); err != nil {
 		return nil, err
 	}
 	b.Add(b.Source.Close)

@@ -1,54 +1,41 @@
 package instance
 
 import (
-	"bufio"
-	"context"
 	"errors"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
+
+	"github.com/doppio-cache/doppio/internal/harness"
 )
 
-func TestBegin(t *testing.T) {
-	var cfg struct{ Index int }
-	in := bufio.NewReader(strings.NewReader("{\"Index\": 3}\nmore"))
-	if err := Begin(in, &cfg); err != nil || cfg.Index != 3 {
-		t.Errorf("%+v, %v", cfg, err)
-	}
-	if rest, err := in.ReadString('e'); err != nil || rest != "more" {
-		t.Errorf("%q is left, %v", rest, err)
-	}
-	if err := Begin(bufio.NewReader(strings.NewReader("{\"Index\": 3}")), &cfg); !errors.Is(err, ErrParentGone) {
-		t.Errorf("half a line: %v", err)
-	}
-	if err := Begin(bufio.NewReader(strings.NewReader("brew\n")), &cfg); err == nil || errors.Is(err, ErrParentGone) {
-		t.Errorf("no configuration: %v", err)
-	}
-}
-
 func TestABaseOpensWholeOrNotAtAll(t *testing.T) {
-	dir := shortDir(t)
+	dir, err := os.MkdirTemp("", "d") // the path of a socket has little room
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
 	path := func(name string) string { return filepath.Join(dir, name) }
 	shared, err := CreateShared(path("shared"), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	source, err := ServeSource(path("source"), 1, 0)
+	takes := func() (before, after time.Duration) { return 0, 0 }
+	source, err := harness.ServeSource(path("source"), harness.SourceOptions{Keys: 1, Takes: takes})
 	if err != nil {
 		t.Fatal(err)
 	}
 	whole := Paths{Source: path("source"), Shared: path("shared"), Log: path("log"), Name: "i1"}
-	b, err := OpenBase(whole)
+	b, err := OpenBase(whole, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if v, err := b.Source.Load(t.Context(), 0); v != 1 || err != nil {
 		t.Errorf("version %d, %v", v, err)
 	}
-	if _, err := OpenBase(whole); !errors.Is(err, os.ErrExist) {
-		t.Errorf("over another's logs: %v", err)
+	if _, err := OpenBase(whole, 0); !errors.Is(err, os.ErrExist) {
+		t.Errorf("over another's log: %v", err)
 	}
 	for name, change := range map[string]func(*Paths){
 		"memory": func(p *Paths) { p.Shared = path("absent") },
@@ -57,22 +44,11 @@ func TestABaseOpensWholeOrNotAtAll(t *testing.T) {
 		p := whole
 		p.Log = path("log " + name)
 		change(&p)
-		if _, err := OpenBase(p); !errors.Is(err, os.ErrNotExist) {
+		if _, err := OpenBase(p, 0); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("without %s: %v", name, err)
 		}
 	}
 	if err := errors.Join(b.Close(), source.Close(), shared.Close()); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestSleep(t *testing.T) {
-	if !Sleep(t.Context(), time.Millisecond) {
-		t.Error("did not wait")
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if Sleep(ctx, time.Hour) {
-		t.Error("waited past the end")
 	}
 }

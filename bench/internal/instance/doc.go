@@ -1,9 +1,7 @@
-// Package instance holds what the commands share that run the cache in several processes: what a parent and its instances
-// say to each other, and how it is told whether a read was stale.
+// Package instance has the parts of an instance of a fleet, and how it is told whether a read was stale.
 //
-// A parent starts instances (see [Process]), which are this executable again. It owns the slow source of truth ([Source]) and memory
-// that all processes map ([Shared]); an instance ends when its standard input does, or, where the system can do that, when its
-// parent ends, whatever state either is in.
+// A parent and its instances are those of internal/harness, which has the source, too. They share memory that all processes
+// map ([Shared]).
 //
 // # What is stale
 //

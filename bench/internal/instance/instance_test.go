@@ -2,7 +2,6 @@ package instance
 
 import (
 	"errors"
-	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -55,40 +54,6 @@ func TestSharedMemory(t *testing.T) {
 	if _, err := CreateShared(path, 10); err == nil {
 		t.Error("created over an existing one")
 	}
-}
-
-func TestSource(t *testing.T) {
-	socket := filepath.Join(shortDir(t), "s")
-	s, err := ServeSource(socket, 2, time.Microsecond)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := DialSource(socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if v, err := c.Load(t.Context(), 1); v != 1 || err != nil {
-		t.Errorf("first version %d, %v", v, err)
-	}
-	if v, err := c.Update(t.Context(), 1); v != 2 || err != nil {
-		t.Errorf("updated to %d, %v", v, err)
-	}
-	if v, err := c.Load(t.Context(), 1); v != 2 || err != nil {
-		t.Errorf("loaded %d, %v", v, err)
-	}
-	if _, err := c.Load(t.Context(), 2); err == nil {
-		t.Error("loaded a key that is not there")
-	}
-	if s.Loads() != 3 || s.Updates() != 1 {
-		t.Errorf("%d loads, %d updates", s.Loads(), s.Updates())
-	}
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
-	if _, err := c.Load(t.Context(), 1); err == nil {
-		t.Error("a closed source answered")
-	}
-	_ = c.Close() // the source has closed it
 }
 
 func TestClassify(t *testing.T) {
@@ -145,19 +110,4 @@ func TestNotes(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-}
-
-// shortDir is a directory whose path leaves room for a socket's name.
-func shortDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "d")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
 }

@@ -1,7 +1,0 @@
-//go:build !unix
-
-package redistest
-
-import "syscall"
-
-func childAttributes() *syscall.SysProcAttr { return nil }
