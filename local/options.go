@@ -89,6 +89,15 @@ func Monotonic() int64 { return int64(time.Since(processStart)) }
 // Reading returns what Monotonic returned at t, which must come from time.Now.
 func Reading(t time.Time) int64 { return int64(t.Sub(processStart)) }
 
+// After returns the reading that is d after at, or Never where that is no reading any more. A reading
+// may be negative: in a testing/synctest bubble the clock begins before the process did.
+func After(at int64, d time.Duration) int64 {
+	if sum := at + int64(d); sum >= at || d < 0 {
+		return sum
+	}
+	return Never
+}
+
 // withDefaults returns a copy with every unset field filled in.
 func (o Options) withDefaults() Options {
 	if o.MaxEntries == 0 && o.MaxBytes == 0 {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/doppio-cache/doppio/internal/coherence"
 	"github.com/doppio-cache/doppio/remote"
 )
 
@@ -45,7 +46,7 @@ func (c *Cache[V]) getMany(ctx context.Context, keys []string) (map[string]V, er
 				continue
 			}
 			if !c.client.opts.Disabled {
-				if err := c.client.co.pending.blocks(ctx, until, query{cache: c.name, hash: hash}); err != nil {
+				if err := c.validity.Blocked(ctx, until, hash); err != nil {
 					c.countFar(err)
 					failed.add(key, err)
 					continue
@@ -60,11 +61,11 @@ func (c *Cache[V]) getMany(ctx context.Context, keys []string) (map[string]V, er
 	}
 	views := c.views(hashes)
 	defer endAll(views)
-	origins := make([]origin, len(hashes))
+	origins := make([]coherence.Point, len(hashes))
 	for i, hash := range hashes {
-		origins[i] = c.origin(hash)
+		origins[i] = c.point(hash)
 	}
-	if err := c.catchUp(ctx, c.client.co.allLanes()...); err != nil {
+	if err := c.validity.CatchUp(ctx, c.after, c.validity.AllLanes()...); err != nil {
 		c.countFar(err)
 		for _, key := range missing {
 			failed.add(key, err)
@@ -116,13 +117,13 @@ func (c *Cache[V]) SetMany(ctx context.Context, items []Item[V]) (int, error) {
 func (c *Cache[V]) setMany(ctx context.Context, items []Item[V]) (int, error) {
 	var failed failures
 	type change struct {
-		item     *Item[V]
-		far      string // its key as Redis has it
-		value    *V
-		st       settings
-		mutation mutation
-		view     *view
-		rec      *remote.Record
+		item   *Item[V]
+		value  *V
+		st     settings
+		change coherence.Change
+		view   *coherence.View
+		rec    *remote.Record
+		err    error
 	}
 	last := make(map[string]int, len(items))
 	for i := range items {
@@ -147,31 +148,24 @@ func (c *Cache[V]) setMany(ctx context.Context, items []Item[V]) (int, error) {
 	if c.client.opts.Disabled {
 		return len(changes), failed.err()
 	}
-	keys := make([]string, len(changes))
-	for i := range changes {
-		keys[i] = c.prefix + changes[i].item.Key
-		changes[i].far = keys[i]
-	}
-	replaced, waitErr := c.client.co.pending.replace(ctx, keys...)
-	defer replaced()
 	// All changes begin before the versions of their tags are asked for, with one round trip.
 	var names []string
 	life := time.Duration(-1)
 	for i := range changes {
 		ch := &changes[i]
-		ch.mutation = c.client.co.intend(c.floors, c.hash(ch.item.Key))
+		ch.change, ch.err = c.validity.Begin(ctx, coherence.Replace, c.prefix+ch.item.Key, c.hash(ch.item.Key))
 		if len(ch.st.tags) > 0 {
 			names = append(names, ch.st.tags...)
 			life = longerLife(life, tagLife(&ch.st))
 		}
 	}
-	views := make([]view, len(changes))
+	views := make([]coherence.View, len(changes))
 	for i := range changes {
-		views[i] = c.view(changes[i].mutation.hash)
+		views[i] = c.view(changes[i].change.Hash)
 		changes[i].view = &views[i]
 	}
 	defer endAll(views)
-	laneErr := c.client.lanesAgree(ctx)
+	laneErr := c.client.co.CheckLanes(ctx)
 	known, tagErr := c.makeVersions(ctx, names, life)
 	sent := changes[:0]
 	for _, ch := range changes {
@@ -179,34 +173,34 @@ func (c *Cache[V]) setMany(ctx context.Context, items []Item[V]) (int, error) {
 		if len(ch.st.tags) == 0 {
 			err = nil
 		}
-		err = cmp.Or(waitErr, laneErr, err)
+		err = cmp.Or(ch.err, laneErr, err)
 		if err == nil {
 			ch.rec, ch.value, err = c.encode(ch.item.Key, &ch.item.Value, &ch.st, known.carry(ch.st.tags))
 		}
 		if err != nil {
-			c.changed(ctx, ch.mutation, ch.item.Key, &ch.st, err)
+			c.finish(ctx, &ch.change, &ch.st, err)
 			failed.add(ch.item.Key, err)
 			continue
 		}
-		ch.rec.Stamp, ch.mutation.large = ch.mutation.known(), large(ch.rec)
+		ch.rec.Stamp, ch.change.Large = ch.change.NewestID(), large(ch.rec)
 		sent = append(sent, ch)
 	}
-	slices.SortStableFunc(sent, func(a, b change) int { return a.mutation.lane - b.mutation.lane })
-	made := make([]*mutation, len(sent))
+	slices.SortStableFunc(sent, func(a, b change) int { return a.change.Lane - b.change.Lane })
+	announced := make([]*coherence.Change, len(sent))
 	for i := range sent {
-		made[i] = &sent[i].mutation
+		announced[i] = &sent[i].change
 	}
-	c.client.co.publishAll(made)
+	coherence.Announce(announced...)
 	writes := make([]remote.Write, len(sent))
 	for i, ch := range sent {
-		writes[i] = remote.Write{Key: ch.far, Record: ch.rec, Announcement: ch.mutation.told}
+		writes[i] = remote.Write{Key: ch.change.Key, Record: ch.rec, Announcement: ch.change.Announcement()}
 	}
 	stored := 0
 	errs := c.client.far.SetMany(ctx, writes)
 	now := time.Now()
 	for i, err := range errs {
 		ch := &sent[i]
-		own, clean := c.changed(ctx, ch.mutation, ch.item.Key, &ch.st, err)
+		own, clean := c.finish(ctx, &ch.change, &ch.st, err)
 		if err != nil {
 			failed.add(ch.item.Key, err)
 			continue
@@ -216,7 +210,7 @@ func (c *Cache[V]) setMany(ctx context.Context, items []Item[V]) (int, error) {
 		if clean {
 			// A copy: the item is the caller's, and may hold much more alive.
 			v := *ch.value
-			c.keep(ch.view, storedAs(ch.rec, nil), now, ch.mutation.hash, ch.item.Key, &v, own, ch.rec, &ch.st)
+			c.keep(ch.view, coherence.StoredAs(ch.rec, nil), now, ch.change.Hash, ch.item.Key, &v, own, ch.rec, &ch.st)
 		}
 	}
 	return stored, failed.err()
@@ -234,23 +228,23 @@ func (c *Cache[V]) deleteMany(ctx context.Context, keys []string) (int, error) {
 	if c.client.opts.Disabled {
 		return 0, failed.err()
 	}
-	count, laneErr := 0, c.client.lanesAgree(ctx)
+	count, laneErr := 0, c.client.co.CheckLanes(ctx)
 	for _, keys := range c.byLane(keys) {
-		changes, deletions := make([]*mutation, len(keys)), make([]remote.Deletion, len(keys))
-		for i, key := range keys {
-			m := c.client.co.intend(c.floors, c.hash(key))
-			changes[i] = &m
-		}
-		c.client.co.publishAll(changes)
+		changes, deletions := make([]*coherence.Change, len(keys)), make([]remote.Deletion, len(keys))
 		for i, key := range c.farKeys(keys) {
-			deletions[i] = remote.Deletion{Key: key, Floor: c.farFloor(changes[i].hash), Announcement: changes[i].told}
+			ch, _ := c.validity.Begin(ctx, coherence.Remove, key, c.hash(keys[i]))
+			changes[i] = &ch
+		}
+		coherence.Announce(changes...)
+		for i, ch := range changes {
+			deletions[i] = remote.Deletion{Key: ch.Key, Floor: c.validity.MinID(ch.Hash), Announcement: ch.Announcement()}
 		}
 		existed, errs := make([]bool, len(keys)), slices.Repeat([]error{laneErr}, len(keys))
 		if laneErr == nil {
 			existed, errs = c.client.far.DeleteMany(ctx, deletions)
 		}
 		for i, err := range errs {
-			c.changed(ctx, *changes[i], keys[i], &c.defaults, err)
+			c.finish(ctx, changes[i], &c.defaults, err)
 			if err != nil {
 				failed.add(keys[i], err)
 				continue
@@ -289,22 +283,22 @@ func (c *Cache[V]) existsMany(ctx context.Context, keys []string) (map[string]bo
 		case absent:
 			continue
 		}
-		if err := c.client.co.pending.blocks(ctx, until, query{cache: c.name, hash: hash}); err != nil {
+		if err := c.validity.Blocked(ctx, until, hash); err != nil {
 			c.countFar(err)
 			failed.add(key, err)
 			continue
 		}
 		missing = append(missing, key)
 	}
-	if err := c.catchUp(ctx, c.client.co.allLanes()...); err != nil {
+	if err := c.validity.CatchUp(ctx, c.after, c.validity.AllLanes()...); err != nil {
 		c.countFar(err)
 		for _, key := range missing {
 			failed.add(key, err)
 		}
 		return out, failed.err()
 	}
-	seen := make(map[string]*view, len(missing))
-	views := make([]view, len(missing))
+	seen := make(map[string]*coherence.View, len(missing))
+	views := make([]coherence.View, len(missing))
 	defer endAll(views)
 	for i, key := range missing {
 		views[i] = c.view(c.hash(key))
@@ -312,7 +306,7 @@ func (c *Cache[V]) existsMany(ctx context.Context, keys []string) (map[string]bo
 	}
 	var tagged []string
 	for _, keys := range c.byLane(missing) {
-		found, errs := c.client.far.PresenceMany(ctx, c.farKeys(keys), c.farFloor(c.hash(keys[0])))
+		found, errs := c.client.far.PresenceMany(ctx, c.farKeys(keys), c.validity.MinID(c.hash(keys[0])))
 		for i, key := range keys {
 			switch {
 			case errs[i] != nil:
@@ -322,7 +316,7 @@ func (c *Cache[V]) existsMany(ctx context.Context, keys []string) (map[string]bo
 				tagged = append(tagged, key)
 			default:
 				out[key] = found[i] == remote.Present
-				c.saw(seen[key], sighting{found: out[key]}, seen[key].hash, key)
+				c.saw(seen[key], coherence.Sighting{Found: out[key]}, seen[key].Hash(), key)
 			}
 		}
 	}
@@ -338,7 +332,7 @@ func (c *Cache[V]) existsMany(ctx context.Context, keys []string) (map[string]bo
 				continue
 			}
 			out[key] = there
-			c.saw(seen[key], sighting{found: there}, seen[key].hash, key)
+			c.saw(seen[key], coherence.Sighting{Found: there}, seen[key].Hash(), key)
 		}
 	}
 	return out, failed.err()
@@ -352,13 +346,12 @@ func (c *Cache[V]) byLane(keys []string) [][]string {
 	if len(keys) == 0 {
 		return nil
 	}
-	co := c.client.co
-	if len(co.lanes) == 1 {
+	if c.validity.Lanes() == 1 {
 		return [][]string{keys}
 	}
-	groups := make([][]string, len(co.lanes))
+	groups := make([][]string, c.validity.Lanes())
 	for _, key := range keys {
-		i := co.laneOf(c.hash(key))
+		i := c.validity.LaneOf(c.hash(key))
 		groups[i] = append(groups[i], key)
 	}
 	return slices.DeleteFunc(groups, func(g []string) bool { return len(g) == 0 })

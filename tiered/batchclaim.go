@@ -28,10 +28,10 @@ func (b *batch[V]) askTogether(ctx context.Context, legs []*leg[V]) (waiting, fr
 	s := b.cache.shared
 	claims := make([]remote.Claim, len(legs))
 	for i, l := range legs {
-		claims[i] = remote.Claim{Key: s.prefix + l.job.key, Token: remote.NewToken(), Stamp: l.flight.id, Tags: l.seat.tags, Replaces: l.seat.replaces}
+		claims[i] = remote.Claim{Key: s.prefix + l.job.key, Token: remote.NewToken(), Stamp: l.flight.ID, Tags: l.seat.tags, Replaces: l.seat.replaces}
 	}
 	for _, l := range legs {
-		l.flight.view.again()
+		l.flight.view.Restart()
 	}
 	since := local.Monotonic()
 	s.client.far.AcquireMany(context.WithoutCancel(ctx), claims, leaseLife)
@@ -52,7 +52,7 @@ func (b *batch[V]) askTogether(ctx context.Context, legs []*leg[V]) (waiting, fr
 		switch how {
 		case loaded:
 			if l.waiter != nil { // before anybody is told: it is not waited for any more
-				s.client.co.waiters.leave(l.waiter, l.job.hash)
+				l.waiter.StopFor(l.job.hash)
 			}
 			l.finish(end, err)
 		case busy:
@@ -88,9 +88,8 @@ func (b *batch[V]) awaitOthers(ctx context.Context, legs []*leg[V]) {
 		hashes[i] = l.job.hash
 		byHash[l.job.hash] = append(byHash[l.job.hash], l)
 	}
-	waiters := &s.client.co.waiters
-	w := waiters.enter(hashes...)
-	defer waiters.leave(w, hashes...)
+	w := s.client.co.NewWaiter(hashes...)
+	defer w.Stop()
 	for _, l := range legs {
 		l.waiter = w
 	}
@@ -126,8 +125,8 @@ func (b *batch[V]) awaitOthers(ctx context.Context, legs []*leg[V]) {
 		}
 		pause := time.NewTimer(look/2 + rand.N(look/2+1))
 		select {
-		case <-w.ch:
-			for _, h := range waiters.taken(w) {
+		case <-w.C:
+			for _, h := range w.Woken() {
 				due = append(due, byHash[h]...)
 			}
 		case <-pause.C:

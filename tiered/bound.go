@@ -35,7 +35,10 @@ func (j *job[V]) within(ctx context.Context) context.Context {
 	now := time.Now()
 	j.until = now.Add(j.cache.client.opts.RemoteReadTimeout)
 	if j.looked != nil {
-		j.until = j.until.Add(-time.Duration(local.Monotonic() - j.looked.begun))
+		j.until = j.until.Add(-time.Duration(local.Monotonic() - j.looked.Begun))
 	}
 	return remote.Until(ctx, j.until)
 }
+
+// patienceOfReads is until when a read that begins now waits for first retries.
+func (c *Client) patienceOfReads() time.Time { return time.Now().Add(c.opts.RemoteReadTimeout) }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/doppio-cache/doppio/internal/codec"
+	"github.com/doppio-cache/doppio/internal/coherence"
 	"github.com/doppio-cache/doppio/internal/keyhash"
 	"github.com/doppio-cache/doppio/local"
 	"github.com/doppio-cache/doppio/remote"
@@ -18,7 +19,7 @@ import (
 type Cache[V any] struct {
 	*shared[V]
 	defaults settings
-	after    []place // what reads must see: see After
+	after    []coherence.Position // what reads must see: see After
 }
 
 // shared is what all handles of one cache name have in common.
@@ -30,7 +31,7 @@ type shared[V any] struct {
 	seed      uint64 // of the hashes of keys
 	tagSeed   uint64
 	scope     *local.Scope
-	floors    *cacheFloors
+	validity  *coherence.Cache // of its local copies; nil with Options.Disabled
 	policy    Incoherence
 	codec     *codec.Typed[V]
 	bounds    *remote.Bounds // of numbers, where V is narrower than int64
@@ -55,7 +56,7 @@ func NewCache[V any](c *Client, name string, opts CacheOptions) (cache *Cache[V]
 	opts = opts.withDefaults(c.defaultTTL, c.opts.WhenIncoherent)
 	var f faults
 	f.name("name", name)
-	f.check(name != newestFloor, "name", "%q is the library's own", name)
+	f.check(name != coherence.NewestFloor, "name", "%q is the library's own", name)
 	if err := opts.validate(); err != nil {
 		f = append(f, err)
 	}
@@ -100,7 +101,7 @@ func newShared[V any](c *Client, name string, values *codec.Typed[V]) *shared[V]
 		codec: values,
 	}
 	s.failures.log = c.opts.Logger
-	s.seed, s.tagSeed = seedOf(ns, name), keyhash.Seed(s.tagPrefix)
+	s.seed, s.tagSeed = coherence.Seed(ns, name), keyhash.Seed(s.tagPrefix)
 	s.flights.byKey, s.flights.looking = make(map[string]*flight[V]), make(map[string]struct{})
 	numeric, lowest, highest, bounded := values.Numeric()
 	s.numeric = numeric
@@ -109,8 +110,8 @@ func newShared[V any](c *Client, name string, values *codec.Typed[V]) *shared[V]
 	}
 	if !c.opts.Disabled {
 		s.scope = c.near.NewScope()
-		s.floors = c.co.register(name, s.seed)
-		c.co.answers(s.floors, s.held)
+		s.validity = c.co.Cache(name)
+		s.validity.InspectBy(s.inspect)
 	}
 	return s
 }
@@ -229,47 +230,24 @@ type meta struct {
 // leastLife is what a near copy must have to live for it to be worth the keeping.
 const leastLife = time.Millisecond
 
-// origin is what was known when the reading of a value began.
-type origin struct {
-	stamp uint64 // the position reached
-	begun int64  // reading of local.Monotonic
-	id    uint64 // the newest id of the key's lane: what began after it is as new as that
-}
-
-// origin is taken before a far read: what changes from now on makes what it gives invalid.
-func (s *shared[V]) origin(hash uint64) origin {
-	co := s.client.co
-	if co == nil {
-		return origin{begun: local.Monotonic()}
+// point is what is known when a read or a load of a key with this hash begins.
+func (s *shared[V]) point(hash uint64) coherence.Point {
+	if s.validity == nil {
+		return coherence.Point{Begun: local.Monotonic()}
 	}
-	// The id comes first: it may be older than the stamp, never newer.
-	id := co.lanes[co.laneOf(hash)].last.Load()
-	return origin{stamp: co.table.Now(), begun: local.Monotonic(), id: id}
-}
-
-// farFloor is the id that a far record of a key with this hash must have reached.
-func (s *shared[V]) farFloor(hash uint64) uint64 {
-	return s.floors.far[s.client.co.laneOf(hash)].Load()
-}
-
-// keep stores a local copy, as of at, of what a view saw, unless another read has seen a newer one
-// meanwhile. rec says how long the remote copy has to live, and from is what was known when the
-// value was read. overtaken is as for conclude.
-func (s *shared[V]) keep(w *view, x sighting, at time.Time, hash uint64, key string, v *V, from origin, rec *remote.Record, st *settings) (overtaken bool) {
-	return s.conclude(w, x, hash, key, s.localCopy(at, hash, key, v, from, rec, st))
+	return s.validity.Point(hash)
 }
 
 // localCopy makes the local copy of a value, or nil where none is to be kept.
-func (s *shared[V]) localCopy(at time.Time, hash uint64, key string, v *V, from origin, rec *remote.Record, st *settings) *local.Entry {
+func (s *shared[V]) localCopy(at time.Time, hash uint64, key string, v *V, from coherence.Point, rec *remote.Record, st *settings) *local.Entry {
 	now := local.Reading(at)
 	until, expires := nearLife(at, now, rec, st)
-	co := s.client.co
-	all, gutterOnly := trust(s.policy, co.liveUntil.Load(), now)
+	all, gutterOnly := s.policy.servable(s.validity.TrustedUntil(), now)
 	if !all {
-		until = min(until, from.begun+co.gutterTTL())
-		expires = min(expires, after(until, rec.Grace))
+		until = min(until, from.Begun+gutterTTL(s.client.opts.MaxStaleness))
+		expires = min(expires, local.After(until, rec.Grace))
 	}
-	if until < after(now, leastLife) || (!all && !gutterOnly) || co.pending.holds(s.name, hash) {
+	if until < local.After(now, leastLife) || (!all && !gutterOnly) || s.validity.RetryingKey(hash) {
 		return nil
 	}
 	fresh := until
@@ -281,7 +259,7 @@ func (s *shared[V]) localCopy(at time.Time, hash uint64, key string, v *V, from 
 	}
 	e := local.NewEntry(key, v)
 	e.Fresh, e.Expires, e.Cost = fresh, expires, weigh(s.client.opts.Local, key, v)
-	e.Stamp.Store(from.stamp)
+	e.Stamp.Store(from.Stamp)
 	if negative := rec.Kind == remote.KindNegative; negative || !all || fresh != until || len(rec.Tags) > 0 {
 		m := &meta{tags: s.tagHashes(tagNames(rec.Tags)), until: until, negative: negative, provisional: !all}
 		m.refreshAt.Store(fresh)
@@ -295,27 +273,19 @@ func (s *shared[V]) localCopy(at time.Time, hash uint64, key string, v *V, from 
 func nearLife(at time.Time, now int64, rec *remote.Record, st *settings) (until, expires int64) {
 	until, expires = local.Never, local.Never
 	if left, forever := rec.Remaining(at); !forever {
-		until = after(now, left)
-		expires = after(until, rec.Grace)
+		until = local.After(now, left)
+		expires = local.After(until, rec.Grace)
 	}
-	if st.localTTL > 0 && after(now, st.localTTL) < until {
-		until = after(now, st.localTTL)
+	if st.localTTL > 0 && local.After(now, st.localTTL) < until {
+		until = local.After(now, st.localTTL)
 		switch {
 		case rec.Grace == 0:
 			expires = until
 		case expires == local.Never:
-			expires = after(until, rec.Grace)
+			expires = local.After(until, rec.Grace)
 		}
 	}
 	return until, expires
-}
-
-// after is at + d, or Never. A reading may be negative: in a synctest bubble the clock begins before the process did.
-func after(at int64, d time.Duration) int64 {
-	if sum := at + int64(d); sum >= at || d < 0 { // d < 0: over before it was kept
-		return sum
-	}
-	return local.Never
 }
 
 func tagNames(tags []remote.Tag) []string {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"reflect"
 	"sync"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/doppio-cache/doppio/internal/codec"
+	"github.com/doppio-cache/doppio/internal/coherence"
 	"github.com/doppio-cache/doppio/internal/guard"
 	"github.com/doppio-cache/doppio/internal/topology"
 	"github.com/doppio-cache/doppio/invalidation"
@@ -28,7 +28,8 @@ type Client struct {
 	near    *local.Tier
 	far     *remote.Store
 	servers *topology.Topology // what is known of the Redis client
-	co      *coherence
+	co      *coherence.Manager
+	notices *notices // nil without Options.OnStateChange
 	calls   *coalesced
 	loads   chan struct{}         // loads without the remote tier: see enterLoad
 	tracker *invalidation.Tracker // nil unless Options.Tracking
@@ -88,18 +89,12 @@ func New(rdb redis.UniversalClient, opts Options) (*Client, error) {
 		}
 		return nil, err
 	}
-	c.co = newCoherence(opts, c.far)
-	c.co.pending = newPending(c.co, opts)
+	c.startCoherence(rdb)
 	c.calls = newCoalesced(c)
-	if opts.OnStateChange != nil {
-		c.co.notices = newNotices()
-		c.running.Go(func() { c.co.notices.run(c.life.Done(), opts.OnStateChange) })
-	}
-	c.listen(rdb)
 	var err error
 	if opts.Tracking {
 		c.tracker, err = invalidation.StartTracking(rdb, invalidation.TrackingOptions{
-			Prefix: opts.Namespace + ":", Backoff: opts.RetryBackoff, Handler: c.co.tracking(), Logger: opts.Logger, Panics: panics,
+			Prefix: opts.Namespace + ":", Backoff: opts.RetryBackoff, Handler: c.co.Tracking(), Logger: opts.Logger, Panics: panics,
 		})
 		if err != nil {
 			err = &OptionError{Field: "Tracking", Reason: err.Error()}
@@ -116,18 +111,21 @@ func New(rdb redis.UniversalClient, opts Options) (*Client, error) {
 	return c, nil
 }
 
-// listen starts what runs as long as the client: a receiver for each lane, and the retries.
-func (c *Client) listen(rdb redis.UniversalClient) {
-	o := c.opts
-	instance := rand.Uint64()
-	for i := range c.co.lanes {
-		c.co.lanes[i].receiver = invalidation.Start(rdb, invalidation.Options{
-			Namespace: o.Namespace, Lane: i, Lanes: o.Lanes, Instance: instance,
-			MaxStaleness: o.MaxStaleness, Backoff: o.RetryBackoff, Handler: c.co, NewestID: c.co.lanes[i].last.Load, NewestFloor: c.co.lanes[i].allFloor.Load, Logger: o.Logger,
-			Topology: c.servers, Panics: c.panics,
-		})
+// startCoherence starts what runs as long as the client: a receiver for each lane, the retries, and the
+// calls of OnStateChange.
+func (c *Client) startCoherence(rdb redis.UniversalClient) {
+	o := coherence.Options{
+		Namespace: c.opts.Namespace, Lanes: c.opts.Lanes, MaxStaleness: c.opts.MaxStaleness, MaxRetries: c.opts.MaxPending,
+		Backoff: c.opts.RetryBackoff, Uncertain: c.opts.RemoteTimeout, Logger: c.opts.Logger, Panics: c.panics,
 	}
-	c.running.Go(func() { c.co.pending.run(c.life) })
+	if c.opts.OnStateChange != nil {
+		c.notices = newNotices()
+		o.OnState = c.notices.tell
+		c.running.Go(func() { c.notices.run(c.life.Done(), c.opts.OnStateChange) })
+	}
+	c.co = coherence.New(c.far, o)
+	c.co.Listen(rdb, c.servers)
+	c.running.Go(func() { c.co.RunRetries(c.life) })
 }
 
 // openTiers makes both tiers, or reports the faults of both.
@@ -180,7 +178,7 @@ func (c *Client) Ready(ctx context.Context) error {
 	case c.opts.Disabled:
 		err = ctx.Err()
 	default:
-		err = c.co.await(ctx, c.life.Done())
+		err = c.co.Ready(ctx, c.life.Done())
 	}
 	if err != nil {
 		return faultOf("Ready", "", err)
@@ -201,7 +199,7 @@ func (c *Client) Close(ctx context.Context) error {
 		c.mu.Unlock()
 		c.end()
 		if c.co != nil {
-			c.co.close() // a local hit does not look whether the client is closed
+			c.co.Shut() // a local hit does not look whether the client is closed
 		}
 		go c.release()
 	})
@@ -227,11 +225,7 @@ func (c *Client) release() {
 	if c.tracker != nil {
 		c.tracker.Close()
 	}
-	var wg sync.WaitGroup
-	for i := range c.co.lanes {
-		wg.Go(c.co.lanes[i].receiver.Close)
-	}
-	wg.Wait()
+	c.co.Close()
 	errs := []error{c.far.Close(context.Background()), c.near.Close()}
 	if c.metrics != nil {
 		errs = append(errs, c.metrics.close())

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/doppio-cache/doppio/internal/coalesce"
+	"github.com/doppio-cache/doppio/internal/coherence"
 	"github.com/doppio-cache/doppio/remote"
 )
 
@@ -23,8 +24,7 @@ type coalesced struct {
 
 // write is a Set or a Delete.
 type write struct {
-	mutation
-	key    string
+	coherence.Change
 	record *remote.Record // of a Set
 	floor  uint64         // of a Delete
 }
@@ -153,24 +153,24 @@ func (g *coalesced) runFills(ctx context.Context, calls []*fillCall) {
 	}
 }
 
-// set stores a record, and delete removes one. Each gives the change its news. The caller may leave
+// set stores a record, and delete removes one. Each announces the change. The caller may leave
 // with ctx: a change that was not sent by then is not made.
 func (g *coalesced) set(ctx context.Context, w *write) error {
-	_, err := g.change(ctx, g.sets[w.lane], "set", w, func() (bool, error) {
-		return false, g.client.far.Set(ctx, w.key, w.record, w.told)
+	_, err := g.change(ctx, g.sets[w.Lane], "set", w, func() (bool, error) {
+		return false, g.client.far.Set(ctx, w.Key, w.record, w.Announcement())
 	})
 	return err
 }
 
 func (g *coalesced) delete(ctx context.Context, w *write) (existed bool, err error) {
-	return g.change(ctx, g.deletes[w.lane], "delete", w, func() (bool, error) {
-		return g.client.far.Delete(ctx, w.key, w.floor, w.told)
+	return g.change(ctx, g.deletes[w.Lane], "delete", w, func() (bool, error) {
+		return g.client.far.Delete(ctx, w.Key, w.floor, w.Announcement())
 	})
 }
 
 func (g *coalesced) change(ctx context.Context, group *coalesce.Group[*write, bool], op string, w *write, send func() (bool, error)) (bool, error) {
 	alone := func() (bool, error) {
-		w.news = g.client.co.publish(w.lane, w.hash)
+		coherence.Announce(&w.Change)
 		return send()
 	}
 	if !g.client.far.OneStep() || large(w.record) {
@@ -182,22 +182,19 @@ func (g *coalesced) change(ctx context.Context, group *coalesce.Group[*write, bo
 	return group.Do(ctx, w, alone)
 }
 
-// announce gives changes that are about to be made together the news that they share.
+// announce gives changes that are about to be made together the announcement that they share.
 func (g *coalesced) announce(calls []*writeCall) {
-	hashes := make([]uint64, len(calls))
+	changes := make([]*coherence.Change, len(calls))
 	for i, c := range calls {
-		hashes[i] = c.Req.hash
+		changes[i] = &c.Req.Change
 	}
-	shared := g.client.co.publish(calls[0].Req.lane, hashes...)
-	for _, c := range calls {
-		c.Req.news = shared
-	}
+	coherence.Announce(changes...)
 }
 
 func (g *coalesced) runSets(ctx context.Context, calls []*writeCall) {
 	writes := make([]remote.Write, len(calls))
 	for i, c := range calls {
-		writes[i] = remote.Write{Key: c.Req.key, Record: c.Req.record, Announcement: c.Req.told}
+		writes[i] = remote.Write{Key: c.Req.Key, Record: c.Req.record, Announcement: c.Req.Announcement()}
 	}
 	for i, err := range g.client.far.SetMany(ctx, writes) {
 		calls[i].Err = err
@@ -207,7 +204,7 @@ func (g *coalesced) runSets(ctx context.Context, calls []*writeCall) {
 func (g *coalesced) runDeletes(ctx context.Context, calls []*writeCall) {
 	deletions := make([]remote.Deletion, len(calls))
 	for i, c := range calls {
-		deletions[i] = remote.Deletion{Key: c.Req.key, Floor: c.Req.floor, Announcement: c.Req.told}
+		deletions[i] = remote.Deletion{Key: c.Req.Key, Floor: c.Req.floor, Announcement: c.Req.Announcement()}
 	}
 	existed, errs := g.client.far.DeleteMany(ctx, deletions)
 	for i, c := range calls {

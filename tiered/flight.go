@@ -6,18 +6,20 @@ import (
 	"sync"
 
 	"golang.org/x/sync/singleflight"
+
+	"github.com/doppio-cache/doppio/internal/coherence"
 )
 
 // flight is one load of a key, and those who wait for it.
 type flight[V any] struct {
-	origin         // what was known when it began: a caller may join only if nothing newer is known about its key, or about its tags
-	after  []place // what its far read must see: see Cache.After
-	view   view    // what others see of the key meanwhile
-	first  uint64  // what had been seen when the flight began
-	live   bool    // it began while the near tier was coherent
-	cancel context.CancelFunc
-	busy   chan struct{} // closed when it waits for another instance's load
-	stale  keptCopies[V]
+	coherence.Point                      // what was known when it began: a caller may join only if nothing newer is known about its key, or about its tags
+	after           []coherence.Position // what its far read must see: see Cache.After
+	view            coherence.View       // what others see of the key meanwhile
+	first           uint64               // what had been seen when the flight began
+	live            bool                 // it began while the near tier was coherent
+	cancel          context.CancelFunc
+	busy            chan struct{} // closed when it waits for another instance's load
+	stale           keptCopies[V]
 
 	// A flight that is one key of a batch has no goroutine of its own: who waits for it waits for done.
 	done chan struct{} // closed when the flight has landed; nil for the flight of a single key, which the group tells of
@@ -44,7 +46,7 @@ type landing[V any] struct {
 // their life that may serve in its place are from before.
 func (f *flight[V]) noteFailure(l *landing[V], err error) {
 	if failed := (*LoadError)(nil); errors.As(err, &failed) {
-		l.overtaken, l.since = f.view.foundSince(f.first), f.first
+		l.overtaken, l.since = f.view.FoundSince(f.first), f.first
 	}
 }
 
@@ -148,7 +150,7 @@ func (fs *flights[V]) land(key string, f *flight[V]) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	f.landed = true
-	f.view.end()
+	f.view.End()
 	if fs.byKey[key] == f {
 		fs.remove(key)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
+	"github.com/doppio-cache/doppio/internal/coherence"
 	"github.com/doppio-cache/doppio/local"
 	"github.com/doppio-cache/doppio/remote"
 )
@@ -78,21 +79,20 @@ func (c *Cache[V]) looksFirst(key string, st *settings) bool {
 // look reads the far tier for a caller, and gives what it cannot serve, for a flight to go on with.
 func (c *Cache[V]) look(ctx context.Context, hash uint64, key string, st *settings) (v *V, left *looked[V], err error, served bool) {
 	defer c.flights.looked(key)
-	co := c.client.co
 	began := local.Monotonic()
-	if err = co.pending.blocks(ctx, c.client.patienceOfReads(), query{cache: c.name, hash: hash}); err == nil {
-		err = c.catchUp(ctx, co.laneOf(hash))
+	if err = c.validity.Blocked(ctx, c.client.patienceOfReads(), hash); err == nil {
+		err = c.validity.CatchUp(ctx, c.after, c.validity.LaneOf(hash))
 	}
-	from := c.origin(hash)
+	from := c.point(hash)
 	if ctx.Err() != nil {
 		return nil, nil, ctx.Err(), true
 	}
 	if err != nil {
-		from.begun = began // what was waited for is part of the time that reads have
-		return nil, &looked[V]{origin: from, err: err}, nil, false
+		from.Begun = began // what was waited for is part of the time that reads have
+		return nil, &looked[V]{Point: from, err: err}, nil, false
 	}
 	w := c.view(hash)
-	defer w.end()
+	defer w.End()
 	rec, err := c.client.calls.read(ctx, c.prefix+key)
 	if ctx.Err() != nil {
 		return nil, nil, ctx.Err(), true
@@ -101,12 +101,12 @@ func (c *Cache[V]) look(ctx context.Context, hash uint64, key string, st *settin
 	switch seen.state {
 	case live:
 		c.metFar(true)
-		c.keep(&w, readFrom(&rec), seen.at, hash, key, seen.value, from, &rec, st)
+		c.keep(&w, coherence.SeenAt(&rec), seen.at, hash, key, seen.value, from, &rec, st)
 		answered(ctx, AnsweredFar)
 		return seen.value, nil, nil, true
 	case negative:
 		c.metFar(true)
-		c.keep(&w, readFrom(&rec), seen.at, hash, key, nil, from, &rec, st)
+		c.keep(&w, coherence.SeenAt(&rec), seen.at, hash, key, nil, from, &rec, st)
 		answered(ctx, AnsweredFar)
 		return nil, nil, ErrNotFound, true
 	}
@@ -115,7 +115,7 @@ func (c *Cache[V]) look(ctx context.Context, hash uint64, key string, st *settin
 
 // looked is a far read that a caller made before its flight, which began with it if it gave anything.
 type looked[V any] struct {
-	origin
+	coherence.Point
 	rec  remote.Record
 	seen farCopy[V]
 	err  error
@@ -166,17 +166,17 @@ func (j *job[V]) begin(ctx context.Context) (*flight[V], func() (landing[V], err
 }
 
 func (j *job[V]) newFlight() *flight[V] {
-	f := &flight[V]{origin: j.cache.origin(j.hash), after: j.cache.after, tags: j.cache.tagHashes(j.st.tags), busy: make(chan struct{})}
+	f := &flight[V]{Point: j.cache.point(j.hash), after: j.cache.after, tags: j.cache.tagHashes(j.st.tags), busy: make(chan struct{})}
 	if j.looked != nil && j.looked.seen.state != nothing {
-		f.origin = j.looked.origin // what was read then may be served yet
+		f.Point = j.looked.Point // what was read then may be served yet
 		f.tags = append(f.tags, j.cache.tagHashes(tagNames(j.looked.rec.Tags))...)
 	}
 	f.stale.there = make(chan struct{})
 	f.stale.add(j.fallback)
 	f.view = j.cache.view(j.hash)
-	f.first = f.view.since
-	if co := j.cache.client.co; co != nil {
-		f.live = f.begun < co.liveUntil.Load()
+	f.first = f.view.Since()
+	if c := j.cache.validity; c != nil {
+		f.live = f.Begun < c.TrustedUntil()
 	}
 	return f
 }
@@ -189,25 +189,25 @@ func (j *job[V]) newFlight() *flight[V] {
 // or loads, while others have seen a newer record: this caller may be one of them. It is called
 // under flights.mu.
 func (j *job[V]) joinable(f *flight[V]) bool {
-	co := j.cache.client.co
-	if co == nil || !j.unchanged(f.stamp) || !j.cache.tagsValid(f.tags, f.stamp) {
+	c := j.cache.validity
+	if c == nil || !j.unchanged(f.Stamp) || !c.TagsValid(f.tags, f.Stamp) {
 		return false
 	}
-	if len(j.cache.after) > 0 && j.cache.behind() && !covers(f.after, j.cache.after) {
+	if len(j.cache.after) > 0 && j.cache.lagging() && !coherence.Covers(f.after, j.cache.after) {
 		return false
 	}
 	now := local.Monotonic()
-	if now >= co.liveUntil.Load() && (f.live || now-f.begun >= int64(co.bound)*3/4) || f.view.passed() {
+	if now >= c.TrustedUntil() && (f.live || now-f.Begun >= int64(j.cache.client.opts.MaxStaleness)*3/4) || f.view.Passed() {
 		return false
 	}
-	j.mark = f.view.now()
+	j.mark = f.view.Now()
 	return true
 }
 
 // unchanged tells whether nothing is known to have changed about the job's key and tags since stamp.
 func (j *job[V]) unchanged(stamp uint64) bool {
 	s := j.cache.shared
-	return stamp >= s.floors.near.Load() && s.client.co.table.Valid(j.hash, stamp) && s.tagsValid(s.tagHashes(j.st.tags), stamp)
+	return s.validity.Valid(j.hash, stamp) && s.validity.TagsValid(s.tagHashes(j.st.tags), stamp)
 }
 
 func (j *job[V]) join(ctx context.Context) (*flight[V], <-chan singleflight.Result) {
@@ -237,7 +237,7 @@ func (j *job[V]) refreshes(m *meta) bool {
 	now := local.Monotonic()
 	next := m.refreshAt.Load()
 	pause := max(leastRefreshPause, min(j.st.refreshAhead/4, maxRefreshPause))
-	j.refresh = now >= next && m.refreshAt.CompareAndSwap(next, after(now, pause))
+	j.refresh = now >= next && m.refreshAt.CompareAndSwap(next, local.After(now, pause))
 	return j.refresh
 }
 
@@ -333,7 +333,7 @@ func (j *job[V]) landed(ctx context.Context, f *flight[V], l landing[V], err err
 
 // stale gives the value past its life that may serve this caller now, if it asked for such values.
 func (j *job[V]) stale(f *flight[V]) *V {
-	if j.st.failSafe <= 0 || j.cache.client.co == nil || !j.unchanged(f.stamp) || j.mark > f.first && f.view.foundSince(f.first) {
+	if j.st.failSafe <= 0 || j.cache.validity == nil || !j.unchanged(f.Stamp) || j.mark > f.first && f.view.FoundSince(f.first) {
 		return nil
 	}
 	v := f.stale.fresh(j.cache.shared, j.hash)

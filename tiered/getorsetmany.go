@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
+	"github.com/doppio-cache/doppio/internal/coherence"
 	"github.com/doppio-cache/doppio/local"
 	"github.com/doppio-cache/doppio/remote"
 )
@@ -151,13 +152,13 @@ type leg[V any] struct {
 	job     *job[V]
 	flight  *flight[V]
 	seat    seat
-	busy    bool       // another instance is loading it
-	waits   bool       // its callers know that
-	waiter  *waiter    // what wakes it then
-	taken   int        // how many leases in a row it has taken from others
-	lease   *heldLease // its lease, while that is renewed
-	loading uint64     // what had been seen of its key when its load began
-	ended   bool       // it has its end, which need not be the batch's
+	busy    bool              // another instance is loading it
+	waits   bool              // its callers know that
+	waiter  *coherence.Waiter // what wakes it then
+	taken   int               // how many leases in a row it has taken from others
+	lease   *heldLease        // its lease, while that is renewed
+	loading uint64            // what had been seen of its key when its load began
+	ended   bool              // it has its end, which need not be the batch's
 	end     landing[V]
 	err     error
 }
@@ -294,7 +295,7 @@ func (b *batch[V]) readFar(ctx context.Context) {
 	var keys []string
 	until := s.client.patienceOfReads()
 	for _, l := range b.legs {
-		if err := s.client.co.pending.blocks(ctx, until, query{cache: s.name, hash: l.job.hash, tags: l.flight.tags}); err != nil {
+		if err := s.validity.Blocked(ctx, until, l.job.hash, l.flight.tags...); err != nil {
 			l.job.note(ctx, err)
 			continue
 		}
@@ -303,12 +304,12 @@ func (b *batch[V]) readFar(ctx context.Context) {
 	if len(legs) == 0 {
 		return
 	}
-	if err := b.cache.catchUp(ctx, s.client.co.allLanes()...); err != nil {
+	if err := s.validity.CatchUp(ctx, b.cache.after, s.validity.AllLanes()...); err != nil {
 		b.legs[0].job.note(ctx, err)
 		return
 	}
 	for _, l := range legs {
-		l.flight.id = s.origin(l.job.hash).id
+		l.flight.ID = s.point(l.job.hash).ID
 	}
 	var claiming []*leg[V]
 	tags, tagErr := s.tagsToCarry(ctx, &b.st)
@@ -316,7 +317,7 @@ func (b *batch[V]) readFar(ctx context.Context) {
 		legs[0].job.note(ctx, tagErr)
 	}
 	for _, l := range legs {
-		l.flight.view.again()
+		l.flight.view.Restart()
 	}
 	results := s.client.far.GetMany(ctx, keys)
 	for i, r := range results {
@@ -392,7 +393,7 @@ func (b *batch[V]) wake(ctx context.Context, hashes []uint64, awaited func(i int
 		}
 	}
 	if len(woken) > 0 {
-		b.legs[0].job.note(ctx, b.cache.wakeOthers(ctx, woken))
+		b.legs[0].job.note(ctx, b.cache.client.co.AnnounceFilled(ctx, woken))
 	}
 }
 
@@ -433,8 +434,7 @@ func (b *batch[V]) runLoad(ctx context.Context, missing []*leg[V]) error {
 	lctx, cancel := context.WithTimeout(ctx, b.st.hardTimeout)
 	for _, l := range missing {
 		b.hold(l)
-		l.flight.view.again()
-		l.loading = l.flight.view.since
+		l.loading = l.flight.view.Restart()
 	}
 	began := local.Monotonic()
 	lctx, own := withLoad(lctx, s, keys...)
@@ -496,7 +496,7 @@ func (b *batch[V]) store(ctx context.Context, legs []*leg[V], values map[string]
 		return
 	}
 	for _, l := range filling {
-		l.flight.view.again()
+		l.flight.view.Restart()
 	}
 	filled, errs := s.client.far.FillMany(context.WithoutCancel(ctx), fillings)
 	hashes := make([]uint64, len(filling))

@@ -11,8 +11,7 @@ func TestGutterSpanIsWhatTheDocsSay(t *testing.T) {
 		MinMaxStaleness: 15 * time.Millisecond, time.Second: 750 * time.Millisecond, 4 * time.Second / 3: time.Second,
 		DefaultMaxStaleness: time.Second, time.Hour: time.Second,
 	} {
-		c := &coherence{bound: bound}
-		if got := time.Duration(c.gutterTTL()); got.Round(time.Microsecond) != want {
+		if got := time.Duration(gutterTTL(bound)); got.Round(time.Microsecond) != want {
 			t.Errorf("with a MaxStaleness of %v it keeps for %v, want %v", bound, got, want)
 		}
 	}

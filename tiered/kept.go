@@ -3,6 +3,7 @@ package tiered
 import (
 	"sync"
 
+	"github.com/doppio-cache/doppio/internal/coherence"
 	"github.com/doppio-cache/doppio/local"
 )
 
@@ -13,28 +14,27 @@ type kept[V any] struct {
 	// entry is the local copy that it is, whose stamp and tags are its own; nil for what was read from the remote tier.
 	entry *local.Entry
 	// Of what was read from the remote tier: what was known when the read began, and the hashes of the record's tags.
-	from origin
+	from coherence.Point
 	tags []uint64
 }
 
 // fresh reports whether the value may be served now: nothing is known to have invalidated the key, its own tags or its cache since
 // its reading, and either what is known can be trusted, or the reading is younger than MaxStaleness.
 func (k *kept[V]) fresh(s *shared[V], hash uint64) bool {
-	co := s.client.co
-	live, now := co.liveUntil.Load(), local.Monotonic() // before the floor and the table: see coherence
-	all, gutterOnly := trust(s.policy, live, now)
-	stamp, tags, begun, counts := k.from.stamp, k.tags, k.from.begun, true
+	until, now := s.validity.TrustedUntil(), local.Monotonic() // before Valid: see coherence.Manager
+	all, gutterOnly := s.policy.servable(until, now)
+	stamp, tags, begun, counts := k.from.Stamp, k.tags, k.from.Begun, true
 	if k.entry != nil {
 		m, _ := k.entry.Meta.(*meta)
 		stamp, tags, counts = k.entry.Stamp.Load(), nil, gutterOnly && m != nil && m.provisional
 		if m != nil {
-			tags, begun = m.tags, m.until-co.gutterTTL() // its load began no earlier: see keep
+			tags, begun = m.tags, m.until-gutterTTL(s.client.opts.MaxStaleness) // its load began no earlier: see keep
 		}
 	}
-	if !all && (!counts || now-begun >= int64(co.bound)) {
+	if !all && (!counts || now-begun >= int64(s.client.opts.MaxStaleness)) {
 		return false
 	}
-	return stamp >= s.floors.near.Load() && co.table.Valid(hash, stamp) && s.tagsValid(tags, stamp)
+	return s.validity.Valid(hash, stamp) && s.validity.TagsValid(tags, stamp)
 }
 
 // keptCopies are the values past their life that a load came across, the newest first, for those of its callers who want one.

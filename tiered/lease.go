@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"slices"
 	"time"
 
-	"github.com/doppio-cache/doppio/invalidation"
 	"github.com/doppio-cache/doppio/local"
 	"github.com/doppio-cache/doppio/remote"
 )
@@ -50,8 +48,8 @@ const (
 // the lease, it waits for that load, as long as a load may take, and then goes on without the right to fill.
 func (j *job[V]) claim(ctx context.Context, f *flight[V], st *seat) (landing[V], error, bool) {
 	s := j.cache.shared
-	woken := s.client.co.waiters.enter(j.hash)
-	defer s.client.co.waiters.leave(woken, j.hash)
+	woken := s.client.co.NewWaiter(j.hash)
+	defer woken.Stop()
 	patience := time.NewTimer(j.st.hardTimeout)
 	defer patience.Stop()
 	look, waits, taken := firstLook, false, 0
@@ -62,10 +60,10 @@ func (j *job[V]) claim(ctx context.Context, f *flight[V], st *seat) (landing[V],
 			asking = remote.Until(ctx, j.until)
 		}
 		first = false
-		f.view.again()
+		f.view.Restart()
 		token := remote.NewToken()
 		st.since = local.Monotonic()
-		claim := s.client.calls.acquire(asking, remote.Claim{Key: s.prefix + j.key, Token: token, Stamp: f.id, Replaces: st.replaces, Tags: st.tags})
+		claim := s.client.calls.acquire(asking, remote.Claim{Key: s.prefix + j.key, Token: token, Stamp: f.ID, Replaces: st.replaces, Tags: st.tags})
 		how, end, err := j.claimed(ctx, f, st, token, claim.Won, claim.Found, claim.Err, nil)
 		if how == outdated {
 			how = free
@@ -90,8 +88,8 @@ func (j *job[V]) claim(ctx context.Context, f *flight[V], st *seat) (landing[V],
 		}
 		pause := time.NewTimer(look/2 + rand.N(look/2+1))
 		select {
-		case <-woken.ch:
-			s.client.co.waiters.taken(woken)
+		case <-woken.C:
+			woken.Woken()
 			pause.Stop()
 		case <-pause.C:
 			look = min(2*look, lastLook)
@@ -107,31 +105,7 @@ func (j *job[V]) claim(ctx context.Context, f *flight[V], st *seat) (landing[V],
 
 // wakeOthers tells the instances that wait for this load that it is over.
 func (j *job[V]) wakeOthers(ctx context.Context) {
-	j.note(ctx, j.cache.wakeOthers(ctx, []uint64{j.hash}))
-}
-
-// wokenTogether is how many loads one message tells the end of at most.
-const wokenTogether = 4096
-
-// wakeOthers tells the instances that wait for loads of keys with these hashes that they are over: with one message for
-// each lane.
-func (s *shared[V]) wakeOthers(ctx context.Context, hashes []uint64) error {
-	co := s.client.co
-	byLane := make([][]uint64, len(co.lanes))
-	for _, h := range hashes {
-		i := co.laneOf(h)
-		byLane[i] = append(byLane[i], h)
-	}
-	var failed error
-	for i, hashes := range byLane {
-		for part := range slices.Chunk(hashes, wokenTogether) {
-			m := invalidation.Message{Type: invalidation.TypeFilled, Publisher: co.own.id(0), Hashes: part}
-			if err := s.client.far.Publish(context.WithoutCancel(ctx), i, encodeMessage(m)); err != nil {
-				failed = err
-			}
-		}
-	}
-	return failed
+	j.note(ctx, j.cache.client.co.AnnounceFilled(ctx, []uint64{j.hash}))
 }
 
 // claimed completes a seat with a lease that was asked for, or with what was found in its place; or it gives the value
@@ -170,7 +144,7 @@ func (j *job[V]) claimed(ctx context.Context, f *flight[V], st *seat, token remo
 	case overtaken:
 		return outdated, landing[V]{}, nil
 	case stale, unreadable:
-		f.stale.add(&kept[V]{value: seen.value, from: f.origin, tags: s.tagHashes(tagNames(found.Tags))})
+		f.stale.add(&kept[V]{value: seen.value, from: f.Point, tags: s.tagHashes(tagNames(found.Tags))})
 		again, _ := seatOf(found.Token, seen, err)
 		if st.witness, st.replaces = again.witness, again.replaces; len(st.replaces) > 0 {
 			return free, landing[V]{}, nil

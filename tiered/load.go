@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/doppio-cache/doppio/internal/coherence"
 	"github.com/doppio-cache/doppio/local"
 	"github.com/doppio-cache/doppio/remote"
 )
@@ -19,16 +20,16 @@ func (j *job[V]) run(ctx context.Context, f *flight[V]) (landing[V], error) {
 	}
 	l := j.looked
 	reading := j.within(ctx)
-	if err := s.client.co.pending.blocks(ctx, j.until, query{cache: s.name, hash: j.hash, tags: f.tags}); err != nil {
+	if err := s.validity.Blocked(ctx, j.until, j.hash, f.tags...); err != nil {
 		j.note(ctx, err)
 		return j.runLoad(ctx, f, seat{}) // both tiers may hold what this instance invalidated
 	}
 	if l == nil || errors.Is(l.err, ErrNotFound) {
-		if err := j.cache.catchUp(reading, s.client.co.laneOf(j.hash)); err != nil {
+		if err := s.validity.CatchUp(reading, j.cache.after, s.validity.LaneOf(j.hash)); err != nil {
 			j.note(ctx, err)
 			return j.runLoad(ctx, f, seat{})
 		}
-		f.id = s.origin(j.hash).id // catching up may have told of more
+		f.ID = s.point(j.hash).ID // catching up may have told of more
 	}
 	if l == nil {
 		if j.claimsFirst() {
@@ -40,7 +41,7 @@ func (j *job[V]) run(ctx context.Context, f *flight[V]) (landing[V], error) {
 		}
 		// A flight's callers leave the flight; it does not leave the far tier.
 		l = &looked[V]{}
-		f.view.again()
+		f.view.Restart()
 		rec, err := s.client.calls.read(remote.Stay(reading), s.prefix+j.key)
 		s.flights.carries(f, s.tagHashes(tagNames(rec.Tags)))
 		l.rec = rec
@@ -94,7 +95,7 @@ func (j *job[V]) served(f *flight[V], rec *remote.Record, seen farCopy[V], err e
 		s.metFar(true)
 		return j.found(f, rec, seen), ErrNotFound, true
 	case stale:
-		f.stale.add(&kept[V]{value: seen.value, from: f.origin, tags: s.tagHashes(tagNames(rec.Tags))})
+		f.stale.add(&kept[V]{value: seen.value, from: f.Point, tags: s.tagHashes(tagNames(rec.Tags))})
 	}
 	if seen.state != nothing || errors.Is(err, ErrNotFound) { // an outage is not a miss
 		s.metFar(false)
@@ -104,8 +105,8 @@ func (j *job[V]) served(f *flight[V], rec *remote.Record, seen farCopy[V], err e
 
 // found is the landing of a flight that found a value, or the record that there is none, and keeps a local copy.
 func (j *job[V]) found(f *flight[V], rec *remote.Record, seen farCopy[V]) landing[V] {
-	since := f.view.since
-	overtaken := j.cache.keep(&f.view, readFrom(rec), seen.at, j.hash, j.key, seen.value, f.origin, rec, &j.st)
+	since := f.view.Since()
+	overtaken := j.cache.keep(&f.view, coherence.SeenAt(rec), seen.at, j.hash, j.key, seen.value, f.Point, rec, &j.st)
 	end := landing[V]{value: seen.value, overtaken: overtaken, since: since}
 	if seen.state == live {
 		end.answer = AnsweredFar
@@ -205,8 +206,7 @@ func (j *job[V]) runLoad(ctx context.Context, f *flight[V], st seat) (landing[V]
 	s.counts.loads.Add(1)
 	lctx, cancel := context.WithTimeout(ctx, j.st.hardTimeout)
 	release := j.hold(ctx, st)
-	f.view.again()
-	loading := f.view.since
+	loading := f.view.Restart()
 	began := local.Monotonic()
 	lctx, own := withLoad(lctx, s, j.key)
 	v, err := runLoader(lctx, s.client, j.load)
@@ -236,7 +236,7 @@ func (j *job[V]) runLoad(ctx context.Context, f *flight[V], st seat) (landing[V]
 		j.lands(f, &end, nil, seat{}, false, loading)
 		return end, err
 	}
-	f.view.again()
+	f.view.Restart()
 	filled, fillErr := s.client.calls.fill(ctx, remote.Filling{Key: s.prefix + j.key, Seen: st.witness, Record: rec})
 	j.filled(ctx, len(st.witness) > 0, filled.Stored, fillErr)
 	if filled.Awaited {
@@ -254,22 +254,22 @@ func (j *job[V]) lands(f *flight[V], end *landing[V], rec *remote.Record, st sea
 	if s.client.opts.Disabled {
 		return
 	}
-	x := sighting{found: end.value != nil, loaded: true}
+	x := coherence.Sighting{Found: end.value != nil, Loaded: true}
 	if rec != nil {
-		x = storedAs(rec, st.witness)
-		x.loaded = !stored
+		x = coherence.StoredAs(rec, st.witness)
+		x.Loaded = !stored
 	}
-	if x.loaded {
-		f.view.reach(loading)
+	if x.Loaded {
+		f.view.Reach(loading)
 	}
-	end.since = f.view.since
+	end.since = f.view.Since()
 	switch {
 	case rec != nil:
-		end.overtaken = s.keep(&f.view, x, time.Now(), j.hash, j.key, end.value, f.origin, rec, &j.st)
-	case x.found:
-		end.overtaken = s.conclude(&f.view, x, j.hash, j.key, nil)
+		end.overtaken = s.keep(&f.view, x, time.Now(), j.hash, j.key, end.value, f.Point, rec, &j.st)
+	case x.Found:
+		end.overtaken = s.keepCopy(&f.view, x, j.key, nil)
 	default:
-		s.saw(&f.view, x, j.hash)
+		s.validity.Note(&f.view, x)
 	}
 }
 
@@ -306,7 +306,7 @@ func (j *job[V]) encode(ctx context.Context, f *flight[V], st seat, v *V, took t
 		s.failures.warn(ctx, "doppio: a loaded value cannot be stored", s.name, err)
 		return v, nil
 	}
-	rec.Stamp, rec.Load = f.id, took
+	rec.Stamp, rec.Load = f.ID, took
 	return v, rec
 }
 
@@ -330,7 +330,7 @@ func (j *job[V]) negative(f *flight[V], st seat, took time.Duration) *remote.Rec
 		return nil
 	}
 	return &remote.Record{
-		Kind: remote.KindNegative, Token: remote.NewToken(), Stamp: f.id, Created: time.Now(),
+		Kind: remote.KindNegative, Token: remote.NewToken(), Stamp: f.ID, Created: time.Now(),
 		TTL: farLife(j.st.negative, j.st.jitter), Load: took, Tags: j.tags(st),
 	}
 }
@@ -342,7 +342,7 @@ func (j *job[V]) filled(ctx context.Context, tried, stored bool, err error) {
 	case !tried:
 		s.counts.fillsSkipped.Add(1)
 	case err != nil:
-		if !ctxError(err) {
+		if !coherence.ContextEnded(err) {
 			s.counts.storeErrors.Add(1)
 			j.warn(ctx, err)
 		}
@@ -371,7 +371,7 @@ func (j *job[V]) note(ctx context.Context, err error) {
 		return
 	}
 	s := j.cache.shared
-	if ctxError(err) {
+	if coherence.ContextEnded(err) {
 		return // the load was abandoned: nothing failed
 	}
 	if errors.Is(err, ErrRemoteUnavailable) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/doppio-cache/doppio/internal/coherence"
 	"github.com/doppio-cache/doppio/remote"
 )
 
@@ -103,40 +104,36 @@ func (s *shared[V]) retire(ctx context.Context, all ...contradicted[V]) {
 	if len(seen) == 0 {
 		return
 	}
-	if err := s.client.lanesAgree(ctx); err != nil {
+	if err := s.client.co.CheckLanes(ctx); err != nil {
 		seen[0].job.note(ctx, err)
 		for _, c := range seen {
 			s.forget(c)
 		}
 		return
 	}
-	changes := make([]mutation, len(seen))
+	changes := make([]*coherence.Change, len(seen))
 	removals := make([]remote.Removal, len(seen))
 	for i, c := range seen {
-		changes[i] = s.client.co.mutate(s.floors, c.job.hash)
-		removals[i] = remote.Removal{Key: s.prefix + c.job.key, Seen: c.seat.witness, Announcement: changes[i].told}
+		changes[i] = s.begin(ctx, coherence.Remove, c.job.key, c.job.hash)
+		removals[i] = remote.Removal{Key: changes[i].Key, Seen: c.seat.witness, Announcement: changes[i].Announcement()}
 	}
 	gone, errs := s.client.far.Retire(ctx, removals)
 	for i, c := range seen {
-		m := changes[i]
 		switch {
-		case errs[i] != nil:
-			m.failed(errs[i], removals[i].Key)
-			c.job.note(ctx, errs[i])
-			m.done(ctx, errs[i])
-		case gone[i]:
-			s.client.co.pending.superseded(removals[i].Key, m.begun)
-			m.done(ctx, nil)
-		default:
-			m.cancel()
+		case errs[i] == nil && !gone[i]:
+			changes[i].Cancel()
 			s.forget(c)
+			continue
+		case errs[i] != nil:
+			c.job.note(ctx, errs[i])
 		}
+		finish(ctx, changes[i], errs[i])
 	}
 }
 
 // forget makes this instance's copies of a contradicted key invalid, if it has any.
 func (s *shared[V]) forget(c contradicted[V]) {
 	if c.job.fallback != nil || c.flight.stale.any() || s.scope.Peek(c.job.hash, c.job.key) != nil {
-		s.client.co.table.Raise(c.job.hash)
+		s.client.co.Invalidate(c.job.hash)
 	}
 }

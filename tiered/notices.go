@@ -33,9 +33,6 @@ type notices struct {
 func newNotices() *notices { return &notices{waiting: make(chan StateChange, maxNotices)} }
 
 func (n *notices) tell(ch StateChange) {
-	if n == nil {
-		return
-	}
 	select {
 	case n.waiting <- ch:
 	default:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/doppio-cache/doppio/internal/coherence"
 	"github.com/doppio-cache/doppio/local"
 	"github.com/doppio-cache/doppio/remote"
 )
@@ -53,7 +54,7 @@ func (n nearCopy[V]) kept() *kept[V] {
 
 // near is nearest, for a handle whose reads may have to see more than this instance has heard of.
 func (c *Cache[V]) near(ctx context.Context, hash uint64, key string) nearCopy[V] {
-	if len(c.after) > 0 && c.behind() {
+	if len(c.after) > 0 && c.lagging() {
 		return nearCopy[V]{}
 	}
 	return c.nearest(ctx, hash, key)
@@ -69,17 +70,16 @@ func (s *shared[V]) nearest(ctx context.Context, hash uint64, key string) nearCo
 	if e == nil {
 		return nearCopy[V]{}
 	}
-	co := s.client.co
-	live := co.liveUntil.Load() // before the floor and the table: see coherence
-	settled := co.table.Recorded()
+	until := s.validity.TrustedUntil() // before Valid: see coherence.Manager
+	settled := s.validity.Settled()
 	now := local.Monotonic()
 	stamp := e.Stamp.Load()
 	var n nearCopy[V]
-	if now < live && now < e.Fresh && e.Meta == nil && stamp >= s.floors.near.Load() && co.table.Valid(hash, stamp) {
+	if now < until && now < e.Fresh && e.Meta == nil && s.validity.Valid(hash, stamp) {
 		n.value, n.state = local.ValueOf[V](e), usable
 		confirm(e, stamp, settled)
 	} else {
-		n = s.judge(hash, e, live, now)
+		n = s.judge(hash, e, until, now)
 	}
 	if n.state == unusable || n.state == expired {
 		s.scope.Stale(hash)
@@ -105,24 +105,21 @@ const confirmAfter = 4096
 
 // judge looks at entries that have tags, stand for nothing, are due for a refresh or past their life, were kept for
 // want of coherence, or are invalid.
-func (s *shared[V]) judge(hash uint64, e *local.Entry, live, now int64) nearCopy[V] {
-	co := s.client.co
+func (s *shared[V]) judge(hash uint64, e *local.Entry, trustedUntil, now int64) nearCopy[V] {
 	m, _ := e.Meta.(*meta)
-	all, gutterOnly := trust(s.policy, live, now)
+	all, gutterOnly := s.policy.servable(trustedUntil, now)
 	if !all && (!gutterOnly || m == nil || !m.provisional) {
 		return nearCopy[V]{}
 	}
-	settled, stamp := co.table.Recorded(), e.Stamp.Load()
-	if stamp < s.floors.near.Load() || !co.table.Valid(hash, stamp) || now >= e.Expires {
+	settled, stamp := s.validity.Settled(), e.Stamp.Load()
+	if !s.validity.Valid(hash, stamp) || now >= e.Expires {
 		return nearCopy[V]{}
 	}
 	value, _ := e.Value.(*V)
 	until := e.Fresh
 	if m != nil {
-		for _, tag := range m.tags {
-			if !co.table.Valid(tag, stamp) {
-				return nearCopy[V]{}
-			}
+		if !s.validity.TagsValid(m.tags, stamp) {
+			return nearCopy[V]{}
 		}
 		confirm(e, stamp, settled)
 		until = m.until
@@ -161,7 +158,7 @@ func (c *Cache[V]) getSlowly(ctx context.Context, hash uint64, key string, n nea
 		return nil, err
 	}
 	w := c.view(hash)
-	defer w.end()
+	defer w.End()
 	rec, err := c.client.calls.read(ctx, c.prefix+key)
 	v, err := c.accept(ctx, &w, time.Now(), hash, key, from, rec, err, nil)
 	if err == nil {
@@ -171,40 +168,39 @@ func (c *Cache[V]) getSlowly(ctx context.Context, hash uint64, key string, n nea
 }
 
 // askFar begins a far read of a key with this hash, or says why the far tier must not be asked.
-func (c *Cache[V]) askFar(ctx context.Context, hash uint64) (origin, error) {
-	co := c.client.co
-	if err := co.pending.blocks(ctx, c.client.patienceOfReads(), query{cache: c.name, hash: hash}); err != nil {
+func (c *Cache[V]) askFar(ctx context.Context, hash uint64) (coherence.Point, error) {
+	if err := c.validity.Blocked(ctx, c.client.patienceOfReads(), hash); err != nil {
 		c.countFar(err)
-		return origin{}, err
+		return coherence.Point{}, err
 	}
-	err := c.catchUp(ctx, co.laneOf(hash))
+	err := c.validity.CatchUp(ctx, c.after, c.validity.LaneOf(hash))
 	if err != nil {
 		c.countFar(err)
 	}
-	return c.origin(hash), err
+	return c.point(hash), err
 }
 
 // accept decides what a far read means to a user, and keeps a copy of what can be served.
-func (c *Cache[V]) accept(ctx context.Context, w *view, now time.Time, hash uint64, key string, from origin, rec remote.Record, err error, known *tagVersions) (*V, error) {
+func (c *Cache[V]) accept(ctx context.Context, w *coherence.View, now time.Time, hash uint64, key string, from coherence.Point, rec remote.Record, err error, known *tagVersions) (*V, error) {
 	seen, err := c.examine(ctx, now, hash, key, rec, err, known)
 	switch {
 	case err != nil:
 		if errors.Is(err, ErrNotFound) {
-			c.saw(w, missedAt(&rec), hash, key)
+			c.saw(w, coherence.MissedAt(&rec), hash, key)
 		}
 		c.countFar(err)
 		return nil, err
 	case seen.state == negative:
 		c.counts.farHits.Add(1)
-		c.keep(w, readFrom(&rec), now, hash, key, nil, from, &rec, &c.defaults)
+		c.keep(w, coherence.SeenAt(&rec), now, hash, key, nil, from, &rec, &c.defaults)
 		return nil, ErrNotFound
 	case seen.state != live:
-		c.saw(w, missedAt(&rec), hash, key)
+		c.saw(w, coherence.MissedAt(&rec), hash, key)
 		c.counts.farMisses.Add(1)
 		return nil, ErrNotFound
 	}
 	c.counts.farHits.Add(1)
-	c.keep(w, readFrom(&rec), now, hash, key, seen.value, from, &rec, &c.defaults)
+	c.keep(w, coherence.SeenAt(&rec), now, hash, key, seen.value, from, &rec, &c.defaults)
 	return seen.value, nil
 }
 
@@ -231,12 +227,7 @@ func farFailure(err error) bool {
 		return false // an option is wrong: Redis has answered
 	}
 	decode := (*DecodeError)(nil) // counted where it was met
-	return err != nil && !ctxError(err) && !errors.As(err, &decode)
-}
-
-// ctxError tells a caller's own impatience from trouble.
-func ctxError(err error) bool {
-	return (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) && !errors.Is(err, ErrRemoteUnavailable)
+	return err != nil && !coherence.ContextEnded(err) && !errors.As(err, &decode)
 }
 
 // farState says what the far tier holds.
@@ -267,7 +258,7 @@ func (s *shared[V]) examine(ctx context.Context, now time.Time, hash uint64, key
 		return s.examineFailure(key, err)
 	}
 	lease := rec.Kind == remote.KindLease
-	if rec.Stamp < s.farFloor(hash) {
+	if rec.Stamp < s.validity.MinID(hash) {
 		if lease {
 			return farCopy[V]{state: overtaken}, nil
 		}
@@ -281,7 +272,7 @@ func (s *shared[V]) examine(ctx context.Context, now time.Time, hash uint64, key
 		return farCopy[V]{state: leased}, nil
 	case lease:
 		return farCopy[V]{state: overtaken}, nil
-	case len(rec.Tags) > 0 && rec.Stamp < s.farFloor(hash):
+	case len(rec.Tags) > 0 && rec.Stamp < s.validity.MinID(hash):
 		intact = false // a floor was raised while the tags were asked for, perhaps in the place of one of them
 	}
 	if !intact || (rec.Kind == remote.KindNegative && rec.Expired(now)) {
@@ -341,8 +332,8 @@ func (c *Cache[V]) presence(ctx context.Context, key string) (bool, error) {
 		return false, err
 	}
 	w := c.view(hash)
-	defer w.end()
-	p, err := c.client.far.Presence(ctx, c.prefix+key, c.farFloor(hash))
+	defer w.End()
+	p, err := c.client.far.Presence(ctx, c.prefix+key, c.validity.MinID(hash))
 	found := false
 	if err == nil {
 		found, err = c.exists(ctx, key, p)
@@ -351,7 +342,7 @@ func (c *Cache[V]) presence(ctx context.Context, key string) (bool, error) {
 		c.countFar(err)
 		return found, err
 	}
-	c.saw(&w, sighting{found: found}, hash, key)
+	c.saw(&w, coherence.Sighting{Found: found}, hash, key)
 	return found, err
 }
 
@@ -373,8 +364,8 @@ func (c *Cache[V]) lifeLeft(ctx context.Context, key string) (time.Duration, err
 		return 0, err
 	}
 	w := c.view(hash)
-	defer w.end()
-	life, err := c.client.far.Life(ctx, c.prefix+key, c.farFloor(hash))
+	defer w.End()
+	life, err := c.client.far.Life(ctx, c.prefix+key, c.validity.MinID(hash))
 	if err == nil && life.Tagged {
 		var found bool
 		if found, err = c.exists(ctx, key, remote.Tagged); err == nil && !found {
@@ -382,7 +373,7 @@ func (c *Cache[V]) lifeLeft(ctx context.Context, key string) (time.Duration, err
 		}
 	}
 	if err == nil || errors.Is(err, ErrNotFound) {
-		c.saw(&w, sighting{found: err == nil}, hash, key)
+		c.saw(&w, coherence.Sighting{Found: err == nil}, hash, key)
 	}
 	switch {
 	case err != nil:
@@ -421,7 +412,7 @@ func (c *Cache[V]) taggedEntry(ctx context.Context, key string, rec remote.Recor
 		return true, nil
 	case err != nil:
 		return false, err
-	case rec.Kind != remote.KindValue || rec.Expired(time.Now()) || rec.Stamp < c.farFloor(c.hash(key)):
+	case rec.Kind != remote.KindValue || rec.Expired(time.Now()) || rec.Stamp < c.validity.MinID(c.hash(key)):
 		return false, nil
 	}
 	return c.tagsIntact(ctx, rec.Tags, known)

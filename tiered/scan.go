@@ -5,7 +5,7 @@ import (
 	"errors"
 	"strings"
 
-	"github.com/doppio-cache/doppio/invalidation"
+	"github.com/doppio-cache/doppio/internal/coherence"
 	"github.com/doppio-cache/doppio/remote"
 )
 
@@ -27,72 +27,35 @@ func (c *Cache[V]) clear(ctx context.Context, pattern string) (int, error) {
 	if c.client.opts.Disabled {
 		return 0, nil
 	}
-	if err := c.client.lanesAgree(ctx); err != nil {
+	if err := c.client.co.CheckLanes(ctx); err != nil {
 		c.countFar(err)
-		if pattern == "" && undeliverable(err) {
-			for i := range c.client.co.lanes {
-				c.client.co.pending.clearCache(c.name, i, err)
-			}
+		if pattern == "" {
+			c.validity.ClearLater(err)
 		}
 		return 0, err
 	}
 	if pattern == "" {
 		return c.clearAll(ctx)
 	}
-	co := c.client.co
-	co.raiseScope(c.seed)
-	removed, err := c.client.far.ClearEach(ctx, c.prefix, pattern, func(key string) (reclaim, floor uint64) { return 0, c.floorOf(key) })
+	c.validity.InvalidateAll()
+	removed, err := c.client.far.ClearEach(ctx, c.prefix, pattern, func(key string) (reclaim, floor uint64) { return 0, c.minIDOf(key) })
 	if err != nil {
 		c.countFar(err)
 	}
 	// Announced even if the caller gave up: what went is gone.
-	errs := []error{remote.Plain(err)}
-	for i := range co.lanes {
-		told := co.announcement(i, invalidation.Message{Type: invalidation.TypeCaches, Hashes: []uint64{c.seed}})
-		announced := c.client.far.Announce(context.WithoutCancel(ctx), told)
-		if announced != nil {
-			c.countFar(announced)
-			errs = append(errs, remote.Plain(announced))
-			// Which keys went is not known any more: other instances learn that all may have.
-			if undeliverable(announced) {
-				co.pending.clearCache(c.name, i, announced)
-			}
-			continue
-		}
-		co.reached(i, told.ID)
-		acknowledgedAt(ctx, i, told.ID)
-	}
-	co.raiseScope(c.seed)
-	return removed, errors.Join(errs...)
+	announced := c.validity.AnnounceRemoved(context.WithoutCancel(ctx))
+	return removed, errors.Join(remote.Plain(err), c.cleared(ctx, announced))
 }
 
-// clearAll raises the cache's far floor on every lane, and then reclaims what lies below it.
+// clearAll raises the floor of the cache's remote records on every lane, and then reclaims what lies below it.
 func (c *Cache[V]) clearAll(ctx context.Context) (int, error) {
-	co := c.client.co
-	co.raiseScope(c.seed)
-	before, reclaim := make([]uint64, len(co.lanes)), make([]uint64, len(co.lanes))
-	for i := range before {
-		before[i] = c.floors.far[i].Load()
+	before, reclaim := c.validity.MinIDs(), make([]uint64, c.validity.Lanes())
+	cleared := c.validity.Clear(ctx)
+	if err := c.cleared(ctx, cleared); err != nil {
+		return 0, err
 	}
-	var errs []error
-	for i := range co.lanes {
-		told := co.announcement(i, invalidation.Message{Type: invalidation.TypeCleared, Hashes: []uint64{c.seed}})
-		if err := c.client.far.RaiseFloor(ctx, c.name, told); err != nil {
-			c.countFar(err)
-			if undeliverable(err) {
-				co.pending.clearCache(c.name, i, err)
-			}
-			co.raiseScope(c.seed)
-			errs = append(errs, remote.Plain(err))
-			continue
-		}
-		co.reached(i, told.ID)
-		co.cleared(i, c.seed, told.ID)
-		acknowledgedAt(ctx, i, told.ID)
-		reclaim[i] = told.ID
-	}
-	if len(errs) > 0 {
-		return 0, errors.Join(errs...)
+	for i, lane := range cleared {
+		reclaim[i] = lane.ID
 	}
 	// Ids of different lanes do not compare: each entry goes by the floor of its own, so that what was stored since stays in both tiers.
 	removed, err := c.client.far.ClearEach(ctx, c.prefix, "", func(key string) (_, floor uint64) {
@@ -105,18 +68,28 @@ func (c *Cache[V]) clearAll(ctx context.Context) (int, error) {
 	return removed, err
 }
 
-// laneOfKey is the lane of a key as Redis has it.
-func (c *Cache[V]) laneOfKey(key string) int {
-	return c.client.co.laneOf(c.hash(strings.TrimPrefix(key, c.prefix)))
+// cleared counts the lanes of which a cache's part could not be cleared, and adds the others to the Token of ctx.
+func (c *Cache[V]) cleared(ctx context.Context, lanes []coherence.Cleared) error {
+	var errs []error
+	for _, l := range lanes {
+		if l.Err != nil {
+			c.countFar(l.Err)
+			errs = append(errs, remote.Plain(l.Err))
+			continue
+		}
+		acknowledgedAt(ctx, l.Lane, l.ID)
+	}
+	return errors.Join(errs...)
 }
 
-// floorOf is the far floor of a key as Redis has it.
-func (c *Cache[V]) floorOf(key string) uint64 { return c.floors.far[c.laneOfKey(key)].Load() }
+// laneOfKey is the lane of a key as Redis has it.
+func (c *Cache[V]) laneOfKey(key string) int {
+	return c.validity.LaneOf(c.hash(strings.TrimPrefix(key, c.prefix)))
+}
 
-// announcement is that of a change which is heeded when it comes back, like a stranger's.
-func (c *coherence) announcement(lane int, m invalidation.Message) *remote.Announcement {
-	m.Publisher = c.own.id(0)
-	return c.announcing(lane, m)
+// minIDOf is the id that the record of a key, as Redis has it, must have reached.
+func (c *Cache[V]) minIDOf(key string) uint64 {
+	return c.validity.MinID(c.hash(strings.TrimPrefix(key, c.prefix)))
 }
 
 // Count tells how many entries of this cache match the glob pattern, "" for all. It scans the far tier: entries that
@@ -134,11 +107,11 @@ func (c *Cache[V]) count(ctx context.Context, pattern string) (int, error) {
 	if c.client.opts.Disabled {
 		return 0, nil
 	}
-	if err := c.catchUp(ctx, c.client.co.allLanes()...); err != nil {
+	if err := c.validity.CatchUp(ctx, c.after, c.validity.AllLanes()...); err != nil {
 		c.countFar(err)
 		return 0, err
 	}
-	n, err := c.client.far.CountEach(ctx, c.prefix, pattern, c.floorOf)
+	n, err := c.client.far.CountEach(ctx, c.prefix, pattern, c.minIDOf)
 	if err != nil {
 		c.countFar(err)
 	}

@@ -4,8 +4,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/doppio-cache/doppio/internal/lane"
-	"github.com/doppio-cache/doppio/invalidation"
 	"github.com/doppio-cache/doppio/local"
 )
 
@@ -148,35 +146,18 @@ func (c *Client) Stats() Stats {
 		return out
 	}
 	out.Near = c.near.Stats()
-	out.Coherent = local.Monotonic() < c.co.liveUntil.Load()
+	out.Coherent = c.co.Trusted()
 	out.BreakerOpen = c.far.BreakerOpen()
-	c.co.stats(&out)
-	return out
-}
-
-// stats adds what coherence knows to a snapshot.
-func (c *coherence) stats(out *Stats) {
-	out.Subscriptions, out.Losses, out.SubscribeErrors = c.synced.Load(), c.lost.Load(), c.refused.Load()
-	out.Invalidations, out.Tracked = c.received.Load(), c.tracked.Load()
-	out.Drops = make(map[string]uint64)
-	for why := range c.drops {
-		if n := c.drops[why].Load(); n > 0 {
-			out.Drops[invalidation.DropReason(why).String()] = n
-		}
+	known := c.co.Stats()
+	out.Subscriptions, out.Losses, out.SubscribeErrors = known.Synced, known.Lost, known.Refused
+	out.Invalidations, out.Tracked, out.Drops = known.Received, known.Tracked, known.Drops
+	for _, l := range known.Lanes {
+		out.Lanes = append(out.Lanes, LaneStats(l))
 	}
-	if n := c.trackingDrops.Load(); n > 0 {
-		out.Drops["tracking"] = n
-	}
-	for i := range c.lanes {
-		l := &c.lanes[i]
-		out.Lanes = append(out.Lanes, LaneStats{
-			State: l.receiver.State(), Applied: lane.ID(l.receiver.Applied()).String(), Newest: lane.ID(l.last.Load()).String(),
-		})
-	}
-	p := c.pending
-	out.Pending, out.PendingAge = p.stats(time.Now())
-	out.PendingDelivered, out.PendingOverflows = p.delivered.Load(), p.overflows.Load()
+	out.Pending, out.PendingAge = known.Retries, known.RetryAge
+	out.PendingDelivered, out.PendingOverflows = known.Retried, known.RetriesOverflown
 	if c.notices != nil {
 		out.NoticesDropped = c.notices.dropped.Load()
 	}
+	return out
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/doppio-cache/doppio/internal/coherence"
 	"github.com/doppio-cache/doppio/remote"
 )
 
@@ -99,13 +100,12 @@ func (s *shared[V]) versionsNow(ctx context.Context, names []string) *tagVersion
 // invalidated them. It is asked before the versions: what is delivered in between leaves no
 // version.
 func (s *shared[V]) tagsBlocked(ctx context.Context, names []string) map[string]error {
-	p := s.client.co.pending
-	if p.depth.Load() == 0 {
+	if !s.validity.Retrying() {
 		return nil
 	}
 	blocked, until := make(map[string]error), s.client.patienceOfReads()
 	for i, h := range s.tagHashes(names) {
-		if err := p.blocks(ctx, until, query{cache: s.name, tags: []uint64{h}, tagsOnly: true}); err != nil {
+		if err := s.validity.TagBlocked(ctx, until, h); err != nil {
 			blocked[names[i]] = err
 		}
 	}
@@ -164,16 +164,6 @@ func (c *Cache[V]) extendTags(ctx context.Context, key string, ttl time.Duration
 	return true, c.client.far.ExtendTags(ctx, c.tagKeys(tagNames(rec.Tags)), life)
 }
 
-// tagsValid tells whether no tag with these hashes was invalidated, as far as this instance knows, since stamp.
-func (s *shared[V]) tagsValid(hashes []uint64, stamp uint64) bool {
-	for _, h := range hashes {
-		if !s.client.co.table.Valid(h, stamp) {
-			return false
-		}
-	}
-	return true
-}
-
 // InvalidateTags invalidates every entry of this cache that carries any of the tags, in both tiers and on all
 // instances, however many there are, with one round trip; an entry that is being loaded is among them. A tag belongs to
 // its cache. If some tags failed, the error is a *BatchError by tag.
@@ -194,33 +184,30 @@ func (c *Cache[V]) invalidateTags(ctx context.Context, tags []string) error {
 		return nil
 	}
 	names := slices.Compact(slices.Sorted(slices.Values(tags)))
-	lane := func(name string) int { return c.client.co.laneOf(c.tagHashes([]string{name})[0]) }
+	lane := func(name string) int { return c.client.co.LaneOf(c.tagHashes([]string{name})[0]) }
 	slices.SortStableFunc(names, func(a, b string) int { return lane(a) - lane(b) }) // those of a lane share their message
-	changes := make([]*mutation, len(names))
-	for i, h := range c.tagHashes(names) {
-		m := c.client.co.intend(c.floors, h)
-		changes[i] = &m
-	}
-	c.client.co.publishAll(changes)
 	keys := c.tagKeys(names)
+	changes := make([]*coherence.Change, len(names))
+	for i, h := range c.tagHashes(names) {
+		ch, _ := c.validity.Begin(ctx, coherence.Remove, keys[i], h)
+		changes[i] = &ch
+	}
+	coherence.Announce(changes...)
 	deletions := make([]remote.Deletion, len(keys))
 	for i, key := range keys {
-		deletions[i] = remote.Deletion{Key: key, Announcement: changes[i].told}
+		deletions[i] = remote.Deletion{Key: key, Announcement: changes[i].Announcement()}
 	}
-	errs := slices.Repeat([]error{c.client.lanesAgree(ctx)}, len(keys))
+	errs := slices.Repeat([]error{c.client.co.CheckLanes(ctx)}, len(keys))
 	if errs[0] == nil {
 		_, errs = c.client.far.DeleteMany(ctx, deletions)
 	}
 	var failed failures
 	for i, err := range errs {
 		if err != nil {
-			changes[i].failed(err, keys[i])
 			c.countFar(err)
 			failed.add(names[i], err)
-		} else {
-			c.client.co.pending.superseded(keys[i], changes[i].begun)
 		}
-		changes[i].done(ctx, err)
+		finish(ctx, changes[i], err)
 	}
 	return failed.err()
 }

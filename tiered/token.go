@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/doppio-cache/doppio/internal/coherence"
 	"github.com/doppio-cache/doppio/internal/lane"
 )
 
@@ -15,13 +16,7 @@ import (
 // instance that is given it, by [Cache.After], sees the change. The zero Token asks for nothing.
 //
 // Its text is short and opaque, holds nothing of keys or values, and fits into a header or a cookie.
-type Token struct{ reached []place }
-
-// place is an id of a lane.
-type place struct {
-	lane int
-	id   lane.ID
-}
+type Token struct{ reached []coherence.Position }
 
 // IsZero tells whether the token asks for nothing.
 func (t Token) IsZero() bool { return len(t.reached) == 0 }
@@ -30,7 +25,7 @@ func (t Token) IsZero() bool { return len(t.reached) == 0 }
 func (t Token) String() string {
 	parts := make([]string, len(t.reached))
 	for i, p := range t.reached {
-		parts[i] = strconv.Itoa(p.lane) + ":" + p.id.String()
+		parts[i] = strconv.Itoa(p.Lane) + ":" + p.ID.String()
 	}
 	return strings.Join(parts, ",")
 }
@@ -72,9 +67,9 @@ func (t *Token) UnmarshalText(text []byte) error {
 
 // Merge gives a token that asks for what either asks for.
 func (t Token) Merge(other Token) Token {
-	out := Token{reached: append([]place(nil), t.reached...)}
+	out := Token{reached: append([]coherence.Position(nil), t.reached...)}
 	for _, p := range other.reached {
-		out.reach(p.lane, p.id)
+		out.reach(p.Lane, p.ID)
 	}
 	return out
 }
@@ -83,13 +78,13 @@ func (t Token) Merge(other Token) Token {
 func (t *Token) reach(index int, id lane.ID) {
 	reached := slices.Clone(t.reached)
 	for i := range reached {
-		if reached[i].lane == index {
-			reached[i].id = max(reached[i].id, id)
+		if reached[i].Lane == index {
+			reached[i].ID = max(reached[i].ID, id)
 			t.reached = reached
 			return
 		}
 	}
-	t.reached = append(reached, place{index, id})
+	t.reached = append(reached, coherence.Position{Lane: index, ID: id})
 }
 
 type tokenKey struct{}
@@ -142,7 +137,7 @@ func adopt(ctx, detached context.Context) {
 	token := c.token
 	c.mu.Unlock()
 	for _, p := range token.reached {
-		acknowledgedAt(ctx, p.lane, uint64(p.id))
+		acknowledgedAt(ctx, p.Lane, uint64(p.ID))
 	}
 }
 
@@ -153,51 +148,5 @@ func (c *Cache[V]) After(t Token) *Cache[V] {
 	return &Cache[V]{shared: c.shared, defaults: c.defaults, after: t.reached}
 }
 
-// behind tells whether this instance has not yet heard of all that the handle's reads must see.
-func (c *Cache[V]) behind() bool {
-	co := c.client.co
-	if co == nil {
-		return false
-	}
-	if co.own.early.Load() > 0 {
-		return true // what was passed over may be one of the token's
-	}
-	for _, p := range c.after {
-		if p.lane < len(co.lanes) && co.lanes[p.lane].receiver.Applied() < uint64(p.id) {
-			return true
-		}
-	}
-	return false
-}
-
-// covers tells whether who sees all of have sees all of want.
-func covers(have, want []place) bool {
-	for _, w := range want {
-		if !slices.ContainsFunc(have, func(h place) bool { return h.lane == w.lane && h.id >= w.id }) {
-			return false
-		}
-	}
-	return true
-}
-
-// catchUp makes a far read see what was cleared: the far tier has every other change by itself, but of a Clear an
-// instance knows what it has heard.
-func (c *Cache[V]) catchUp(ctx context.Context, lanes ...int) error {
-	if err := c.client.co.freshFloors(ctx, lanes...); err != nil {
-		return err
-	}
-	if len(c.after) == 0 || !c.behind() {
-		return nil
-	}
-	for _, p := range c.after {
-		if p.lane >= len(c.client.co.lanes) {
-			continue
-		}
-		floors, err := c.client.far.Floors(ctx, p.lane)
-		if err != nil {
-			return err
-		}
-		c.client.co.learnFloors(p.lane, floors)
-	}
-	return nil
-}
+// lagging reports whether this instance has not yet heard of all that the handle's reads must see.
+func (c *Cache[V]) lagging() bool { return c.validity != nil && c.validity.Lagging(c.after) }

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/doppio-cache/doppio/local"
+	"github.com/doppio-cache/doppio/internal/coherence"
 	"github.com/doppio-cache/doppio/remote"
 )
 
@@ -29,68 +29,59 @@ func (c *Cache[V]) set(ctx context.Context, key string, value *V, st *settings) 
 	}
 	hash := c.hash(key)
 	w := c.view(hash)
-	defer w.end()
-	far := c.prefix + key
-	replaced, err := c.client.co.pending.replace(ctx, far)
-	defer replaced()
-	m := write{mutation: c.client.co.intend(c.floors, hash), key: far}
-	if err == nil {
+	defer w.End()
+	var m write
+	var err error
+	if m.Change, err = c.validity.Begin(ctx, coherence.Replace, c.prefix+key, hash); err == nil {
 		m.record, value, err = c.prepare(ctx, key, value, st)
 	}
 	if err == nil {
-		m.record.Stamp = m.known()
+		m.record.Stamp = m.NewestID()
 		err = c.client.calls.set(ctx, &m)
 	}
-	own, clean := c.changed(ctx, m.mutation, key, st, err)
+	own, clean := c.finish(ctx, &m.Change, st, err)
 	if err != nil {
 		return err
 	}
 	c.counts.sets.Add(1)
 	if clean {
-		c.keep(&w, storedAs(m.record, nil), time.Now(), hash, key, value, own, m.record, st)
+		c.keep(&w, coherence.StoredAs(m.record, nil), time.Now(), hash, key, value, own, m.record, st)
 	}
 	return nil
 }
 
-// amended ends a change that depends on what is there: an increment, another life, an entry where there is none. Failed, it
-// has left what was there as it should be; only on a Cluster it may be made and not announced, which is made up for.
-func (c *Cache[V]) amended(ctx context.Context, m mutation, key string, st *settings, err error) (own origin, clean bool) {
+// begin begins a change, of a kind whose Begin waits for nothing, that is made alone: it has its
+// announcement.
+func (s *shared[V]) begin(ctx context.Context, kind coherence.Kind, key string, hash uint64) *coherence.Change {
+	ch, _ := s.validity.Begin(ctx, kind, s.prefix+key, hash)
+	coherence.Announce(&ch)
+	return &ch
+}
+
+// finish ends a change: see coherence.Change.Finish. The tags of st are watched.
+func (s *shared[V]) finish(ctx context.Context, ch *coherence.Change, st *settings, err error) (own coherence.Point, unchanged bool) {
 	if err != nil {
-		if errors.Is(err, ErrUnknownOutcome) && !c.client.far.OneStep() {
-			m.unannounced(err, c.prefix+key)
-		}
-		c.countFar(err)
+		s.countFar(err)
 	}
-	return c.ended(ctx, m, st, err)
+	return finish(ctx, ch, err, s.tagHashes(st.tags)...)
 }
 
-// changed ends a change that replaces whatever was there: acknowledged, it supersedes what could not be delivered before;
-// failed, it may have left what was to be replaced, which is invalidated as soon as that can be. own and clean are as for
-// mutation.done.
-func (c *Cache[V]) changed(ctx context.Context, m mutation, key string, st *settings, err error) (own origin, clean bool) {
-	p := c.client.co.pending
-	if err == nil {
-		p.superseded(c.prefix+key, m.begun)
-	} else {
-		m.failed(err, c.prefix+key)
-		c.countFar(err)
+// finish ends a change, and adds it to the Token of ctx.
+func finish(ctx context.Context, ch *coherence.Change, err error, watched ...uint64) (own coherence.Point, unchanged bool) {
+	if errors.Is(err, ErrEncode) { // it was not sent, and the entry is as it was
+		ch.Cancel()
+		return own, false
 	}
-	return c.ended(ctx, m, st, err)
-}
-
-func (c *Cache[V]) ended(ctx context.Context, m mutation, st *settings, err error) (own origin, clean bool) {
-	begun := local.Monotonic()
-	stamp, clean := m.done(ctx, err, c.tagHashes(st.tags)...)
-	own = origin{stamp: stamp, begun: begun}
+	own, unchanged = ch.Finish(err, watched...)
 	if err == nil {
-		own.id = m.told.ID // else it may be made yet, and be given its id at any time
+		acknowledgedAt(ctx, ch.Lane, own.ID)
 	}
-	return own, clean
+	return own, unchanged
 }
 
 // prepare gives the record of a value, with the versions of its tags, and the value as reads will give it.
 func (c *Cache[V]) prepare(ctx context.Context, key string, value *V, st *settings) (*remote.Record, *V, error) {
-	if err := c.client.lanesAgree(ctx); err != nil {
+	if err := c.client.co.CheckLanes(ctx); err != nil {
 		return nil, nil, err
 	}
 	tags, err := c.tagsToCarry(ctx, st)
@@ -114,10 +105,10 @@ func (c *Cache[V]) encode(key string, value *V, st *settings, tags []remote.Tag)
 func (c *Cache[V]) SetIfAbsent(ctx context.Context, key string, value V, opts ...EntryOption) (bool, error) {
 	hash := c.hash(key)
 	w := c.view(hash)
-	defer w.end()
+	defer w.End()
 	won, err := c.setIfAbsent(ctx, &w, key, &value, opts)
 	if won.lost {
-		c.saw(&w, sighting{found: true, token: won.found.Token}, hash, key)
+		c.saw(&w, coherence.Sighting{Found: true, Token: won.found.Token}, hash, key)
 		return false, nil // there is an entry; that it cannot be read is for readers to report
 	}
 	return won.stored != nil, c.fault("SetIfAbsent", err)
@@ -133,7 +124,7 @@ func (c *Cache[V]) GetOrSetValue(ctx context.Context, key string, value V, opts 
 	}
 	var none V
 	w := c.view(hash)
-	defer w.end()
+	defer w.End()
 	for try := 1; ; try++ {
 		won, err := c.setIfAbsent(ctx, &w, key, &value, opts)
 		if err != nil {
@@ -163,10 +154,10 @@ type contest[V any] struct {
 	stored *V   // the value as reads will give it, where it was stored
 	lost   bool // there was an entry: found, or what cannot be read
 	found  remote.Record
-	from   origin // of a copy of found
+	from   coherence.Point // of a copy of found
 }
 
-func (c *Cache[V]) setIfAbsent(ctx context.Context, w *view, key string, value *V, opts []EntryOption) (contest[V], error) {
+func (c *Cache[V]) setIfAbsent(ctx context.Context, w *coherence.View, key string, value *V, opts []EntryOption) (contest[V], error) {
 	var won contest[V]
 	st, err := c.defaults.with(opts)
 	if err == nil {
@@ -201,22 +192,22 @@ func (c *Cache[V]) setIfAbsent(ctx context.Context, w *view, key string, value *
 }
 
 // contend is one attempt to store value where there is no entry.
-func (c *Cache[V]) contend(ctx context.Context, w *view, key string, value *V, st *settings) (won contest[V], err error) {
+func (c *Cache[V]) contend(ctx context.Context, w *coherence.View, key string, value *V, st *settings) (won contest[V], err error) {
 	hash := c.hash(key)
 	if won.from, err = c.askFar(ctx, hash); err != nil {
 		return won, err
 	}
-	w.again()
-	m := c.client.co.mutate(c.floors, hash)
-	won.from.stamp = m.begun
+	w.Restart()
+	m := c.begin(ctx, coherence.Modify, key, hash)
+	won.from.Stamp = m.Begun()
 	stored := false
 	rec, value, err := c.prepare(ctx, key, value, st)
 	if err == nil {
-		rec.Stamp = m.known()
-		stored, won.found, err = c.client.far.SetIfAbsent(ctx, c.prefix+key, rec, c.farFloor(hash), m.told)
+		rec.Stamp = m.NewestID()
+		stored, won.found, err = c.client.far.SetIfAbsent(ctx, c.prefix+key, rec, c.validity.MinID(hash), m.Announcement())
 	}
 	if !stored && (err == nil || unreadableRecord(err)) {
-		m.cancel()
+		m.Cancel()
 		won.lost = true
 		if err != nil {
 			c.counts.decodeErrors.Add(1)
@@ -224,14 +215,14 @@ func (c *Cache[V]) contend(ctx context.Context, w *view, key string, value *V, s
 		}
 		return won, err
 	}
-	own, clean := c.amended(ctx, m, key, st, err)
+	own, clean := c.finish(ctx, m, st, err)
 	if err != nil {
 		return won, err
 	}
 	c.counts.sets.Add(1)
 	won.stored = value
 	if clean {
-		c.keep(w, storedAs(rec, nil), time.Now(), hash, key, value, own, rec, st)
+		c.keep(w, coherence.StoredAs(rec, nil), time.Now(), hash, key, value, own, rec, st)
 	}
 	return won, nil
 }
@@ -258,14 +249,15 @@ func (c *Cache[V]) delete(ctx context.Context, key string) (bool, error) {
 		return false, nil
 	}
 	hash := c.hash(key)
-	m := write{mutation: c.client.co.intend(c.floors, hash), key: c.prefix + key}
-	err := c.client.lanesAgree(ctx)
+	var m write
+	m.Change, _ = c.validity.Begin(ctx, coherence.Remove, c.prefix+key, hash)
+	err := c.client.co.CheckLanes(ctx)
 	existed := false
 	if err == nil {
-		m.floor = c.farFloor(hash)
+		m.floor = c.validity.MinID(hash)
 		existed, err = c.client.calls.delete(ctx, &m)
 	}
-	c.changed(ctx, m.mutation, key, &c.defaults, err)
+	c.finish(ctx, &m.Change, &c.defaults, err)
 	if err != nil {
 		return false, err
 	}
@@ -295,18 +287,18 @@ func (c *Cache[V]) expire(ctx context.Context, key string, ttl time.Duration) (b
 		return false, err
 	}
 	w := c.view(hash)
-	defer w.end()
-	m := c.client.co.mutate(c.floors, hash)
-	found, err := remote.Absent, c.client.lanesAgree(ctx)
+	defer w.End()
+	m := c.begin(ctx, coherence.Modify, key, hash)
+	found, err := remote.Absent, c.client.co.CheckLanes(ctx)
 	if err == nil {
-		found, err = c.client.far.Extend(ctx, c.prefix+key, farLife(ttl, 0), c.farFloor(hash), m.told)
+		found, err = c.client.far.Extend(ctx, c.prefix+key, farLife(ttl, 0), c.validity.MinID(hash), m.Announcement())
 	}
 	if err == nil && found == remote.Absent {
-		m.cancel() // nothing was announced
-		c.saw(&w, sighting{}, hash, key)
+		m.Cancel() // nothing was announced
+		c.saw(&w, coherence.Sighting{}, hash, key)
 		return false, nil
 	}
-	c.amended(ctx, m, key, &c.defaults, err)
+	c.finish(ctx, m, &c.defaults, err)
 	if err != nil || found != remote.Tagged {
 		return found == remote.Present, err
 	}
@@ -340,16 +332,16 @@ func (c *Cache[V]) increment(ctx context.Context, key string, delta int64) (int6
 	if _, err := c.askFar(ctx, hash); err != nil {
 		return 0, err
 	}
-	m := c.client.co.mutate(c.floors, hash)
+	m := c.begin(ctx, coherence.Modify, key, hash)
 	begin := remote.Record{
-		Kind: remote.KindValue, Token: remote.NewToken(), Stamp: m.known(), Created: time.Now(), TTL: farLife(c.defaults.ttl, c.defaults.jitter), Grace: min(c.defaults.failSafe, maxGrace),
+		Kind: remote.KindValue, Token: remote.NewToken(), Stamp: m.NewestID(), Created: time.Now(), TTL: farLife(c.defaults.ttl, c.defaults.jitter), Grace: min(c.defaults.failSafe, maxGrace),
 	}
 	var sum int64
-	err := c.client.lanesAgree(ctx)
+	err := c.client.co.CheckLanes(ctx)
 	if err == nil {
-		sum, err = c.incrementTagged(ctx, key, hash, delta, &begin, m.told)
+		sum, err = c.incrementTagged(ctx, key, hash, delta, &begin, m.Announcement())
 	}
-	c.amended(ctx, m, key, &c.defaults, err)
+	c.finish(ctx, m, &c.defaults, err)
 	if err != nil {
 		return 0, err
 	}
@@ -362,7 +354,7 @@ func (c *Cache[V]) increment(ctx context.Context, key string, delta int64) (int6
 func (c *Cache[V]) incrementTagged(ctx context.Context, key string, hash uint64, delta int64, begin *remote.Record, told *remote.Announcement) (int64, error) {
 	var verdict *remote.Verdict
 	for {
-		sum, err := c.client.far.IncrementJudged(ctx, c.prefix+key, delta, c.bounds, begin, c.farFloor(hash), told, verdict)
+		sum, err := c.client.far.IncrementJudged(ctx, c.prefix+key, delta, c.bounds, begin, c.validity.MinID(hash), told, verdict)
 		if !errors.Is(err, remote.ErrTagged) {
 			return sum, err
 		}

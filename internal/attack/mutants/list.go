@@ -38,8 +38,13 @@ var mutants = []mutant{
 		edits: []edit{{
 			"tiered/lease.go",
 			`token := remote.NewToken()`,
-			`n := s.client.co.own.instance
-		token := remote.Token{1, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}`,
+			`token := oneToken`,
+		}, {
+			"tiered/lease.go",
+			`// claim completes a seat`,
+			`var oneToken = remote.NewToken()
+
+// claim completes a seat`,
 		}},
 	},
 	{
@@ -47,8 +52,8 @@ var mutants = []mutant{
 		why: "a change that became known during a load must invalidate what it gives",
 		edits: []edit{{
 			"tiered/cache.go",
-			`e.Stamp.Store(from.stamp)`,
-			`e.Stamp.Store(co.table.Now())`,
+			`e.Stamp.Store(from.Stamp)`,
+			`e.Stamp.Store(s.validity.Point(hash).Stamp)`,
 		}},
 	},
 	{
@@ -88,12 +93,12 @@ var mutants = []mutant{
 		why: "who hears nothing must not serve for longer than the bound",
 		edits: []edit{
 			{
-				"tiered/lanes.go",
-				`l.until, l.refused = max(l.until, after(at, c.bound)), nil`,
+				"internal/coherence/events.go",
+				`l.until, l.refused = max(l.until, local.After(at, m.opts.MaxStaleness)), nil`,
 				`l.until, l.refused = local.Never, nil`,
 			},
 			{
-				"tiered/lanes.go",
+				"internal/coherence/events.go",
 				`	l.until = min(l.until, local.Monotonic())
 `,
 				``,
@@ -136,14 +141,14 @@ var mutants = []mutant{
 		edits: []edit{
 			ackRaisesNothing,
 			{
-				"tiered/lanes.go",
-				`		if c.own.hear(m.Publisher) {
+				"internal/coherence/events.go",
+				`		if m.own.hear(msg.Publisher) {
 			return
 		}
-		c.pending.happened(m.Publisher)
+		m.retries.confirm(msg.Publisher)
 `,
-				`		if !c.own.hear(m.Publisher) {
-			c.pending.happened(m.Publisher)
+				`		if !m.own.hear(msg.Publisher) {
+			m.retries.confirm(msg.Publisher)
 		}
 		return
 `,
@@ -155,10 +160,10 @@ var mutants = []mutant{
 		why: "a caller that comes after a change must not get what a load has read before it",
 		edits: []edit{{
 			"tiered/getorset.go",
-			`if co == nil || !j.unchanged(f.stamp) || !j.cache.tagsValid(f.tags, f.stamp) {
+			`if c == nil || !j.unchanged(f.Stamp) || !c.TagsValid(f.tags, f.Stamp) {
 		return false
 	}`,
-			`if co != nil {
+			`if c != nil {
 		return true
 	}`,
 		}},
@@ -174,14 +179,14 @@ var mutants = []mutant{
 		edits: []edit{
 			ackRaisesNothing,
 			{
-				"tiered/lanes.go",
-				`		if c.own.hear(m.Publisher) {
+				"internal/coherence/events.go",
+				`		if m.own.hear(msg.Publisher) {
 			return
 		}
-		c.pending.happened(m.Publisher)
+		m.retries.confirm(msg.Publisher)
 `,
-				`		if !c.own.hear(m.Publisher) {
-			c.pending.happened(m.Publisher)
+				`		if !m.own.hear(msg.Publisher) {
+			m.retries.confirm(msg.Publisher)
 		}
 `,
 			},
@@ -191,9 +196,9 @@ var mutants = []mutant{
 		name: "a message of several changes names the first key only", attack: slow, rules: []string{g2},
 		why: "changes that are made together have one message, which has to say what all of them are about",
 		edits: []edit{{
-			"tiered/mutation.go",
-			`Publisher: n.publisher, Hashes: hashes})`,
-			`Publisher: n.publisher, Hashes: hashes[:1]})`,
+			"internal/coherence/change.go",
+			`Publisher: p, Hashes: hashes})`,
+			`Publisher: p, Hashes: hashes[:1]})`,
 		}},
 	},
 	{
@@ -224,8 +229,8 @@ var mutants = []mutant{
 		name: "lost history is ignored", attack: amnesia, rules: []string{g2},
 		why: "a lane that begins anew does not tell what was in it before",
 		edits: []edit{{
-			"tiered/lanes.go",
-			`		c.restarted(index, ended)
+			"internal/coherence/events.go",
+			`		m.partLane(index, ended)
 `,
 			`		return
 `,
@@ -239,8 +244,8 @@ var mutants = []mutant{
 		name: "far floors are ignored", attack: amnesia, rules: []string{g2, g3},
 		why: "a server that is back as it was before holds values that were invalidated since",
 		edits: []edit{{
-			"tiered/cache.go",
-			`return s.floors.far[s.client.co.laneOf(hash)].Load()`,
+			"internal/coherence/cache.go",
+			`return c.minIDs[c.LaneOf(hash)].Load()`,
 			`return 0 * hash`,
 		}},
 	},
@@ -255,69 +260,68 @@ var ackRaisesNothing = edit{
 `,
 }
 
-// removal keeps how to remove each near copy, does it where the table is raised, and does not ask the table when one is read.
+// removal keeps how to remove each local copy, does it where the table is raised, and does not ask the
+// table when one is read.
 var removal = []edit{
 	{
-		"tiered/coherence.go",
-		`	own     ownMutations
+		"internal/coherence/manager.go",
+		`	own     ownChanges
 `,
-		`	copies  sync.Map // by hash: what removes the near copy
-	own     ownMutations
+		`	copies  sync.Map // by hash: what removes the local copy
+	own     ownChanges
 `,
 	},
 	{
-		"tiered/coherence.go",
-		`// register gives the floors of a cache.
+		"internal/coherence/manager.go",
+		`// New returns a Manager that trusts nothing until Listen was called.
 `,
-		`func (c *coherence) remove(hashes []uint64) {
+		`func (m *Manager) remove(hashes []uint64) {
 	for _, h := range hashes {
-		if f, ok := c.copies.Load(h); ok {
+		if f, ok := m.copies.Load(h); ok {
 			f.(func())()
 		}
 	}
 }
 
-// register gives the floors of a cache.
+// New returns a Manager that trusts nothing until Listen was called.
 `,
 	},
 	{
-		"tiered/sightings.go",
-		`		s.scope.Set(hash, e)
+		"internal/coherence/view.go",
+		`		scope.Set(v.hash, e)
 `,
-		`		co.copies.Store(hash, func() { s.scope.Delete(hash, e.Key()) })
-		s.scope.Set(hash, e)
-`,
-	},
-	{
-		"tiered/lanes.go",
-		`		c.table.Raise(m.Hashes...)
-`,
-		`		c.table.Raise(m.Hashes...)
-		c.remove(m.Hashes)
+		`		hash := v.hash
+		c.copies.Store(hash, func() { scope.Delete(hash, e.Key()) })
+		scope.Set(v.hash, e)
 `,
 	},
 	{
-		"tiered/mutation.go",
-		`	stamp, clean = m.co.conclude(`,
-		`	m.co.remove(hashes)
-	stamp, clean = m.co.conclude(`,
-	},
-	{
-		"tiered/retry.go",
-		`			p.co.table.Raise(attempts[i].hash)
+		"internal/coherence/events.go",
+		`		m.table.Raise(msg.Hashes...)
 `,
-		`			p.co.table.Raise(attempts[i].hash)
-			p.co.remove([]uint64{attempts[i].hash})
+		`		m.table.Raise(msg.Hashes...)
+		m.remove(msg.Hashes)
 `,
 	},
 	{
-		"tiered/read.go",
-		` && co.table.Valid(hash, stamp) {`,
-		` {`,
+		"internal/coherence/change.go",
+		`	at.Stamp, unchanged = ch.cache.Conclude(`,
+		`	m.remove(hashes)
+	at.Stamp, unchanged = ch.cache.Conclude(`,
 	},
 	{
-		"tiered/read.go",
-		`|| !co.table.Valid(hash, stamp) || now`,
-		`|| now`,
+		"internal/coherence/retry.go",
+		`			q.m.table.Raise(attempts[i].hash)
+`,
+		`			q.m.table.Raise(attempts[i].hash)
+			q.m.remove([]uint64{attempts[i].hash})
+`,
+	},
+	{
+		"internal/coherence/cache.go",
+		`	return stamp >= c.min.Load() && c.table.Valid(hash, stamp)
+`,
+		`	return stamp >= c.min.Load()
+`,
 	},
 }

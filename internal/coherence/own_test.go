@@ -1,4 +1,4 @@
-package tiered
+package coherence
 
 import "testing"
 
@@ -36,7 +36,7 @@ func TestOwnMessageOfSeveralChanges(t *testing.T) {
 		"not heard":                         {2, []int{acknowledged, acknowledged}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := ownMutations{instance: 7, known: make(map[uint32]progress)}
+			o := ownChanges{instance: 7, known: make(map[uint32]progress)}
 			other := o.begin(1)
 			p := o.begin(c.changes)
 			for i, s := range c.steps {
@@ -67,7 +67,7 @@ func TestOwnMessageOfSeveralChanges(t *testing.T) {
 // What was passed over while a change is not concluded is not in the table yet: whoever follows the lane for a token has to know.
 func TestOwnMessageThatIsEarly(t *testing.T) {
 	t.Parallel()
-	o := ownMutations{instance: 7, known: make(map[uint32]progress)}
+	o := ownChanges{instance: 7, known: make(map[uint32]progress)}
 	p := o.begin(2)
 	o.end(p, true)
 	o.conclude(p)

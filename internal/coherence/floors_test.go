@@ -1,8 +1,10 @@
-package tiered
+package coherence
 
 import (
 	"fmt"
+	"log/slog"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -10,25 +12,25 @@ import (
 	"github.com/doppio-cache/doppio/remote"
 )
 
-// unasked returns what a client knows of its coherence that has never asked Redis.
-func unasked(t *testing.T) *coherence {
+// unasked returns a Manager that has never asked Redis.
+func unasked(t *testing.T) *Manager {
 	t.Helper()
 	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
 	t.Cleanup(func() { _ = rdb.Close() })
-	far, err := remote.New(rdb, remote.Options{Namespace: "shop", Lanes: 1})
+	store, err := remote.New(rdb, remote.Options{Namespace: "shop", Lanes: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	co := newCoherence(Options{}.withDefaults(), far)
-	co.pending = newPending(co, Options{}.withDefaults())
-	return co
+	return New(store, Options{
+		Namespace: "shop", Lanes: 1, MaxStaleness: time.Second, MaxRetries: 100, Backoff: time.Second, Uncertain: time.Second, Logger: slog.Default(),
+	})
 }
 
 // Messages that clear caches which this instance does not have take bounded memory, however many they name, and a cache
 // that is made later keeps its floor.
 func TestClearedCachesOfOthersTakeBoundedMemory(t *testing.T) {
 	co := unasked(t)
-	const late = 7
+	late := Seed("shop", "late")
 	hashes := []uint64{late}
 	for h := range uint64(40) {
 		for i := range uint64(1000) {
@@ -40,11 +42,11 @@ func TestClearedCachesOfOthersTakeBoundedMemory(t *testing.T) {
 	if n := len(co.lanes[0].unnamed); n > maxUnnamed {
 		t.Errorf("%d floors are kept, at most %d", n, maxUnnamed)
 	}
-	if floor := co.register("late", late).far[0].Load(); floor < 100 || floor > 139 {
+	if floor := co.Cache("late").minIDs[0].Load(); floor < 100 || floor > 139 {
 		t.Errorf("the floor of a cache that is made later is %d", floor)
 	}
 	co.OnDrop(0, invalidation.DropHistoryLost, 139)
-	if floor := co.register("later", late+1).far[0].Load(); floor > 140 {
+	if floor := co.Cache("later").minIDs[0].Load(); floor > 140 {
 		t.Errorf("after the lane lost its history, it is %d", floor)
 	}
 }
@@ -54,7 +56,7 @@ func TestClearedCachesOfOthersTakeBoundedMemory(t *testing.T) {
 // later begins no lower than any that was let go.
 func TestFloorsOfOthersTakeBoundedMemory(t *testing.T) {
 	co := unasked(t)
-	own := co.register("own", 1)
+	own := co.Cache("own")
 	for round := range 10 {
 		floors := map[string]uint64{"own": 50, "late": 60}
 		for i := range 10_000 {
@@ -65,10 +67,10 @@ func TestFloorsOfOthersTakeBoundedMemory(t *testing.T) {
 			t.Fatalf("%d floors are kept, at most %d", n, maxFloors)
 		}
 	}
-	if floor := own.far[0].Load(); floor != 50 {
+	if floor := own.minIDs[0].Load(); floor != 50 {
 		t.Errorf("the floor of a cache of this instance is %d", floor)
 	}
-	if floor := co.register("late", 2).far[0].Load(); floor < 60 || floor > 70 {
+	if floor := co.Cache("late").minIDs[0].Load(); floor < 60 || floor > 70 {
 		t.Errorf("the floor of a cache that is made later is %d", floor)
 	}
 }
