@@ -15,7 +15,7 @@ import (
 
 func loadAda(context.Context) (user, error) { return ada, nil }
 
-func TestLocalHitAllocatesNothing(t *testing.T) {
+func TestGet_allocatesNothingOnALocalHit(t *testing.T) {
 	quiet := trace.ContextWithSpanContext(context.Background(), trace.NewSpanContext(trace.SpanContextConfig{TraceID: [16]byte{1}, SpanID: [8]byte{1}}))
 	for _, engine := range []local.EngineKind{local.Ristretto, local.Otter} {
 		for name, traced := range map[string]bool{"plain": false, "traced": true} {
@@ -57,7 +57,7 @@ func TestLocalHitAllocatesNothing(t *testing.T) {
 	}
 }
 
-func TestFarHitAllocatesLittle(t *testing.T) {
+func TestGet_allocatesLittleOnARemoteHit(t *testing.T) {
 	client := coherent(t, shared.Client(t), tiered.Options{MaxStaleness: time.Minute})
 	c := newCache[user](t, client, "c", tiered.CacheOptions{LocalTTL: 1}) // near copies end at once
 	check(t, c.Set(t.Context(), "k", ada))

@@ -13,9 +13,10 @@ import (
 	"github.com/doppio-cache/doppio/tiered"
 )
 
-// What depends on what is there leaves it as it is when it fails: others count on their counters, and on having been the
+// Increment, Expire, SetIfAbsent and GetOrSetValue, which depend on the entry that is there, leave
+// it as it is when they fail: other instances count on their counters, and on having been the
 // first.
-func TestFailedAmendmentLeavesTheEntryToOthers(t *testing.T) {
+func TestIncrement_leavesTheEntryWhenItFails(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(context.Context, *tiered.Cache[int64]) error{
 		"Increment": func(ctx context.Context, c *tiered.Cache[int64]) error { return errorOf(c.Increment(ctx, "n", 1)) },
@@ -50,8 +51,9 @@ func TestFailedAmendmentLeavesTheEntryToOthers(t *testing.T) {
 	}
 }
 
-// Channels are the server's, whatever the database; what instances of one database announce is nothing to those of another.
-func TestDatabasesOfOneServerAreApart(t *testing.T) {
+// Channels belong to the server, whatever the database; instances of one database ignore what
+// those of another announce.
+func TestNamespace_isApartInEachDatabase(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	o := tiered.Options{Namespace: "same", MaxStaleness: 10 * time.Second} // a busy machine is no silence
@@ -77,8 +79,9 @@ func TestDatabasesOfOneServerAreApart(t *testing.T) {
 	}
 }
 
-// While nothing is heard, far reads ask for the floors first. Whoever has less patience than Redis does not wait for it.
-func TestCallersDoNotQueueForFloors(t *testing.T) {
+// While nothing is heard of changes, remote reads ask for the floors first. A caller with less
+// patience than RemoteTimeout does not wait for them.
+func TestGet_doesNotQueueForFloors(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	const timeout = 3 * time.Second

@@ -15,7 +15,7 @@ import (
 
 // A batch has a few goroutines, however many of its keys are cold, also while other instances wait for their loads; and
 // they are told of the end by a few messages.
-func TestBatchesHaveFewGoroutines(t *testing.T) {
+func TestGetOrSetMany_takesFewGoroutines(t *testing.T) {
 	const n, few = 2_000, 100
 	commands, clients, caches := counted(t, 2, tiered.CacheOptions{})
 	keys := numbered(n)
@@ -53,7 +53,7 @@ func TestBatchesHaveFewGoroutines(t *testing.T) {
 }
 
 // Refreshes that fall due in one call are one load in the background, and keys that are being refreshed are in no other.
-func TestRefreshesOfABatchAreOneLoad(t *testing.T) {
+func TestRefreshAhead_loadsTheKeysOfABatchTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 500
 		r := tieredtest.NewRedis(t)

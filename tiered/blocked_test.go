@@ -17,9 +17,10 @@ func ended(t *testing.T) context.Context {
 	return ctx
 }
 
-// A change whose caller's context had ended is never sent, and its caller is told so. What it leaves to be invalidated
-// turns no other reader away: each waits for the first retry, and then reads what the retry has left.
-func TestAChangeThatWasNeverSentBlocksNoReader(t *testing.T) {
+// A change is never sent if its caller's context had ended, and its caller is told so. The
+// invalidation that it leaves turns no other reader away: each waits for the first retry, and then
+// reads the entry that the retry has left.
+func TestPending_unsentChangeTurnsNoReaderAway(t *testing.T) {
 	t.Parallel()
 	readers := map[string]func(ctx context.Context, c *tiered.Cache[int64]) error{
 		"Get": func(ctx context.Context, c *tiered.Cache[int64]) error { return gone(c.Get(ctx, "k")) },

@@ -15,9 +15,9 @@ const mebibyte = 1 << 20
 
 var engines = []local.EngineKind{local.Ristretto, local.Otter}
 
-// MaxBytes bounds what is kept near, which is not compressed, however small it is in the far tier, and however it came
-// to be near.
-func TestMaxBytesBoundsWhatCompressesWell(t *testing.T) {
+// MaxBytes bounds the local copies, which are not compressed, however small the records are in the
+// remote tier, and however the copies came to be kept.
+func TestMaxBytes_boundsValuesThatCompressWell(t *testing.T) {
 	t.Parallel()
 	const bound, n = 8 * mebibyte, 100
 	value := strings.Repeat("x", mebibyte)
@@ -56,8 +56,8 @@ func TestMaxBytesBoundsWhatCompressesWell(t *testing.T) {
 	}
 }
 
-// The near tier asks Local.Cost about values as the cache's users know them, and believes it.
-func TestLocalCostIsAskedAboutValues(t *testing.T) {
+// The local tier asks Local.Cost about values as the cache's users know them, and believes it.
+func TestCost_isAskedAboutTheUsersValues(t *testing.T) {
 	t.Parallel()
 	for _, engine := range engines {
 		t.Run(engine.String(), func(t *testing.T) {

@@ -41,11 +41,12 @@ type checker struct {
 	reads, writes, loads atomic.Int64
 }
 
-// TestEveryReadIsFreshEnough is the history checker: for each read of version v on an instance, v is at least what this
-// instance had acknowledged when the read began (G3) and what anybody had acknowledged MaxStaleness before (G2), at
-// most what was committed when it ended; and what the far tier holds is at least what had been acknowledged (G1).
-// Meanwhile the subscriptions are cut again and again.
-func TestEveryReadIsFreshEnough(t *testing.T) {
+// This is the history checker: for each read of version v on an instance, v is at least the version
+// that this instance had acknowledged when the read began (G3), at least the one that any instance had
+// acknowledged MaxStaleness before (G2), and at most the one that was committed when it ended; and the
+// remote tier holds at least the version that had been acknowledged (G1). Meanwhile the subscriptions
+// are cut again and again.
+func TestCoherence_everyReadIsFreshEnough(t *testing.T) {
 	t.Parallel()
 	for _, engine := range []local.EngineKind{local.Ristretto, local.Otter} {
 		t.Run(engine.String(), func(t *testing.T) {

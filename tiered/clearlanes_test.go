@@ -35,8 +35,9 @@ func (b *beforeScan) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.P
 	return next
 }
 
-// What is stored after the floors were raised stays, in both tiers, while the scan removes what lies below, whatever the key's lane.
-func TestClearLeavesWhatIsStoredWhileItScans(t *testing.T) {
+// An entry that is stored after the floors were raised stays, in both tiers, while the scan
+// removes those below, whatever the key's lane.
+func TestClear_leavesEntriesStoredWhileItScans(t *testing.T) {
 	for _, lanes := range []int{1, 4, 7} {
 		t.Run(fmt.Sprint(lanes), func(t *testing.T) {
 			server := redistest.Start(t)

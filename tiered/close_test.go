@@ -17,7 +17,7 @@ import (
 )
 
 // everyCall calls every method of a cache, and says what each reported. A method that is missing here fails
-// TestEveryMethodIsCalled.
+// TestClose_isTestedWithEveryMethod.
 func everyCall(ctx context.Context, c *tiered.Cache[int64]) map[string]error {
 	out := perKey(ctx, c, "k")
 	_, out["Clear"] = c.Clear(ctx, "")
@@ -27,7 +27,7 @@ func everyCall(ctx context.Context, c *tiered.Cache[int64]) map[string]error {
 	return out
 }
 
-func TestEveryMethodIsCalled(t *testing.T) {
+func TestClose_isTestedWithEveryMethod(t *testing.T) {
 	t.Parallel()
 	_, c := one[int64](t, tiered.CacheOptions{})
 	calls := everyCall(t.Context(), c)
@@ -58,7 +58,7 @@ func wantClosed(t *testing.T, client *tiered.Client, c *tiered.Cache[int64]) {
 	_ = client.Stats()
 }
 
-func TestCloseEndsEveryMethodAndLeavesTheUsersClientAlone(t *testing.T) {
+func TestClose_endsEveryMethodAndLeavesTheUsersClientOpen(t *testing.T) {
 	t.Parallel()
 	rdb := shared.Client(t)
 	client := coherent(t, rdb, tiered.Options{})
@@ -77,7 +77,7 @@ func TestCloseEndsEveryMethodAndLeavesTheUsersClientAlone(t *testing.T) {
 	check(t, rdb.Ping(t.Context()).Err())
 }
 
-func TestCloseOfAnIdleClientBesideItself(t *testing.T) {
+func TestClose_mayBeCalledSeveralTimesAtOnce(t *testing.T) {
 	t.Parallel()
 	client := newClient(t, shared.Client(t), tiered.Options{})
 	var wg sync.WaitGroup
@@ -87,7 +87,7 @@ func TestCloseOfAnIdleClientBesideItself(t *testing.T) {
 	wg.Wait()
 }
 
-func TestCloseBesideTenThousandCalls(t *testing.T) {
+func TestClose_besideTenThousandCalls(t *testing.T) {
 	t.Parallel()
 	client := coherent(t, shared.Client(t), tiered.Options{})
 	c := newCache[int64](t, client, "c", tiered.CacheOptions{RefreshAhead: time.Hour})
@@ -140,7 +140,7 @@ func TestCloseBesideTenThousandCalls(t *testing.T) {
 	wantClosed(t, client, c)
 }
 
-func TestCloseCancelsLoads(t *testing.T) {
+func TestClose_cancelsLoads(t *testing.T) {
 	t.Parallel()
 	client, c := one[int64](t, tiered.CacheOptions{})
 	b := newBlocked(t, int64(1))
@@ -159,7 +159,7 @@ func TestCloseCancelsLoads(t *testing.T) {
 	wantClosed(t, client, c)
 }
 
-func TestCloseWaitsForADeafLoaderButNotLongerThanItsContext(t *testing.T) {
+func TestClose_waitsForADeafLoaderUntilItsContextEnds(t *testing.T) {
 	t.Parallel()
 	client, c := one[int64](t, tiered.CacheOptions{})
 	check(t, c.Set(t.Context(), "near", 1))
@@ -183,14 +183,14 @@ func TestCloseWaitsForADeafLoaderButNotLongerThanItsContext(t *testing.T) {
 	wantClosed(t, client, c)
 }
 
-func TestLoaderMayCloseItsClient(t *testing.T) {
+func TestClose_mayBeCalledByALoader(t *testing.T) {
 	t.Parallel()
 	client, c := one[int64](t, tiered.CacheOptions{})
 	_, err := c.GetOrSet(t.Context(), "k", func(ctx context.Context) (int64, error) { return 0, client.Close(ctx) })
 	wantErr(t, err, tiered.ErrClosed)
 }
 
-func TestCloseWithRedisUnreachable(t *testing.T) {
+func TestClose_doesNotNeedRedis(t *testing.T) {
 	t.Parallel()
 	p := redistest.NewProxy(t, shared.Addr)
 	client := coherent(t, shared.Client(t, func(o *redis.Options) { o.Addr = p.Addr(); o.ReadTimeout = 200 * time.Millisecond }), tiered.Options{RemoteTimeout: 50 * time.Millisecond})
@@ -202,7 +202,7 @@ func TestCloseWithRedisUnreachable(t *testing.T) {
 	p.BlackHole(false)
 }
 
-func TestCloseOfWhatOpenMade(t *testing.T) {
+func TestClose_closesTheRedisClientThatOpenMade(t *testing.T) {
 	t.Parallel()
 	p := redistest.NewProxy(t, shared.Addr)
 	cfg := configured(t)

@@ -18,8 +18,9 @@ import (
 	"github.com/doppio-cache/doppio/tiered"
 )
 
-// As long as there are few, each goes at once; what comes meanwhile goes with the next, with one message; and then it is as before.
-func TestCombinedChangesGoWithTheNextFlight(t *testing.T) {
+// While there are few changes, each goes at once; those that come meanwhile go with the next
+// flight, with one message; and then it is as before.
+func TestTogether_changesMadeMeanwhileGoWithTheNextFlight(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		g := newRig(t, tiered.Options{})
 		for round := range 2 { // nothing is left of the first
@@ -68,8 +69,8 @@ func TestCombinedChangesGoWithTheNextFlight(t *testing.T) {
 	})
 }
 
-// While many come, one flight carries them; when few are left, none waits for another.
-func TestCombinedCrowdIsForgotten(t *testing.T) {
+// While many changes come, one flight carries them; when few are left, none waits for another.
+func TestTogether_noChangeWaitsAfterACrowd(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		g := newRig(t, tiered.Options{})
 		calls := g.fill(t)
@@ -93,7 +94,7 @@ func TestCombinedCrowdIsForgotten(t *testing.T) {
 }
 
 // Each of many callers is told what became of its own key.
-func TestCombinedDeletesTellEachItsOwn(t *testing.T) {
+func TestTogether_tellsEachDeleteItsOwnResult(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		g := newRig(t, tiered.Options{})
 		// One lies below the floor of its cache: it counts as gone.
@@ -147,7 +148,7 @@ func TestCombinedDeletesTellEachItsOwn(t *testing.T) {
 }
 
 // Of two values for one key in one flight, Redis has the last; neither instance keeps the other.
-func TestCombinedSetsOfOneKeyLeaveBothTiersAlike(t *testing.T) {
+func TestTogether_setsOfOneKeyLeaveBothTiersAlike(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		g := newRig(t, tiered.Options{})
 		for round := range 20 {
@@ -173,7 +174,7 @@ func TestCombinedSetsOfOneKeyLeaveBothTiersAlike(t *testing.T) {
 }
 
 // More than a flight carries go with the next ones.
-func TestCombinedChangesOfACrowd(t *testing.T) {
+func TestTogether_aFlightCarries64Changes(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		g := newRig(t, tiered.Options{})
 		before := g.told(t)
@@ -204,8 +205,9 @@ func TestCombinedChangesOfACrowd(t *testing.T) {
 	})
 }
 
-// Lanes, and kinds of change, do not wait for each other; caches do.
-func TestCombinedChangesWaitOnlyForTheirLikes(t *testing.T) {
+// Changes of different lanes, and of different kinds, do not wait for each other; those of
+// different caches do.
+func TestTogether_lanesAndKindsDoNotWaitForEachOther(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		g := newRig(t, tiered.Options{Lanes: 2})
 		// Which lane a key has is seen from where its message goes.
@@ -258,8 +260,9 @@ func TestCombinedChangesWaitOnlyForTheirLikes(t *testing.T) {
 	})
 }
 
-// A large value is nobody's company: it goes at once, whoever waits, and in a batch it has a message of its own.
-func TestCombinedChangesAreSmall(t *testing.T) {
+// A large value shares no flight: it goes at once, whatever waits, and in a batch it has a message
+// of its own.
+func TestTogether_largeValuesGoAlone(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		g := newRig(t, tiered.Options{})
 		large := strings.Repeat("x", 100<<10)
@@ -289,7 +292,7 @@ func TestCombinedChangesAreSmall(t *testing.T) {
 }
 
 // Each caller's token has its change.
-func TestCombinedChangesFillTokens(t *testing.T) {
+func TestTogether_fillsEachCallersToken(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		g := newRig(t, tiered.Options{})
 		flying := g.fill(t)
@@ -331,8 +334,9 @@ var changesOf = map[string]func(ctx context.Context, c *tiered.Cache[string]) er
 	},
 }
 
-// What is near is served while a change of it is under way, here and elsewhere, and not after it has returned, however it went.
-func TestCopyIsServedUntilAChangeReturns(t *testing.T) {
+// A local copy is served while a change of its key is under way, here and elsewhere, and not after
+// the change has returned, however it went.
+func TestCoherence_copyIsServedUntilAChangeReturns(t *testing.T) {
 	for name, change := range changesOf {
 		for how, v := range map[string]verdict{"made": passes, "not sent": unsent, "reply lost": lost} {
 			t.Run(name+", "+how, func(t *testing.T) {
@@ -380,8 +384,9 @@ func TestCopyIsServedUntilAChangeReturns(t *testing.T) {
 	}
 }
 
-// By many callers, in several lanes and caches, on a real server: all of it is made, and told to others by few messages.
-func TestCombinedChangesOfManyCallers(t *testing.T) {
+// Many callers change keys in several lanes and caches of a real server: all changes are made, and
+// told to other instances by few messages.
+func TestTogether_makesTheChangesOfManyCallers(t *testing.T) {
 	t.Parallel()
 	const callers, each = 64, 6
 	ctx := t.Context()

@@ -16,8 +16,9 @@ import (
 	"github.com/doppio-cache/doppio/tiered"
 )
 
-// Who leaves before its change is sent leaves nothing in Redis, and its key is invalidated as after any change that failed.
-func TestCombinedChangeOfWhoLeftIsNeverSent(t *testing.T) {
+// A caller that leaves before its change is sent leaves nothing in Redis, and its key is
+// invalidated as after any change that failed.
+func TestTogether_changeOfACallerThatLeftIsNotSent(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		g := newRig(t, tiered.Options{})
 		g.both(t, "left", "old")
@@ -55,8 +56,8 @@ func TestCombinedChangeOfWhoLeftIsNeverSent(t *testing.T) {
 	})
 }
 
-// Where all leave, nobody is sent, and nothing stays behind.
-func TestCombinedFlightOfNobodyIsNotMade(t *testing.T) {
+// When all callers leave a flight, it is not sent, and nothing stays behind.
+func TestTogether_flightThatAllCallersLeftIsNotMade(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		g := newRig(t, tiered.Options{})
 		flying := g.fill(t)
@@ -91,8 +92,9 @@ func TestCombinedFlightOfNobodyIsNotMade(t *testing.T) {
 	})
 }
 
-// A context that has ended sends nothing, not even as the one who begins a flight for others.
-func TestCombinedEndedContextIsNotSent(t *testing.T) {
+// A call whose context has ended sends nothing, not even as the one that begins a flight for
+// others.
+func TestTogether_endedContextSendsNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		g := newRig(t, tiered.Options{})
 		ended, cancel := context.WithCancel(t.Context())
@@ -111,8 +113,9 @@ func TestCombinedEndedContextIsNotSent(t *testing.T) {
 	})
 }
 
-// Who leaves while its change is being made does not know what becomes of it. It is made, as the others' are.
-func TestCombinedFlightGoesOnWithoutWhoLeft(t *testing.T) {
+// A caller that leaves while its change is being made does not know what becomes of it. The change
+// is made, as the others' are.
+func TestTogether_flightGoesOnWithoutACallerThatLeaves(t *testing.T) {
 	for name, c := range map[string]struct{ first, stays bool }{
 		"the first of them": {true, true}, "another": {false, true}, "the first of them, in a goroutine": {true, false}, "another, in a goroutine": {false, false},
 	} {
@@ -164,8 +167,8 @@ func TestCombinedFlightGoesOnWithoutWhoLeft(t *testing.T) {
 	}
 }
 
-// Its message speaks for all who left.
-func TestCombinedFlightGoesOnWithoutManyWhoLeft(t *testing.T) {
+// The flight's message speaks for all callers that left it.
+func TestTogether_oneMessageSpeaksForAllCallersThatLeft(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		g := newRig(t, tiered.Options{})
 		calls := g.fill(t)
@@ -197,8 +200,9 @@ func TestCombinedFlightGoesOnWithoutManyWhoLeft(t *testing.T) {
 	})
 }
 
-// A flight whose reply is lost: nobody knows, until its message comes back; then all do.
-func TestCombinedFlightWhoseReplyIsLost(t *testing.T) {
+// When a flight's reply is lost, no caller knows its outcome until the flight's message comes
+// back; then all do.
+func TestTogether_lostReplyLeavesEachOutcomeUnknown(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		g := newRig(t, tiered.Options{})
 		keys := []string{"a", "b", "c"}
@@ -230,8 +234,9 @@ func TestCombinedFlightWhoseReplyIsLost(t *testing.T) {
 	})
 }
 
-// Redis is gone: everybody hears of it, nobody hangs, and all is made up for when it is back.
-func TestCombinedChangesDuringAnOutage(t *testing.T) {
+// While Redis is gone, every caller is told, no call hangs, and every key is made up for when
+// Redis is back.
+func TestTogether_outageIsReportedToEachCaller(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		g := newRig(t, tiered.Options{RetryBackoff: 10 * time.Millisecond, BreakerPause: 10 * time.Millisecond})
 		keys := numbered(20)
@@ -275,8 +280,8 @@ func TestCombinedChangesDuringAnOutage(t *testing.T) {
 	})
 }
 
-// A flight that hangs is no concern of others: after a moment those who wait are made without it.
-func TestCombinedChangesDoNotWaitForWhatHangs(t *testing.T) {
+// A flight that hangs holds up no others: after a moment those that wait are made without it.
+func TestTogether_changesDoNotWaitForAFlightThatHangs(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		g := newRig(t, tiered.Options{})
 		flying := g.fill(t)
@@ -311,8 +316,8 @@ func TestCombinedChangesDoNotWaitForWhatHangs(t *testing.T) {
 	})
 }
 
-// Close ends those who wait; what is under way ends by itself.
-func TestCombinedChangesAndClose(t *testing.T) {
+// Close ends the changes that wait; a flight that is under way ends by itself.
+func TestClose_endsChangesThatWaitForAFlight(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		g := newRig(t, tiered.Options{})
 		flying := g.fill(t)
@@ -347,8 +352,8 @@ func TestCombinedChangesAndClose(t *testing.T) {
 	})
 }
 
-// Those who wait for a flight that hangs do not wait for it when the client is closed.
-func TestCombinedChangesDoNotHoldUpClose(t *testing.T) {
+// Changes that wait for a flight that hangs stop waiting when the client is closed.
+func TestClose_isNotHeldUpByAFlightThatHangs(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		g := newRig(t, tiered.Options{})
 		flying := g.fill(t)
@@ -392,8 +397,9 @@ func (h *failingPart) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.
 	}
 }
 
-// On a Cluster what is made together may be made in part. That the others' message has come says nothing of what failed.
-func TestCombinedChangesOfAClusterAreMadeUpForEach(t *testing.T) {
+// On a Cluster, changes made together may be made in part. The message that came for the others
+// says nothing of those that failed.
+func TestTogether_clusterMakesUpForEachKey(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t, 3)
 	t.Run("none waits for another's server", func(t *testing.T) {

@@ -38,7 +38,7 @@ func opened(t *testing.T) (*tiered.Client, *tiered.Cache[int64]) {
 	return client, newCache[int64](t, client, "c", tiered.CacheOptions{})
 }
 
-func TestOpenUsesItsConfig(t *testing.T) {
+func TestOpen_usesItsConfig(t *testing.T) {
 	t.Parallel()
 	client, c := opened(t)
 	ready(t, client)
@@ -48,7 +48,7 @@ func TestOpenUsesItsConfig(t *testing.T) {
 	}
 }
 
-func TestDefaultConfig(t *testing.T) {
+func TestDefaultConfig_isAsDocumented(t *testing.T) {
 	t.Parallel()
 	want := tiered.Config{
 		Enabled: true, Namespace: "doppio", DefaultTTL: 3600 * time.Second, MaxMemorySize: 1000, MaxStaleness: 2 * time.Second,
@@ -69,7 +69,7 @@ var hostilePasswords = []string{
 	"p@ss:/?#[]%", "%41", "%", "a b+c", "ünï-世界", `"'\` + "`", "\x7f\n\t", "//@@::", "?db=3", "#x", strings.Repeat("long", 100),
 }
 
-func TestRedisURLParsesBack(t *testing.T) {
+func TestRedisURL_parsesBack(t *testing.T) {
 	t.Parallel()
 	for _, password := range hostilePasswords {
 		for _, username := range []string{"", "default", "us:er@/"} {
@@ -96,7 +96,7 @@ func TestRedisURLParsesBack(t *testing.T) {
 	}
 }
 
-func TestConfigFromURL(t *testing.T) {
+func TestConfigFromURL_readsURLsAndShowsNoSecrets(t *testing.T) {
 	t.Parallel()
 	for url, want := range map[string]string{
 		"redis://h": "h:6379/0 tls=false", "rediss://h:1/15": "h:1/15 tls=true", "redis://:pw@h:1": "h:1/0 tls=false", "redis://[::1]": "::1:6379/0 tls=false",
@@ -140,7 +140,7 @@ func FuzzConfigFromURL(f *testing.F) {
 	})
 }
 
-func TestConfigShowsNoPassword(t *testing.T) {
+func TestConfig_showsNoPassword(t *testing.T) {
 	t.Parallel()
 	for _, secret := range []string{"s3cret", "p@s3cret:/"} {
 		cfg := tiered.DefaultConfig()
@@ -172,7 +172,7 @@ func TestConfigShowsNoPassword(t *testing.T) {
 	}
 }
 
-func TestConfigJSON(t *testing.T) {
+func TestConfig_readsTheJSONThatItWrites(t *testing.T) {
 	t.Parallel()
 	cfg := tiered.DefaultConfig()
 	cfg.DefaultTTL, cfg.SentinelMaster, cfg.SentinelAddrs, cfg.RedisSSL, cfg.RedisDB = tiered.NoExpiration, "main", []string{"a:1", "b:2"}, true, 7
@@ -195,7 +195,7 @@ func TestConfigJSON(t *testing.T) {
 	}
 }
 
-func TestConfigFromEnv(t *testing.T) {
+func TestConfigFromEnv_readsEveryVariable(t *testing.T) {
 	for name, value := range map[string]string{
 		"X_REDIS_URL": "rediss://app:url-pw@urlhost:1/2", "X_ENABLED": "FALSE", "X_NAMESPACE": "ns", "X_DEFAULT_TTL": "90", "X_MAX_MEMORY_SIZE": "7", "X_MAX_STALENESS": "250ms",
 		"X_REDIS_HOST": "host", "X_REDIS_PASSWORD": "p@ss", "X_SENTINEL_MASTER": "main", "X_SENTINEL_ADDRS": "a:1, b:2,,", "X_SENTINEL_USERNAME": "su", "X_SENTINEL_PASSWORD": "sp",

@@ -81,7 +81,7 @@ func (c *deadlyConn) Read(p []byte) (int, error) {
 
 // A client that never gives up a read is stuck on a connection that died without a word. More echoes than may be under
 // way at once meet such connections; the subscription is made anew all the same, and is live.
-func TestConnectionsThatDiedAreNotWaitedFor(t *testing.T) {
+func TestOutage_deadConnectionsAreNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	const pooled = 12
 	// Only a *redis.Client can be told to give up a read. Others leave a connection stuck for each command that meets one.

@@ -29,7 +29,7 @@ func disabledClients(t *testing.T) map[string]*tiered.Client {
 	}
 }
 
-func TestDisabledClientStoresNothingAndRunsEveryLoad(t *testing.T) {
+func TestDisabled_storesNothingAndRunsEveryLoad(t *testing.T) {
 	t.Parallel()
 	for name, client := range disabledClients(t) {
 		t.Run(name, func(t *testing.T) {
@@ -100,8 +100,8 @@ func TestDisabledClientStoresNothingAndRunsEveryLoad(t *testing.T) {
 	}
 }
 
-// Nothing tells a disabled client which load began before a change, so no caller may get another's.
-func TestDisabledClientSharesNoLoad(t *testing.T) {
+// A disabled client cannot tell which load began before a change, so no caller may get another's.
+func TestDisabled_sharesNoLoad(t *testing.T) {
 	t.Parallel()
 	c := newCache[string](t, newClient(t, nil, tiered.Options{Disabled: true}), "c", tiered.CacheOptions{})
 	b := newBlocked(t, "old")

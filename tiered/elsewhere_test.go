@@ -24,7 +24,7 @@ type bearer struct {
 	name string
 }
 
-func TestClientsThatReadElsewhereAreRefused(t *testing.T) {
+func TestNew_refusesClientsThatReadElsewhere(t *testing.T) {
 	t.Parallel()
 	cluster := func(mutate func(*redis.ClusterOptions)) redis.UniversalClient {
 		o := &redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}}
@@ -67,8 +67,9 @@ func TestClientsThatReadElsewhereAreRefused(t *testing.T) {
 	}
 }
 
-// What only the server can tell makes every call an error, and no call gives a value.
-func TestServersThatAreNotWhatTheClientIsForServeNothing(t *testing.T) {
+// A server of another kind than the client is for, which only the server can tell, makes every
+// call an error, and no call gives a value.
+func TestNew_serverOfAnotherKindServesNothing(t *testing.T) {
 	cluster := redistest.StartCluster(t, 3)
 	sentinel := redistest.StartSentinel(t)
 	server := redistest.Start(t)
@@ -148,7 +149,7 @@ func wantUnusable(t *testing.T, c *tiered.Client) {
 
 // A plain client stays at its address: when the master there becomes a replica, it serves nothing once MaxStaleness has
 // passed, and works again when the server is a master again.
-func TestMasterThatBecomesAReplica(t *testing.T) {
+func TestOutage_masterThatBecomesAReplicaServesNothing(t *testing.T) {
 	t.Parallel()
 	s, other := redistest.Start(t), redistest.Start(t)
 	host, port, err := net.SplitHostPort(other.Addr)
@@ -177,7 +178,7 @@ func TestMasterThatBecomesAReplica(t *testing.T) {
 }
 
 // A wrapper shows neither its client's database nor its kind: both are found in it.
-func TestWrappedClientsWork(t *testing.T) {
+func TestNew_acceptsWrappedClients(t *testing.T) {
 	server := redistest.Start(t)
 	cluster := redistest.StartCluster(t, 3)
 	sentinel := redistest.StartSentinel(t)
@@ -225,7 +226,7 @@ func TestWrappedClientsWork(t *testing.T) {
 
 // A wrapped client of database 2 beside instances of database 0 with the same namespace: lanes,
 // floors and copies of each are its own.
-func TestWrappedClientOfAnotherDatabaseLeavesDatabase0Alone(t *testing.T) {
+func TestNew_wrappedClientOfAnotherDatabaseLeavesDatabase0Alone(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	in2 := func(o *redis.Options) { o.DB = 2 }

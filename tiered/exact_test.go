@@ -12,8 +12,9 @@ import (
 	"github.com/doppio-cache/doppio/tiered"
 )
 
-// A change of what was passed to Set, SetMany or returned by a loader shows in no read.
-func TestTheCallersMemoryIsNotKept(t *testing.T) {
+// No read shows a later change of a value that was passed to Set or SetMany, or returned by a
+// loader.
+func TestSet_keepsNoMemoryOfItsCaller(t *testing.T) {
 	t.Parallel()
 	_, c := one[[]byte](t, tiered.CacheOptions{})
 	buf := []byte("hello")
@@ -61,7 +62,7 @@ type (
 	}
 )
 
-func TestALocalCopyIsWhatARemoteReadGives(t *testing.T) {
+func TestGet_givesTheSameFromBothTiers(t *testing.T) {
 	t.Parallel()
 	packed := tiered.CacheOptions{Codec: tiered.MessagePack()}
 	sameEverywhere(t, tiered.CacheOptions{}, time.Now())
@@ -84,9 +85,10 @@ type readsOnly struct{ N int }
 
 func (*readsOnly) UnmarshalJSON([]byte) error { return errors.New("s3cret") }
 
-// A type that could be written and never read back is refused by NewCache, with the place in it; what only a value
-// tells is refused by Set, names cache and type, and leaves what is stored as it was.
-func TestWhatCannotBeReadBackIsNotStored(t *testing.T) {
+// NewCache refuses a type that could be written and never read back, and names the place in it.
+// Set refuses a value that its type does not tell, names cache and type, and leaves the stored
+// entry as it was.
+func TestSet_refusesValuesThatCannotBeReadBack(t *testing.T) {
 	t.Parallel()
 	client := coherent(t, shared.Client(t), tiered.Options{})
 	var option *tiered.OptionError
@@ -111,7 +113,7 @@ func TestWhatCannotBeReadBackIsNotStored(t *testing.T) {
 	wantGet(t, text, "k", "old")
 }
 
-func TestTooManyTagsAreRefused(t *testing.T) {
+func TestTags_refusesTooMany(t *testing.T) {
 	t.Parallel()
 	_, c := one[string](t, tiered.CacheOptions{})
 	tags := make([]string, tiered.MaxTags+1)

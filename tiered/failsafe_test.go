@@ -15,7 +15,7 @@ var errBoom = errors.New("boom")
 
 func failing(context.Context) (string, error) { return "", errBoom }
 
-func TestFailSafeServesAStaleValueWhenTheLoadFails(t *testing.T) {
+func TestFailSafe_servesAStaleValueWhenTheLoadFails(t *testing.T) {
 	o := tiered.CacheOptions{TTL: time.Minute, FailSafe: time.Hour}
 	bubble(t, o, func(t *testing.T, r *tieredtest.Redis, client *tiered.Client, c *tiered.Cache[string]) {
 		other := newCache[string](t, r.Instance(t, rarely), "c", o)
@@ -52,7 +52,7 @@ func TestFailSafeServesAStaleValueWhenTheLoadFails(t *testing.T) {
 	})
 }
 
-func TestFailSafeGivesWayToALoadThatSucceeds(t *testing.T) {
+func TestFailSafe_givesWayToALoadThatSucceeds(t *testing.T) {
 	bubble(t, tiered.CacheOptions{TTL: time.Minute, FailSafe: time.Hour}, func(t *testing.T, _ *tieredtest.Redis, _ *tiered.Client, c *tiered.Cache[string]) {
 		check(t, c.Set(t.Context(), "k", "old"))
 		time.Sleep(2 * time.Minute)
@@ -63,7 +63,7 @@ func TestFailSafeGivesWayToALoadThatSucceeds(t *testing.T) {
 	})
 }
 
-func TestFailSafeNeverBringsBackWhatWasInvalidated(t *testing.T) {
+func TestFailSafe_neverBringsBackAnInvalidatedValue(t *testing.T) {
 	for name, invalidate := range map[string]func(ctx context.Context, c *tiered.Cache[string]) error{
 		"Delete":         func(ctx context.Context, c *tiered.Cache[string]) error { _, err := c.Delete(ctx, "k"); return err },
 		"InvalidateTags": func(ctx context.Context, c *tiered.Cache[string]) error { return c.InvalidateTags(ctx, "tag") },
@@ -90,7 +90,7 @@ func TestFailSafeNeverBringsBackWhatWasInvalidated(t *testing.T) {
 	}
 }
 
-func TestSoftTimeoutServesStaleWhileTheLoadGoesOn(t *testing.T) {
+func TestSoftTimeout_servesAStaleValueWhileTheLoadGoesOn(t *testing.T) {
 	o := tiered.CacheOptions{TTL: time.Minute, FailSafe: time.Hour, SoftTimeout: time.Second}
 	bubble(t, o, func(t *testing.T, _ *tieredtest.Redis, client *tiered.Client, c *tiered.Cache[string]) {
 		check(t, c.Set(t.Context(), "k", "old"))
@@ -121,7 +121,7 @@ func TestSoftTimeoutServesStaleWhileTheLoadGoesOn(t *testing.T) {
 	})
 }
 
-func TestRefreshAheadRunsOnceInTheBackground(t *testing.T) {
+func TestRefreshAhead_runsOnceInTheBackground(t *testing.T) {
 	o := tiered.CacheOptions{TTL: time.Minute, RefreshAhead: 20 * time.Second}
 	bubble(t, o, func(t *testing.T, r *tieredtest.Redis, client *tiered.Client, c *tiered.Cache[string]) {
 		otherClient := r.Instance(t, rarely)
@@ -164,7 +164,7 @@ func TestRefreshAheadRunsOnceInTheBackground(t *testing.T) {
 }
 
 // With a span longer than the life, an instance must still see that another has just refreshed.
-func TestRefreshAheadLongerThanTheLife(t *testing.T) {
+func TestRefreshAhead_mayBeLongerThanTheLife(t *testing.T) {
 	o := tiered.CacheOptions{TTL: time.Minute, RefreshAhead: time.Hour}
 	bubble(t, o, func(t *testing.T, r *tieredtest.Redis, client *tiered.Client, c *tiered.Cache[string]) {
 		other := newCache[string](t, r.Instance(t, rarely), "c", o)
@@ -192,7 +192,7 @@ func TestRefreshAheadLongerThanTheLife(t *testing.T) {
 	})
 }
 
-func TestRefreshThatFailsKeepsTheValue(t *testing.T) {
+func TestRefreshAhead_keepsTheValueWhenTheLoadFails(t *testing.T) {
 	bubble(t, tiered.CacheOptions{TTL: time.Minute, RefreshAhead: 20 * time.Second}, func(t *testing.T, _ *tieredtest.Redis, client *tiered.Client, c *tiered.Cache[string]) {
 		check(t, c.Set(t.Context(), "k", "v"))
 		time.Sleep(55 * time.Second)
@@ -211,8 +211,8 @@ func TestRefreshThatFailsKeepsTheValue(t *testing.T) {
 	})
 }
 
-// A refresh takes nobody's context for its own.
-func TestRefreshOutlivesItsCaller(t *testing.T) {
+// A refresh does not run with the context of the call that began it.
+func TestRefreshAhead_outlivesItsCaller(t *testing.T) {
 	bubble(t, tiered.CacheOptions{TTL: time.Minute, RefreshAhead: 20 * time.Second}, func(t *testing.T, _ *tieredtest.Redis, _ *tiered.Client, c *tiered.Cache[string]) {
 		check(t, c.Set(t.Context(), "k", "old"))
 		time.Sleep(55 * time.Second)
@@ -232,7 +232,7 @@ func TestRefreshOutlivesItsCaller(t *testing.T) {
 	})
 }
 
-func TestHardTimeoutInTime(t *testing.T) {
+func TestHardTimeout_endsALoadInTime(t *testing.T) {
 	bubble(t, tiered.CacheOptions{}, func(t *testing.T, _ *tieredtest.Redis, _ *tiered.Client, c *tiered.Cache[string]) {
 		for name, option := range map[string]tiered.EntryOption{"default": tiered.HardTimeout(0), "own": tiered.HardTimeout(time.Minute)} {
 			want := map[string]time.Duration{"default": tiered.DefaultHardTimeout, "own": time.Minute}[name]

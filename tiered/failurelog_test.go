@@ -14,7 +14,7 @@ import (
 
 // An outage in which every call fails writes a line in each interval, which counts the others.
 // Another kind has its own.
-func TestFailuresOfOneKindAreOneLineInAnInterval(t *testing.T) {
+func TestLogger_getsOneLineForAKindOfFailureInAnInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		l := failureLog{log: slog.New(slog.NewTextHandler(&out, nil))}

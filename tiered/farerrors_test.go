@@ -25,9 +25,9 @@ func (f failures) since(before failures) failures {
 	return failures{f.far - before.far, f.store - before.store, f.decode - before.decode}
 }
 
-// A call that fails counts once for each key, or once where the floors could not be asked for first, whatever it is
-// made of.
-func TestAFailedRemoteCallCountsOnce(t *testing.T) {
+// A call that fails counts once for each key, or once where the floors could not be asked for
+// first, however many commands it takes.
+func TestStats_countsAFailedRemoteCallOnce(t *testing.T) {
 	t.Parallel()
 	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1, DialerRetries: 1})
 	t.Cleanup(func() { _ = rdb.Close() })
@@ -77,8 +77,8 @@ func TestAFailedRemoteCallCountsOnce(t *testing.T) {
 	}
 }
 
-// What a caller did wrong, and what it did not wait for, is no failure of Redis.
-func TestMistakesOfCallersAreNoFailuresOfRedis(t *testing.T) {
+// A mistake of a caller, or the end of its context, is no failure of Redis.
+func TestStats_doesNotBlameRedisForMistakesOfCallers(t *testing.T) {
 	t.Parallel()
 	client := coherent(t, shared.Client(t), tiered.Options{Namespace: namespace(t)})
 	c := newCache[string](t, client, "c", tiered.CacheOptions{MaxValueBytes: 100})
@@ -120,7 +120,7 @@ func TestMistakesOfCallersAreNoFailuresOfRedis(t *testing.T) {
 }
 
 // A failure that has a counter of its own is counted there alone.
-func TestAFailureCountsUnderOneKind(t *testing.T) {
+func TestStats_countsAFailureUnderOneKind(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	rdb := server.Client(t)

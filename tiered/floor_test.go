@@ -93,7 +93,7 @@ func wantCleared(t *testing.T, c *tiered.Cache[int64]) {
 }
 
 // Clear is complete when its floor is raised, whatever becomes of the scan, and for every operation.
-func TestClearIsCompleteWithoutItsScan(t *testing.T) {
+func TestClear_isCompleteWithoutItsScan(t *testing.T) {
 	t.Parallel()
 	for _, lanes := range []int{1, 4} {
 		for who, join := range map[string]func(t *testing.T, ns string, there *tiered.Client) *tiered.Client{
@@ -141,8 +141,9 @@ func TestClearIsCompleteWithoutItsScan(t *testing.T) {
 	}
 }
 
-// A load that began before a Clear fills nothing that anybody reads, though its lease was not removed.
-func TestFillUnderWayDoesNotSurviveAClearWithoutItsScan(t *testing.T) {
+// A load that began before a Clear stores nothing that any reader gets, though its lease was not
+// removed.
+func TestClear_outlastsAFillUnderWayWithoutItsScan(t *testing.T) {
 	t.Parallel()
 	o := tiered.Options{Namespace: namespace(t)}
 	client := coherent(t, shared.Client(t), o)
@@ -164,8 +165,8 @@ func TestFillUnderWayDoesNotSurviveAClearWithoutItsScan(t *testing.T) {
 	wantGet(t, far[string](t, o.Namespace, "c"), "k", "new")
 }
 
-// What a Clear with a pattern does not match stays in the far tier, on every instance.
-func TestClearWithAPatternLeavesOtherFarCopies(t *testing.T) {
+// Entries that the pattern of a Clear does not match stay in the remote tier, for every instance.
+func TestClear_withAPatternLeavesOtherRemoteEntries(t *testing.T) {
 	t.Parallel()
 	ns, clients, caches := fleet[string](t, 2, tiered.CacheOptions{})
 	for _, k := range []string{"a1", "a2", "b1"} {
@@ -186,7 +187,7 @@ func TestClearWithAPatternLeavesOtherFarCopies(t *testing.T) {
 }
 
 // An instance that missed a Clear, and cannot find it in the lane any more, learns of it from the floors.
-func TestAMissedClearIsMadeUpByTheFloors(t *testing.T) {
+func TestClear_isLearnedFromTheFloorsAfterItWasMissed(t *testing.T) {
 	t.Parallel()
 	p, client, c, outside := behindProxy(t, tiered.Options{RetryBackoff: 20 * time.Millisecond, MaxStaleness: 200 * time.Millisecond})
 	ns := tiered.NamespaceOf(c)
@@ -213,8 +214,9 @@ func TestAMissedClearIsMadeUpByTheFloors(t *testing.T) {
 	}
 }
 
-// One field of the floors that is not an id, whoever put it there, does not keep an instance from trusting its local tier.
-func TestAFloorThatIsNoIDDoesNotEndTrust(t *testing.T) {
+// One field of the floors that is not an id, whatever program wrote it, does not keep an instance
+// from trusting its local tier.
+func TestCoherence_malformedFloorDoesNotEndTrust(t *testing.T) {
 	t.Parallel()
 	rdb := shared.Client(t)
 	for _, bad := range []string{"99999999999999-0", "17592186044416-0", "garbage", "", "5 6"} {

@@ -6,7 +6,7 @@ import (
 )
 
 // The documents say: for 1 s, or three quarters of MaxStaleness if that is less.
-func TestGutterSpanIsWhatTheDocsSay(t *testing.T) {
+func TestGutter_lastsAsLongAsTheDocsSay(t *testing.T) {
 	for bound, want := range map[time.Duration]time.Duration{
 		MinMaxStaleness: 15 * time.Millisecond, time.Second: 750 * time.Millisecond, 4 * time.Second / 3: time.Second,
 		DefaultMaxStaleness: time.Second, time.Hour: time.Second,

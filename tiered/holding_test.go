@@ -10,8 +10,8 @@ import (
 	"github.com/doppio-cache/doppio/tiered"
 )
 
-// TestFindCopies asks a fleet of two about a key while one of them, both, and none has a copy.
-func TestFindCopies(t *testing.T) {
+// FindCopies asks a fleet of two about a key while one of them, both, and none has a copy.
+func TestFindCopies_tellsWhichInstancesHaveACopy(t *testing.T) {
 	t.Parallel()
 	ns, _, caches := fleet[int](t, 2, tiered.CacheOptions{TTL: time.Hour})
 	ctx := t.Context()

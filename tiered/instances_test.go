@@ -15,7 +15,7 @@ import (
 	"github.com/doppio-cache/doppio/tiered"
 )
 
-func TestEveryChangeReachesOtherNearTiers(t *testing.T) {
+func TestCoherence_everyChangeReachesOtherLocalTiers(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(context.Context, *tiered.Cache[int64]) error{
 		"Set": func(ctx context.Context, c *tiered.Cache[int64]) error { return c.Set(ctx, "k", 2) },
@@ -62,8 +62,9 @@ func TestEveryChangeReachesOtherNearTiers(t *testing.T) {
 	}
 }
 
-// The lane tells what was missed while there was no subscription: nothing here, so nothing is dropped.
-func TestCopiesSurviveACutInWhichNothingWasMissed(t *testing.T) {
+// The lane tells which changes were missed while there was no subscription: none here, so no copy
+// is dropped.
+func TestCoherence_copiesSurviveACutInWhichNothingWasMissed(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	client := coherent(t, server.Client(t), tiered.Options{MaxStaleness: 20 * time.Second, RetryBackoff: 20 * time.Millisecond})
@@ -81,8 +82,8 @@ func TestCopiesSurviveACutInWhichNothingWasMissed(t *testing.T) {
 	}
 }
 
-// What was published while an instance was cut off is not missed for ever.
-func TestChangeMadeWhileCutOffIsSeenAfterResubscription(t *testing.T) {
+// A change that was announced while an instance was cut off is not missed for ever.
+func TestCoherence_changeMissedInACutIsSeenAfterIt(t *testing.T) {
 	t.Parallel()
 	p, client, c, outside := behindProxy(t, tiered.Options{RetryBackoff: 20 * time.Millisecond, MaxStaleness: 200 * time.Millisecond})
 	check(t, c.Set(t.Context(), "k", "old"))
@@ -114,7 +115,7 @@ func neverOldAfter(t *testing.T, c *tiered.Cache[string], since time.Time, bound
 	}
 }
 
-func TestHalfOpenSubscriptionIsNotTrustedPastMaxStaleness(t *testing.T) {
+func TestMaxStaleness_boundsTrustInAHalfOpenSubscription(t *testing.T) {
 	t.Parallel()
 	const bound = 400 * time.Millisecond
 	o := tiered.Options{MaxStaleness: bound, RetryBackoff: 20 * time.Millisecond}
@@ -174,7 +175,7 @@ func kept(t *testing.T, client *tiered.Client, c *tiered.Cache[string], want str
 	})
 }
 
-func TestGutterKeepsLoadsForAMomentAndNothingFromBefore(t *testing.T) {
+func TestGutter_keepsLoadsForAMomentAndNothingFromBefore(t *testing.T) {
 	t.Parallel()
 	_, c := incoherent(t, tiered.Gutter)
 	_, err := c.Get(t.Context(), "k")
@@ -201,8 +202,8 @@ func TestGutterKeepsLoadsForAMomentAndNothingFromBefore(t *testing.T) {
 	}
 }
 
-// What the gutter keeps obeys this instance's own changes.
-func TestGutterReadsItsOwnWrites(t *testing.T) {
+// Values that the gutter keeps are ended by this instance's own changes.
+func TestGutter_readsItsOwnWrites(t *testing.T) {
 	t.Parallel()
 	_, c := incoherent(t, tiered.Gutter)
 	for i := range 3 {
@@ -215,7 +216,7 @@ func TestGutterReadsItsOwnWrites(t *testing.T) {
 	}
 }
 
-func TestBypassKeepsNothing(t *testing.T) {
+func TestBypass_keepsNothing(t *testing.T) {
 	t.Parallel()
 	_, c := incoherent(t, tiered.Bypass)
 	for i := range 5 {
@@ -228,7 +229,7 @@ func TestBypassKeepsNothing(t *testing.T) {
 	wantErr(t, err, tiered.ErrRemoteUnavailable)
 }
 
-func TestServeStaleServesForItsSpanOnly(t *testing.T) {
+func TestServeStale_servesForItsSpanOnly(t *testing.T) {
 	t.Parallel()
 	const span = 2 * time.Second
 	_, c := incoherent(t, tiered.ServeStale(span))
@@ -254,7 +255,7 @@ func TestServeStaleServesForItsSpanOnly(t *testing.T) {
 }
 
 // The clients of one process do not mistake each other's namespaces.
-func TestNamespacesAndNamesAreApart(t *testing.T) {
+func TestNamespace_separatesClientsOfOneProcess(t *testing.T) {
 	t.Parallel()
 	rdb := shared.Client(t, func(o *redis.Options) {})
 	a, b := coherent(t, rdb, tiered.Options{}), coherent(t, rdb, tiered.Options{})

@@ -32,8 +32,9 @@ func (b *blocked[V]) many(key string) func(context.Context, []string) (map[strin
 	}
 }
 
-// A key of a batch that the far tier has does not wait for the loader of the others, whenever its caller comes.
-func TestFoundKeyDoesNotWaitForItsBatch(t *testing.T) {
+// A key of a batch that the remote tier has does not wait for the loader of the others, whenever
+// its caller comes.
+func TestGetOrSetMany_foundKeyDoesNotWaitForTheLoader(t *testing.T) {
 	t.Parallel()
 	for _, when := range []string{"while the far tier is asked", "while the loader runs"} {
 		t.Run(when, func(t *testing.T) {
@@ -79,7 +80,7 @@ func TestFoundKeyDoesNotWaitForItsBatch(t *testing.T) {
 }
 
 // A caller whose patience ended before the stale value was known gets it as soon as it is.
-func TestSoftTimeoutThatFiredBeforeTheStaleValueWasKnown(t *testing.T) {
+func TestSoftTimeout_servesAStaleValueThatIsFoundAfterIt(t *testing.T) {
 	t.Parallel()
 	for name, load := range map[string]func(ctx context.Context, c *tiered.Cache[string], b *blocked[string]) (string, error){
 		"single": func(ctx context.Context, c *tiered.Cache[string], b *blocked[string]) (string, error) {
@@ -110,7 +111,7 @@ func TestSoftTimeoutThatFiredBeforeTheStaleValueWasKnown(t *testing.T) {
 	}
 }
 
-func TestSoftTimeoutOfABatch(t *testing.T) {
+func TestSoftTimeout_servesTheStaleValuesOfABatch(t *testing.T) {
 	o := tiered.CacheOptions{TTL: time.Minute, FailSafe: time.Hour, SoftTimeout: time.Second, HardTimeout: time.Hour}
 	bubble(t, o, func(t *testing.T, _ *tieredtest.Redis, client *tiered.Client, c *tiered.Cache[string]) {
 		keys := []string{"k", "l"}
@@ -134,8 +135,9 @@ func TestSoftTimeoutOfABatch(t *testing.T) {
 	})
 }
 
-// A stale value is for those who asked for such, whoever leads the load.
-func TestStaleValuesOnlyForThoseWhoAsk(t *testing.T) {
+// A stale value is served only to callers that asked for such values, whichever of them leads the
+// load.
+func TestFailSafe_servesOnlyCallersThatAskForIt(t *testing.T) {
 	for name, o := range map[string]tiered.CacheOptions{"near copy": {TTL: time.Minute}, "far copy": {TTL: time.Minute, LocalTTL: 1}} {
 		for _, leads := range []bool{true, false} {
 			t.Run(name+map[bool]string{true: "/asker leads", false: "/asker joins"}[leads], func(t *testing.T) {
@@ -225,9 +227,9 @@ func (c *unheardConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// While nothing is heard of changes, nobody joins a load that is older than MaxStaleness: what it loads may have been
-// changed since.
-func TestJoiningWhileTheSubscriptionIsLost(t *testing.T) {
+// While nothing is heard of changes, no caller joins a load that is older than MaxStaleness: the
+// value that it loads may have been changed since.
+func TestMaxStaleness_boundsTheAgeOfAJoinedLoad(t *testing.T) {
 	t.Parallel()
 	const bound = 100 * time.Millisecond
 	ns := namespace(t)
@@ -274,7 +276,7 @@ const refreshable = 8*time.Minute + time.Second
 var refreshing = tiered.CacheOptions{TTL: 10 * time.Minute, RefreshAhead: 4 * time.Minute}
 
 // A source in trouble is not asked again at each hit.
-func TestFailingRefreshIsNotRepeatedAtEachHit(t *testing.T) {
+func TestRefreshAhead_isNotRepeatedAtEachHitWhenItFails(t *testing.T) {
 	bubble(t, refreshing, func(t *testing.T, _ *tieredtest.Redis, client *tiered.Client, c *tiered.Cache[string]) {
 		check(t, c.Set(t.Context(), "k", "v"))
 		time.Sleep(refreshable)
@@ -302,7 +304,7 @@ func TestFailingRefreshIsNotRepeatedAtEachHit(t *testing.T) {
 	})
 }
 
-func TestBatchRefreshesAhead(t *testing.T) {
+func TestRefreshAhead_refreshesForGetOrSetMany(t *testing.T) {
 	bubble(t, refreshing, func(t *testing.T, _ *tieredtest.Redis, client *tiered.Client, c *tiered.Cache[string]) {
 		check(t, c.Set(t.Context(), "k", "old"))
 		time.Sleep(refreshable)

@@ -45,7 +45,7 @@ func (s *slowly) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 
 // The leases of a batch are renewed together, from when each was taken until its value is stored: while others of the
 // batch are taken, while the loader runs, and while others are filled.
-func TestLeasesOfASlowBatchOutliveIt(t *testing.T) {
+func TestLease_isRenewedForASlowBatch(t *testing.T) {
 	for name, tc := range map[string]struct {
 		keys       int
 		trip, load time.Duration

@@ -25,8 +25,9 @@ func (b *between) Err() error {
 	return b.Context.Err()
 }
 
-// A value past its life is found near, then invalidated, and the load that begins afterwards fails: the value is gone.
-func TestAFallbackDoesNotOutliveItsInvalidation(t *testing.T) {
+// A value past its life is found locally, then invalidated, and the load that begins afterwards
+// fails: the value is gone.
+func TestFailSafe_valueDoesNotOutliveItsInvalidation(t *testing.T) {
 	for name, invalidate := range map[string]func(ctx context.Context, c *tiered.Cache[string]) error{
 		"Delete":         func(ctx context.Context, c *tiered.Cache[string]) error { _, err := c.Delete(ctx, "k"); return err },
 		"InvalidateTags": func(ctx context.Context, c *tiered.Cache[string]) error { return c.InvalidateTags(ctx, "tag") },
@@ -49,8 +50,9 @@ func TestAFallbackDoesNotOutliveItsInvalidation(t *testing.T) {
 	}
 }
 
-// The value's own tags count, whether the caller names any or not, and wherever the value was found.
-func TestAFallbackKeepsItsOwnTags(t *testing.T) {
+// The value's own tags count, whether the caller names any or not, and in whichever tier the value
+// was found.
+func TestFailSafe_valueKeepsItsOwnTags(t *testing.T) {
 	for _, named := range []bool{false, true} {
 		for _, where := range []string{"local", "remote", "remote, after misses"} {
 			for _, many := range []bool{false, true} {
@@ -99,9 +101,9 @@ func TestAFallbackKeepsItsOwnTags(t *testing.T) {
 	}
 }
 
-// Where nothing is heard of changes any more, a value past its life may have been invalidated elsewhere: it is served no longer than
-// MaxStaleness vouches for it.
-func TestAFallbackNeedsTrustInTheEnd(t *testing.T) {
+// Where nothing is heard of changes any more, a value past its life may have been invalidated
+// elsewhere: it is served no longer than MaxStaleness vouches for it.
+func TestFailSafe_valueIsServedOnlyWhileItIsTrusted(t *testing.T) {
 	for _, local := range []bool{true, false} {
 		t.Run(fmt.Sprintf("local=%t", local), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

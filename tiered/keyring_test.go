@@ -10,9 +10,9 @@ import (
 	"github.com/doppio-cache/doppio/tiered"
 )
 
-// What somebody who may write to Redis does to the records of a cache with a keyring: most does not
-// decode, and SECURITY.md says what does.
-func TestKeyringAgainstAWriter(t *testing.T) {
+// A program that may write to Redis changes the records of a cache with a keyring: most of them do
+// not decode then, and SECURITY.md says which do.
+func TestKeyring_withstandsAWriterOfRedis(t *testing.T) {
 	t.Parallel()
 	rdb, ns, ctx := shared.Client(t), namespace(t), t.Context()
 	o := tiered.CacheOptions{TTL: time.Hour, Keyring: &tiered.Keyring{Active: "k", Keys: map[string][]byte{"k": []byte(strings.Repeat("x", 32))}}}

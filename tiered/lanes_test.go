@@ -37,7 +37,7 @@ func wantEverywhere(t *testing.T, caches []*tiered.Cache[int64], keys []string, 
 }
 
 // Every operation works when keys are spread over several lanes.
-func TestSeveralLanes(t *testing.T) {
+func TestLanes_everyOperationWorksOverSeveral(t *testing.T) {
 	t.Parallel()
 	const lanes = 4
 	clients, caches := laned(t, shared, 3, lanes)
@@ -93,7 +93,7 @@ func TestSeveralLanes(t *testing.T) {
 }
 
 // A tag is in a lane of its own, which need not be that of the entry.
-func TestATagInvalidatedWhileItsEntryLoads(t *testing.T) {
+func TestInvalidateTags_reachesEntriesThatLoadInAnotherLane(t *testing.T) {
 	t.Parallel()
 	for _, lanes := range []int{1, 4} {
 		clients, caches := laned(t, shared, 2, lanes)
@@ -115,8 +115,9 @@ func TestATagInvalidatedWhileItsEntryLoads(t *testing.T) {
 	}
 }
 
-// Redis loses everything, or the lane: all instances notice, nothing of before is served, and things go on.
-func TestLostHistoryInvalidatesBothTiers(t *testing.T) {
+// Redis loses everything, or the lane: all instances notice, no entry from before is served, and
+// things go on.
+func TestLoss_invalidatesBothTiers(t *testing.T) {
 	t.Parallel()
 	for name, lose := range map[string]func(t *testing.T, server *redistest.Server, stream string) error{
 		"FLUSHALL": func(t *testing.T, server *redistest.Server, _ string) error {

@@ -60,7 +60,7 @@ func wantNobodyWaiting(t *testing.T, clients ...*tiered.Client) {
 	}
 }
 
-func TestAColdKeyIsLoadedOnceInTheFleet(t *testing.T) {
+func TestGetOrSet_loadsAColdKeyOncePerFleet(t *testing.T) {
 	t.Parallel()
 	const instances, callers, mostCommands = 4, 1000, 50
 	const loadTime = 300 * time.Millisecond
@@ -103,7 +103,7 @@ func TestAColdKeyIsLoadedOnceInTheFleet(t *testing.T) {
 }
 
 // Batches and single callers of several instances load each key once, however they overlap.
-func TestOverlappingBatchesOfAFleetLoadEachKeyOnce(t *testing.T) {
+func TestGetOrSetMany_loadsEachKeyOncePerFleet(t *testing.T) {
 	t.Parallel()
 	_, clients, caches := counted(t, 4, tiered.CacheOptions{})
 	var loads [30]atomic.Int64
@@ -168,7 +168,7 @@ func TestOverlappingBatchesOfAFleetLoadEachKeyOnce(t *testing.T) {
 const leaseLife = 3 * time.Second
 
 // The instance that loads is cut off: another one takes the lease when it ends, and not before.
-func TestLeaseOfALostHolderIsTakenOver(t *testing.T) {
+func TestLease_ofALostHolderIsTakenOver(t *testing.T) {
 	t.Parallel()
 	ns := namespace(t)
 	p := redistest.NewProxy(t, shared.Addr)
@@ -245,7 +245,7 @@ func (b *busy) atOnce(t *testing.T, want string) {
 	}
 }
 
-func TestASlowLoadKeepsItsLease(t *testing.T) {
+func TestLease_isKeptByASlowLoad(t *testing.T) {
 	whileBusy(t, tiered.CacheOptions{}, func(t *testing.T, b *busy) {
 		b.holder.letGo()
 		b.atOnce(t, "first")
@@ -258,7 +258,7 @@ func TestASlowLoadKeepsItsLease(t *testing.T) {
 	})
 }
 
-func TestALoadThatFailsLetsTheNextOneLoadAtOnce(t *testing.T) {
+func TestLease_isGivenBackByALoadThatFails(t *testing.T) {
 	whileBusy(t, tiered.CacheOptions{}, func(t *testing.T, b *busy) {
 		b.holder.err = errors.New("no luck")
 		b.holder.letGo()
@@ -270,7 +270,7 @@ func TestALoadThatFailsLetsTheNextOneLoadAtOnce(t *testing.T) {
 	})
 }
 
-func TestAnAbsentThingLetsTheNextOneLoadAtOnce(t *testing.T) {
+func TestLease_isGivenBackByALoadThatFindsNothing(t *testing.T) {
 	whileBusy(t, tiered.CacheOptions{}, func(t *testing.T, b *busy) {
 		b.holder.err = tiered.ErrNotFound // which is not kept here
 		b.holder.letGo()
@@ -278,7 +278,7 @@ func TestAnAbsentThingLetsTheNextOneLoadAtOnce(t *testing.T) {
 	})
 }
 
-func TestAnAbsentThingIsKnownToTheOneWhoWaits(t *testing.T) {
+func TestNegativeTTL_servesTheInstanceThatWaitsForTheLoad(t *testing.T) {
 	whileBusy(t, tiered.CacheOptions{NegativeTTL: time.Minute}, func(t *testing.T, b *busy) {
 		b.holder.err = tiered.ErrNotFound
 		b.holder.letGo()
@@ -288,7 +288,7 @@ func TestAnAbsentThingIsKnownToTheOneWhoWaits(t *testing.T) {
 	})
 }
 
-func TestACanceledLoadLetsTheNextOneLoadAtOnce(t *testing.T) {
+func TestLease_isGivenBackByACancelledLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := tieredtest.NewRedis(t)
 		clients := []*tiered.Client{r.Instance(t, rarely), r.Instance(t, rarely)}
@@ -311,7 +311,7 @@ func TestACanceledLoadLetsTheNextOneLoadAtOnce(t *testing.T) {
 }
 
 // A change of the key ends the wait for a load that began before it.
-func TestAChangeWakesThoseWhoWait(t *testing.T) {
+func TestLease_waitEndsWithAChangeOfTheKey(t *testing.T) {
 	for where, writer := range map[string]int{"the holder's instance": 0, "the waiting instance": 1, "another instance": 2} {
 		for name, change := range map[string]struct {
 			make func(ctx context.Context, c *tiered.Cache[string]) error
@@ -341,8 +341,8 @@ func TestAChangeWakesThoseWhoWait(t *testing.T) {
 	}
 }
 
-// Who waits gives up with its own context, and leaves nothing behind.
-func TestAWaitEndsWithItsCaller(t *testing.T) {
+// A caller that waits gives up with its own context, and leaves nothing behind.
+func TestLease_waitEndsWithItsCallersContext(t *testing.T) {
 	whileBusy(t, tiered.CacheOptions{}, func(t *testing.T, b *busy) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -357,8 +357,8 @@ func TestAWaitEndsWithItsCaller(t *testing.T) {
 	})
 }
 
-// Patience is as long as a load may take; then it loads without the right to fill.
-func TestAWaitEndsWithHardTimeout(t *testing.T) {
+// A caller waits as long as a load may take; then it loads without the right to fill.
+func TestHardTimeout_endsTheWaitForALease(t *testing.T) {
 	whileBusy(t, tiered.CacheOptions{}, func(t *testing.T, b *busy) {
 		began := time.Now()
 		got, err := b.caches[2].GetOrSet(t.Context(), "k", constant("third"), tiered.HardTimeout(2*time.Second))
@@ -377,7 +377,7 @@ func TestAWaitEndsWithHardTimeout(t *testing.T) {
 }
 
 // A client that closes while it waits is not held up.
-func TestCloseEndsAWait(t *testing.T) {
+func TestClose_endsTheWaitForALease(t *testing.T) {
 	whileBusy(t, tiered.CacheOptions{}, func(t *testing.T, b *busy) {
 		began := time.Now()
 		closeClient(t, b.clients[1])
@@ -393,15 +393,16 @@ func TestCloseEndsAWait(t *testing.T) {
 }
 
 // An instance that is closed gives its leases back.
-func TestCloseOfTheHolderLetsTheNextOneLoadAtOnce(t *testing.T) {
+func TestClose_givesLeasesBack(t *testing.T) {
 	whileBusy(t, tiered.CacheOptions{}, func(t *testing.T, b *busy) {
 		closeClient(t, b.clients[0])
 		b.atOnce(t, "second")
 	})
 }
 
-// A stale value that is near is served while another instance loads: nobody who takes such values waits.
-func TestFailSafeServesWhileAnotherInstanceLoads(t *testing.T) {
+// A stale value that is held locally is served while another instance loads: callers that take
+// such values do not wait.
+func TestFailSafe_servesWhileAnotherInstanceLoads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := tiered.CacheOptions{TTL: time.Minute, FailSafe: time.Hour}
 		r := tieredtest.NewRedis(t)

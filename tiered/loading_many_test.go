@@ -53,7 +53,7 @@ func wantMap[V comparable](t *testing.T, got, want map[string]V) {
 	}
 }
 
-func TestManyLoadsOnlyWhatIsMissing(t *testing.T) {
+func TestGetOrSetMany_loadsOnlyMissingKeys(t *testing.T) {
 	t.Parallel()
 	_, clients, caches := fleet[string](t, 2, tiered.CacheOptions{})
 	check(t, caches[0].Set(t.Context(), "near", "v:near"))
@@ -75,7 +75,7 @@ func TestManyLoadsOnlyWhatIsMissing(t *testing.T) {
 	wantMap(t, got, want)
 }
 
-func TestManyWithNothingToDo(t *testing.T) {
+func TestGetOrSetMany_loadsNothingWithoutKeys(t *testing.T) {
 	t.Parallel()
 	_, c := one[string](t, tiered.CacheOptions{})
 	for _, keys := range [][]string{nil, {}} {
@@ -89,7 +89,7 @@ func TestManyWithNothingToDo(t *testing.T) {
 	}
 }
 
-func TestManyInvalidKeysFailAlone(t *testing.T) {
+func TestGetOrSetMany_failsInvalidKeysAlone(t *testing.T) {
 	t.Parallel()
 	_, c := one[string](t, tiered.CacheOptions{})
 	var e echoing
@@ -105,7 +105,7 @@ func TestManyInvalidKeysFailAlone(t *testing.T) {
 	wantMap(t, e.asked, map[string]int{"ok": 1})
 }
 
-func TestManyPartialResultsAreNotFound(t *testing.T) {
+func TestGetOrSetMany_keysThatTheLoaderLeavesOutAreNotFound(t *testing.T) {
 	t.Parallel()
 	_, _, caches := fleet[string](t, 2, tiered.CacheOptions{NegativeTTL: time.Minute})
 	load := func(_ context.Context, missing []string) (map[string]string, error) {
@@ -127,7 +127,7 @@ func TestManyPartialResultsAreNotFound(t *testing.T) {
 	}
 }
 
-func TestManyLoaderFails(t *testing.T) {
+func TestGetOrSetMany_failsOnlyMissingKeysWhenTheLoadFails(t *testing.T) {
 	t.Parallel()
 	boom := errors.New("boom")
 	for name, tc := range map[string]struct {
@@ -161,7 +161,7 @@ func TestManyLoaderFails(t *testing.T) {
 	}
 }
 
-func TestOverlappingBatchesLoadEachKeyOnce(t *testing.T) {
+func TestGetOrSetMany_overlappingBatchesLoadEachKeyOnce(t *testing.T) {
 	t.Parallel()
 	_, c := one[string](t, tiered.CacheOptions{})
 	var e echoing
@@ -205,7 +205,7 @@ func TestOverlappingBatchesLoadEachKeyOnce(t *testing.T) {
 	}
 }
 
-func TestBatchAndSingleJoinEachOther(t *testing.T) {
+func TestGetOrSetMany_sharesLoadsWithGetOrSet(t *testing.T) {
 	t.Parallel()
 	client, c := one[string](t, tiered.CacheOptions{})
 	single := newBlocked(t, "single")
@@ -237,7 +237,7 @@ func TestBatchAndSingleJoinEachOther(t *testing.T) {
 	wantMap(t, r.v, map[string]string{"a": "single", "b": "batch"})
 }
 
-func TestManyCallerLeavesAndItsBatchGoesOnForOthers(t *testing.T) {
+func TestGetOrSetMany_loadGoesOnForOthersWhenItsCallerLeaves(t *testing.T) {
 	t.Parallel()
 	client, c := one[string](t, tiered.CacheOptions{})
 	b := newBlocked(t, map[string]string{"a": "v", "b": "w"})
@@ -260,7 +260,7 @@ func TestManyCallerLeavesAndItsBatchGoesOnForOthers(t *testing.T) {
 	}
 }
 
-func TestManyAbandonedBatchIsCancelled(t *testing.T) {
+func TestGetOrSetMany_cancelsALoadWithoutCallers(t *testing.T) {
 	t.Parallel()
 	_, c := one[string](t, tiered.CacheOptions{})
 	b := newBlocked(t, map[string]string{})

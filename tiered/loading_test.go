@@ -13,7 +13,7 @@ import (
 	"github.com/doppio-cache/doppio/tiered"
 )
 
-func TestOneLoadForAThousandCallers(t *testing.T) {
+func TestGetOrSet_loadsOnceForAThousandCallers(t *testing.T) {
 	t.Parallel()
 	client, c := one[user](t, tiered.CacheOptions{})
 	b := newBlocked(t, ada)
@@ -38,7 +38,7 @@ func TestOneLoadForAThousandCallers(t *testing.T) {
 	}
 }
 
-func TestFirstCallersCancellationReachesNobodyElse(t *testing.T) {
+func TestGetOrSet_firstCallersCancellationReachesNoOther(t *testing.T) {
 	t.Parallel()
 	client, c := one[string](t, tiered.CacheOptions{})
 	b := newBlocked(t, "v")
@@ -55,7 +55,7 @@ func TestFirstCallersCancellationReachesNobodyElse(t *testing.T) {
 	}
 }
 
-func TestEachCallerLeavesAtItsOwnDeadline(t *testing.T) {
+func TestGetOrSet_eachCallerLeavesAtItsOwnDeadline(t *testing.T) {
 	t.Parallel()
 	_, c := one[string](t, tiered.CacheOptions{})
 	b := newBlocked(t, "v")
@@ -74,7 +74,7 @@ func TestEachCallerLeavesAtItsOwnDeadline(t *testing.T) {
 	}
 }
 
-func TestLoadNobodyWaitsForIsCancelledAndNeverJoined(t *testing.T) {
+func TestGetOrSet_loadWithoutCallersIsCancelledAndNeverJoined(t *testing.T) {
 	t.Parallel()
 	client, c := one[string](t, tiered.CacheOptions{})
 	b := newBlocked(t, "old")
@@ -92,8 +92,9 @@ func TestLoadNobodyWaitsForIsCancelledAndNeverJoined(t *testing.T) {
 	}
 }
 
-// A loader that does not hear of its cancellation ends after the next caller's load: it must not overwrite what that has stored.
-func TestAbandonedDeafLoadChangesNothing(t *testing.T) {
+// A loader that does not hear of its cancellation ends after the next caller's load: it must not
+// overwrite the value that the other has stored.
+func TestGetOrSet_abandonedDeafLoadChangesNothing(t *testing.T) {
 	t.Parallel()
 	ns, _, caches := fleet[string](t, 1, tiered.CacheOptions{})
 	c := caches[0]
@@ -113,7 +114,7 @@ func TestAbandonedDeafLoadChangesNothing(t *testing.T) {
 	wantGet(t, far[string](t, ns, "c"), "k", "set")
 }
 
-func TestCallerWhoseContextEndedBeforeLoadsNothing(t *testing.T) {
+func TestGetOrSet_loadsNothingAfterItsContextEnded(t *testing.T) {
 	t.Parallel()
 	_, c := one[string](t, tiered.CacheOptions{})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -127,7 +128,7 @@ func TestCallerWhoseContextEndedBeforeLoadsNothing(t *testing.T) {
 	wantErr(t, err, context.Canceled)
 }
 
-func TestLoaderPanicsAndExits(t *testing.T) {
+func TestGetOrSet_loaderThatPanicsOrExitsIsAnError(t *testing.T) {
 	t.Parallel()
 	boom := errors.New("boom")
 	for name, tc := range map[string]struct {
@@ -177,7 +178,7 @@ func isPanic(err error) bool {
 	return errors.As(err, &p) && len(p.Stack) > 0
 }
 
-func TestHardTimeoutLeavesADeafLoader(t *testing.T) {
+func TestHardTimeout_leavesADeafLoader(t *testing.T) {
 	t.Parallel()
 	_, c := one[string](t, tiered.CacheOptions{HardTimeout: time.Second})
 	b := newBlocked(t, "late")
@@ -194,7 +195,7 @@ func TestHardTimeoutLeavesADeafLoader(t *testing.T) {
 	}
 }
 
-func TestLoaderSaysNotFound(t *testing.T) {
+func TestNegativeTTL_keepsALoadersErrNotFound(t *testing.T) {
 	t.Parallel()
 	for name, err := range map[string]error{"plain": tiered.ErrNotFound, "wrapped": fmt.Errorf("user 42: %w", tiered.ErrNotFound)} {
 		t.Run(name, func(t *testing.T) {
@@ -241,7 +242,7 @@ func TestLoaderSaysNotFound(t *testing.T) {
 
 type ctxKey struct{}
 
-func TestLoaderSeesItsCallersValues(t *testing.T) {
+func TestGetOrSet_loaderSeesTheValuesOfItsCallersContext(t *testing.T) {
 	t.Parallel()
 	_, c := one[string](t, tiered.CacheOptions{})
 	ctx := context.WithValue(t.Context(), ctxKey{}, "value")
@@ -257,7 +258,7 @@ func TestLoaderSeesItsCallersValues(t *testing.T) {
 	}
 }
 
-func TestNilLoader(t *testing.T) {
+func TestGetOrSet_refusesANilLoader(t *testing.T) {
 	t.Parallel()
 	_, c := one[string](t, tiered.CacheOptions{})
 	_, single := c.GetOrSet(t.Context(), "k", nil)
@@ -270,7 +271,7 @@ func TestNilLoader(t *testing.T) {
 	}
 }
 
-func TestLoaderMayLoadAnotherKey(t *testing.T) {
+func TestGetOrSet_loaderMayLoadAnotherKey(t *testing.T) {
 	t.Parallel()
 	_, c := one[int](t, tiered.CacheOptions{})
 	var sum func(n int) func(context.Context) (int, error)
@@ -290,7 +291,7 @@ func TestLoaderMayLoadAnotherKey(t *testing.T) {
 }
 
 // The answer is its caller's variable: what a loader reads must not write to it, least of all after the caller left.
-func TestLoaderDoesNotWriteItsCallersAnswer(t *testing.T) {
+func TestWithAnswer_isNotWrittenByALoader(t *testing.T) {
 	t.Parallel()
 	_, c := one[string](t, tiered.CacheOptions{})
 	check(t, c.Set(t.Context(), "inner", "v"))
@@ -317,7 +318,7 @@ func TestLoaderDoesNotWriteItsCallersAnswer(t *testing.T) {
 	}
 }
 
-func TestAnswers(t *testing.T) {
+func TestWithAnswer_tellsWhichTierAnswered(t *testing.T) {
 	t.Parallel()
 	_, _, caches := fleet[string](t, 2, tiered.CacheOptions{})
 	for _, step := range []struct {

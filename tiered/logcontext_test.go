@@ -39,7 +39,7 @@ func (h *correlated) has(line string) bool {
 
 // A failure behind a load is logged with the context of the call that began the load, so that a
 // handler finds its trace.
-func TestFailuresBehindALoadAreLoggedWithTheCallersContext(t *testing.T) {
+func TestLogger_getsTheContextOfTheCallThatBeganTheLoad(t *testing.T) {
 	t.Parallel()
 	calls := map[string]func(ctx context.Context, c *tiered.Cache[string], value string) error{
 		"GetOrSet": func(ctx context.Context, c *tiered.Cache[string], value string) error {

@@ -97,10 +97,10 @@ var losses = []loss{
 	}},
 }
 
-// Instances that go on changing entries while Redis loses its data lose nothing that it
-// acknowledges afterwards, whoever notices the loss and when. What they had deleted before does not
-// come back.
-func TestWhatIsAcknowledgedAfterALossLasts(t *testing.T) {
+// Instances that go on changing entries while Redis loses its data lose no change that it
+// acknowledges afterwards, whichever notices the loss and when. Entries that they had deleted
+// before do not come back.
+func TestLoss_changesAcknowledgedAfterwardsLast(t *testing.T) {
 	t.Parallel()
 	for _, l := range losses {
 		t.Run(l.name, func(t *testing.T) {

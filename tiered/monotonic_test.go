@@ -105,7 +105,7 @@ func wantRead(t *testing.T, what, want string, got result[string]) {
 }
 
 // A read of the old record that ends after a read of the new one leaves no local copy of the old one behind.
-func TestASlowReadDoesNotReplaceANewerCopy(t *testing.T) {
+func TestMonotonicReads_slowReadDoesNotReplaceANewerCopy(t *testing.T) {
 	t.Parallel()
 	for change, ch := range changesOfTrapped {
 		for slow, readSlowly := range readsOfTrapped {
@@ -137,9 +137,9 @@ func TestASlowReadDoesNotReplaceANewerCopy(t *testing.T) {
 	}
 }
 
-// Of two slow reads the one with the newer record wins, whichever ends first; what asks for
+// Of two slow reads the one with the newer record wins, whichever ends first; a call that asks for
 // presence only counts as well.
-func TestTheNewerOfTwoSlowReadsWins(t *testing.T) {
+func TestMonotonicReads_newerOfTwoSlowReadsWins(t *testing.T) {
 	t.Parallel()
 	for _, first := range []string{"the older one ends first", "the newer one ends first"} {
 		t.Run(first, func(t *testing.T) {
@@ -210,7 +210,7 @@ func TestTheNewerOfTwoSlowReadsWins(t *testing.T) {
 
 // A read that has asked for the versions of its tags before one of them was invalidated, and ends
 // after another read has found the entry invalid, leaves no copy behind.
-func TestASlowReadOfAnEntryWithTags(t *testing.T) {
+func TestMonotonicReads_slowReadOfATaggedEntryLeavesNoCopy(t *testing.T) {
 	t.Parallel()
 	const tag = "tag-of-trap"
 	for slow, read := range readsOfTrapped {
@@ -249,9 +249,9 @@ var joinersOfTrapped = map[string]func(context.Context, *tiered.Cache[string]) (
 // kept nowhere near, so that callers come to flights
 var notNear = tiered.CacheOptions{LocalTTL: 1, SoftTimeout: time.Hour, HardTimeout: time.Hour}
 
-// Who has seen the new record is not given the old one by a flight that read it before: neither
-// does it wait for that flight.
-func TestAFlightThatOthersHaveOvertakenIsNotJoined(t *testing.T) {
+// A caller that has seen the new record is not given the old one by a flight that read it before:
+// neither does it wait for that flight.
+func TestMonotonicReads_overtakenFlightIsNotJoined(t *testing.T) {
 	t.Parallel()
 	for name, join := range joinersOfTrapped {
 		t.Run(name, func(t *testing.T) {
@@ -272,8 +272,8 @@ func TestAFlightThatOthersHaveOvertakenIsNotJoined(t *testing.T) {
 }
 
 // A caller that came after others had found nothing joins a flight, since that may load; if the
-// flight gives what was there before, the caller begins again.
-func TestACallerOfAnOvertakenFlightBeginsAgain(t *testing.T) {
+// flight gives an older value, the caller begins again.
+func TestMonotonicReads_callerOfAnOvertakenFlightBeginsAgain(t *testing.T) {
 	t.Parallel()
 	for name, join := range joinersOfTrapped {
 		t.Run(name, func(t *testing.T) {
@@ -294,9 +294,9 @@ func TestACallerOfAnOvertakenFlightBeginsAgain(t *testing.T) {
 	}
 }
 
-// A load whose fill is refused leaves no local copy where others have read what refused it, and
-// nobody who may have joins it.
-func TestALoadDoesNotReplaceANewerCopy(t *testing.T) {
+// A load whose fill is refused leaves no local copy where others have read the record that refused
+// it, and no caller that may have read it joins the load.
+func TestMonotonicReads_loadDoesNotReplaceANewerCopy(t *testing.T) {
 	t.Parallel()
 	for name, load := range map[string]func(*tiered.Cache[string], context.Context, *blocked[string]) (string, error){
 		"GetOrSet": func(c *tiered.Cache[string], ctx context.Context, b *blocked[string]) (string, error) {
@@ -330,7 +330,7 @@ func TestALoadDoesNotReplaceANewerCopy(t *testing.T) {
 }
 
 // A value past its life does not serve, when a load fails, a caller that came after others had read a newer one.
-func TestAFallbackIsNotServedAfterANewerValue(t *testing.T) {
+func TestFailSafe_isNotServedAfterANewerValue(t *testing.T) {
 	t.Parallel()
 	for name, join := range joinersOfTrapped {
 		t.Run(name, func(t *testing.T) {
@@ -359,7 +359,7 @@ func TestAFallbackIsNotServedAfterANewerValue(t *testing.T) {
 
 // Whatever reads overlap while a key is changed here and elsewhere: none gives less than one that
 // had returned before it began.
-func TestReadsOfOneInstanceNeverGoBack(t *testing.T) {
+func TestMonotonicReads_neverGoBackOnOneInstance(t *testing.T) {
 	t.Parallel()
 	ns := namespace(t)
 	p := redistest.NewProxy(t, shared.Addr)

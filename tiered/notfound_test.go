@@ -16,8 +16,9 @@ func noSuchThing(context.Context) (string, error) { return "", tiered.ErrNotFoun
 
 func noSuchThings(context.Context, []string) (map[string]string, error) { return nil, nil }
 
-// What a loader contradicts is gone: a later load that fails has nothing to fall back on, here or elsewhere.
-func TestNotFoundRetiresWhatItContradicts(t *testing.T) {
+// The entry that a loader contradicts is gone: a later load that fails has nothing to fall back
+// on, here or elsewhere.
+func TestErrNotFound_retiresTheEntryThatItContradicts(t *testing.T) {
 	for _, many := range []bool{false, true} {
 		t.Run(fmt.Sprintf("many=%t", many), func(t *testing.T) {
 			o := tiered.CacheOptions{TTL: time.Minute, FailSafe: time.Hour}
@@ -49,7 +50,7 @@ func TestNotFoundRetiresWhatItContradicts(t *testing.T) {
 }
 
 // A local copy whose record is gone is contradicted as well, and nothing in Redis tells of it.
-func TestNotFoundEndsALocalCopyWithoutARecord(t *testing.T) {
+func TestErrNotFound_endsALocalCopyWithoutARecord(t *testing.T) {
 	o := tiered.CacheOptions{TTL: time.Minute, FailSafe: time.Hour}
 	bubble(t, o, func(t *testing.T, r *tieredtest.Redis, _ *tiered.Client, c *tiered.Cache[string]) {
 		check(t, c.Set(t.Context(), "k", "old"))
@@ -73,8 +74,8 @@ func keysOfLanes(r *tieredtest.Redis) (n int) {
 	return n
 }
 
-// A refresh that hears that there is no such thing ends the value, in every instance.
-func TestARefreshThatFindsNothingEndsTheValue(t *testing.T) {
+// A refresh whose loader says that there is no such thing ends the value, in every instance.
+func TestRefreshAhead_endsTheValueWhenItFindsNothing(t *testing.T) {
 	for _, negative := range []time.Duration{0, time.Minute} {
 		t.Run(fmt.Sprintf("NegativeTTL=%v", negative), func(t *testing.T) {
 			o := tiered.CacheOptions{TTL: time.Minute, RefreshAhead: 20 * time.Second, NegativeTTL: negative}
@@ -100,8 +101,8 @@ func TestARefreshThatFindsNothingEndsTheValue(t *testing.T) {
 	}
 }
 
-// What was stored while the loader looked is not what it contradicts.
-func TestNotFoundLeavesWhatWasStoredMeanwhile(t *testing.T) {
+// An entry that was stored while the loader looked is not contradicted by it.
+func TestErrNotFound_leavesAnEntryStoredMeanwhile(t *testing.T) {
 	o := tiered.CacheOptions{TTL: time.Minute, FailSafe: time.Hour}
 	bubble(t, o, func(t *testing.T, r *tieredtest.Redis, _ *tiered.Client, c *tiered.Cache[string]) {
 		other := newCache[string](t, r.Instance(t, rarely), "c", o)
@@ -125,7 +126,7 @@ func (e absentError) Error() string        { return "absent: " + e.cause.Error()
 func (e absentError) Unwrap() error        { return e.cause }
 func (e absentError) Is(target error) bool { return target == tiered.ErrNotFound }
 
-func TestNotFoundIsThatAndNothingElse(t *testing.T) {
+func TestErrNotFound_isMatchedOnlyIfNothingElseFailed(t *testing.T) {
 	errTimeout := errors.New("i/o timeout")
 	for name, c := range map[string]struct {
 		err      error
@@ -168,7 +169,7 @@ func TestNotFoundIsThatAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestAPanicSaysNothingAboutWhatThereIs(t *testing.T) {
+func TestErrNotFound_isNotTakenFromAPanic(t *testing.T) {
 	bubble(t, tiered.CacheOptions{NegativeTTL: time.Hour}, func(t *testing.T, _ *tieredtest.Redis, _ *tiered.Client, c *tiered.Cache[string]) {
 		_, err := c.GetOrSet(t.Context(), "k", func(context.Context) (string, error) { panic(tiered.ErrNotFound) })
 		var panicked *tiered.PanicError
@@ -182,7 +183,7 @@ func TestAPanicSaysNothingAboutWhatThereIs(t *testing.T) {
 }
 
 // The caller may read its Token as soon as its call has returned, whatever goes on in the background.
-func TestATokenIsItsCallersAlone(t *testing.T) {
+func TestWithToken_isNotWrittenAfterItsCall(t *testing.T) {
 	bubble(t, tiered.CacheOptions{TTL: time.Minute, RefreshAhead: 20 * time.Second}, func(t *testing.T, r *tieredtest.Redis, _ *tiered.Client, c *tiered.Cache[string]) {
 		var token tiered.Token
 		ctx := tiered.WithToken(t.Context(), &token)

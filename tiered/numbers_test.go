@@ -11,7 +11,7 @@ import (
 
 type score int16
 
-func TestIncrementOfEveryIntegerType(t *testing.T) {
+func TestIncrement_ofEveryIntegerType(t *testing.T) {
 	t.Parallel()
 	t.Run("int8", func(t *testing.T) { wantCounting[int8](t, math.MinInt8, math.MaxInt8) })
 	t.Run("int16", func(t *testing.T) { wantCounting[int16](t, math.MinInt16, math.MaxInt16) })
@@ -57,7 +57,7 @@ func wantCounting[V interface {
 	}
 }
 
-func TestIncrementKeepsTheLife(t *testing.T) {
+func TestIncrement_keepsTheLife(t *testing.T) {
 	t.Parallel()
 	_, c := one[int64](t, tiered.CacheOptions{TTL: time.Hour})
 	check(t, c.Set(t.Context(), "k", 1, tiered.TTL(time.Minute)))
@@ -70,7 +70,7 @@ func TestIncrementKeepsTheLife(t *testing.T) {
 	}
 }
 
-func TestIncrementOfWhatIsNoNumber(t *testing.T) {
+func TestIncrement_refusesValuesThatAreNoNumbers(t *testing.T) {
 	t.Parallel()
 	client := coherent(t, shared.Client(t), tiered.Options{})
 	_, err := newCache[string](t, client, "string", tiered.CacheOptions{}).Increment(t.Context(), "k", 1)
@@ -90,7 +90,7 @@ func TestIncrementOfWhatIsNoNumber(t *testing.T) {
 	wantGet(t, dynamic, "n", any(int64(42)))
 }
 
-func TestIncrementsOfManyInstancesAllCount(t *testing.T) {
+func TestIncrement_countsThoseOfManyInstances(t *testing.T) {
 	t.Parallel()
 	ns, _, caches := fleet[int64](t, 3, tiered.CacheOptions{})
 	var wg sync.WaitGroup

@@ -98,7 +98,7 @@ var internalWords = []string{
 	"circuit", "DOPPIO-", "get-many", "set-many", "set-if-absent", "user_script", secretKey, secretTag, "%!",
 }
 
-func TestEachOperationHasARow(t *testing.T) {
+func TestOpError_isTestedWithEveryMethod(t *testing.T) {
 	t.Parallel()
 	fails := reflect.TypeFor[error]()
 	for m := range reflect.TypeFor[*tiered.Cache[int64]]().Methods() {
@@ -120,7 +120,7 @@ type fault struct {
 	unsure bool                 // they may have been
 }
 
-func TestErrorsNameTheOperationAndTheCache(t *testing.T) {
+func TestOpError_namesTheMethodAndTheCache(t *testing.T) {
 	t.Parallel()
 	for name, f := range faults {
 		t.Run(name, func(t *testing.T) {
@@ -348,8 +348,8 @@ func calmly(t *testing.T) func() context.Context {
 	return func() context.Context { return t.Context() }
 }
 
-// What an entry or a key is to blame for names the operation, too, and no step of it.
-func TestErrorsOfEntriesNameTheOperation(t *testing.T) {
+// An error that an entry or a key is to blame for names the method, too, and no step of it.
+func TestOpError_namesTheMethodForFaultsOfEntries(t *testing.T) {
 	t.Parallel()
 	client := coherent(t, shared.Client(t), tiered.Options{})
 	c := newCache[any](t, client, "c", tiered.CacheOptions{})
@@ -379,7 +379,7 @@ func TestErrorsOfEntriesNameTheOperation(t *testing.T) {
 }
 
 // A read that is turned away for a change that failed before says so without that change's steps, and has no outcome.
-func TestErrorsOfReadsBehindAPendingChangeAreInTheUsersTerms(t *testing.T) {
+func TestOpError_ofAReadBehindAPendingChangeNamesNoStep(t *testing.T) {
 	t.Parallel()
 	client := refused(t, tiered.Options{BreakerFailures: never})
 	for name, fail := range map[string]func(c *tiered.Cache[int64]) error{
@@ -399,8 +399,8 @@ func TestErrorsOfReadsBehindAPendingChangeAreInTheUsersTerms(t *testing.T) {
 	}
 }
 
-// The log shows what failed behind a load in the same words.
-func TestLogsOfFailuresAreInTheUsersTerms(t *testing.T) {
+// The log shows a failure behind a load in the same words as the error.
+func TestLogger_showsFailuresInTheUsersTerms(t *testing.T) {
 	t.Parallel()
 	var lines logged
 	client := refused(t, tiered.Options{BreakerFailures: never, Logger: slog.New(slog.NewTextHandler(&lines, nil))})

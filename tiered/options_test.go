@@ -59,7 +59,7 @@ func contains(list []string, s string) bool {
 	return strings.Contains(","+strings.Join(list, ",")+",", ","+s+",")
 }
 
-func TestEveryFaultOfOptionsIsReported(t *testing.T) {
+func TestOptions_reportsEveryFault(t *testing.T) {
 	t.Parallel()
 	o := tiered.Options{
 		Namespace: "a:b", Local: local.Options{MaxEntries: -1, MaxBytes: -1, Engine: 99, Clock: func() int64 { return 0 }}, MaxStaleness: 1, WhenIncoherent: tiered.ServeStale(-1), Lanes: tiered.MaxLanes + 1, MaxPending: -1,
@@ -78,7 +78,7 @@ func TestEveryFaultOfOptionsIsReported(t *testing.T) {
 	wantErr(t, err, tiered.ErrInvalidOptions)
 }
 
-func TestEveryFaultOfCacheOptionsIsReported(t *testing.T) {
+func TestCacheOptions_reportsEveryFault(t *testing.T) {
 	t.Parallel()
 	client := newClient(t, nil, tiered.Options{Disabled: true})
 	o := tiered.CacheOptions{
@@ -98,7 +98,7 @@ func TestEveryFaultOfCacheOptionsIsReported(t *testing.T) {
 	}
 }
 
-func TestEveryFaultOfConfigIsReported(t *testing.T) {
+func TestConfig_reportsEveryFault(t *testing.T) {
 	t.Parallel()
 	c := tiered.Config{RedisUsername: "u", RedisDB: -1, SentinelMaster: "m", ClusterAddrs: []string{"no port"}}
 	err := c.Validate()
@@ -113,7 +113,7 @@ func TestEveryFaultOfConfigIsReported(t *testing.T) {
 	}
 }
 
-func TestNames(t *testing.T) {
+func TestNewCache_refusesInvalidNames(t *testing.T) {
 	t.Parallel()
 	client := newClient(t, nil, tiered.Options{Disabled: true})
 	for _, name := range []string{"", "a:b", "{a", "a}", "a*", "a?", "[a", "a]", `a\b`, strings.Repeat("x", tiered.MaxNameBytes+1)} {
@@ -134,7 +134,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-func TestRedisClientsThatAreRefused(t *testing.T) {
+func TestNew_refusesNilAndRing(t *testing.T) {
 	t.Parallel()
 	ring := redis.NewRing(&redis.RingOptions{})
 	t.Cleanup(func() { _ = ring.Close() })
@@ -147,7 +147,7 @@ func TestRedisClientsThatAreRefused(t *testing.T) {
 	}
 }
 
-func TestZeroOptionsAreTheDocumentedDefaults(t *testing.T) {
+func TestOptions_zeroMeansTheDocumentedDefaults(t *testing.T) {
 	t.Parallel()
 	ns := namespace(t)
 	client := coherent(t, shared.Client(t), tiered.Options{Namespace: ns})
@@ -167,7 +167,7 @@ func TestZeroOptionsAreTheDocumentedDefaults(t *testing.T) {
 }
 
 // The longest MaxStaleness must not overflow into "never".
-func TestHugeMaxStaleness(t *testing.T) {
+func TestMaxStaleness_mayBeTheLongestDuration(t *testing.T) {
 	t.Parallel()
 	client := coherent(t, shared.Client(t), tiered.Options{MaxStaleness: tiered.MaxMaxStaleness})
 	if !client.Stats().Coherent {

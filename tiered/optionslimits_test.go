@@ -17,7 +17,7 @@ import (
 )
 
 // Tags given more than once add up: any of them invalidates the entry.
-func TestTagsAddUp(t *testing.T) {
+func TestTags_addUp(t *testing.T) {
 	for _, tag := range []string{"a", "b", "c"} {
 		for name, store := range map[string]func(c *tiered.Cache[string], opts ...tiered.EntryOption) error{
 			"Set": func(c *tiered.Cache[string], opts ...tiered.EntryOption) error {
@@ -45,7 +45,7 @@ func TestTagsAddUp(t *testing.T) {
 }
 
 // Of the other options the last one counts, be it 0 for the cache's default.
-func TestTheLastOptionOfAKindCounts(t *testing.T) {
+func TestEntryOption_lastOfAKindCounts(t *testing.T) {
 	_, c := one[string](t, tiered.CacheOptions{TTL: time.Hour})
 	for _, test := range []struct {
 		opts []tiered.EntryOption
@@ -63,7 +63,7 @@ func TestTheLastOptionOfAKindCounts(t *testing.T) {
 }
 
 // A life is exact up to the longest that a record can tell, and for ever above, in Redis, in the record and near.
-func TestTheLongestLives(t *testing.T) {
+func TestTTL_isExactUpToTheLongestLife(t *testing.T) {
 	const day = 24 * time.Hour
 	const longest = remote.LongestLife
 	for _, ttl := range []time.Duration{68 * 365 * day, longest, longest + 1, 69 * 365 * day, 99 * 365 * day, 101 * 365 * day, tiered.NoExpiration} {
@@ -107,8 +107,8 @@ func TestTheLongestLives(t *testing.T) {
 	}
 }
 
-// In a bubble the clock's reading is below zero; what has no end is kept near all the same.
-func TestNoExpirationIsKeptNearWhateverTheClockReads(t *testing.T) {
+// In a bubble the clock's reading is below zero; an entry for ever is kept locally all the same.
+func TestNoExpiration_isKeptLocallyWhateverTheClockReads(t *testing.T) {
 	for _, local := range []time.Duration{0, time.Hour, math.MaxInt64} {
 		bubble(t, tiered.CacheOptions{TTL: tiered.NoExpiration, LocalTTL: local, FailSafe: time.Hour}, func(t *testing.T, r *tieredtest.Redis, client *tiered.Client, c *tiered.Cache[string]) {
 			check(t, c.Set(t.Context(), "k", "v"))
@@ -127,7 +127,7 @@ func TestNoExpirationIsKeptNearWhateverTheClockReads(t *testing.T) {
 }
 
 // An entry for ever that is given an end has the grace that its cache gives to every entry.
-func TestAnEndGivenLaterHasItsGrace(t *testing.T) {
+func TestExpire_givesAnEntryForEverItsGrace(t *testing.T) {
 	bubble(t, tiered.CacheOptions{TTL: tiered.NoExpiration, FailSafe: time.Hour}, func(t *testing.T, _ *tieredtest.Redis, client *tiered.Client, c *tiered.Cache[string]) {
 		counters := newCache[int64](t, client, "n", tiered.CacheOptions{TTL: tiered.NoExpiration, FailSafe: time.Hour})
 		check(t, c.Set(t.Context(), "k", "v"))
@@ -152,7 +152,7 @@ func TestAnEndGivenLaterHasItsGrace(t *testing.T) {
 	})
 }
 
-func TestSpansHaveAnUpperLimit(t *testing.T) {
+func TestOptions_limitDurations(t *testing.T) {
 	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1, DialerRetries: 1})
 	defer rdb.Close()
 	for field, o := range map[string]func(time.Duration) tiered.Options{
@@ -180,7 +180,7 @@ func TestSpansHaveAnUpperLimit(t *testing.T) {
 	wantErr(t, cfg.Validate(), tiered.ErrInvalidOptions)
 }
 
-func TestCountsHaveAnUpperLimit(t *testing.T) {
+func TestOptions_limitCounts(t *testing.T) {
 	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1, DialerRetries: 1})
 	defer rdb.Close()
 	for field, o := range map[string]func(int) tiered.Options{
@@ -206,7 +206,7 @@ func TestCountsHaveAnUpperLimit(t *testing.T) {
 }
 
 // A policy that serves for ever does, and its sum with a clock's reading does not turn over.
-func TestServeStaleForEver(t *testing.T) {
+func TestServeStale_mayServeForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := tieredtest.NewRedis(t)
 		client := r.Instance(t, tiered.Options{WhenIncoherent: tiered.ServeStale(math.MaxInt64)})
@@ -218,7 +218,7 @@ func TestServeStaleForEver(t *testing.T) {
 	})
 }
 
-func TestDurationsOfACacheMayBeAnyLength(t *testing.T) {
+func TestCacheOptions_durationsMayBeAnyLength(t *testing.T) {
 	for field, o := range map[string]tiered.CacheOptions{
 		"TTL": {TTL: math.MaxInt64 - 1}, "LocalTTL": {LocalTTL: math.MaxInt64}, "FailSafe": {FailSafe: math.MaxInt64}, "RefreshAhead": {RefreshAhead: math.MaxInt64},
 		"SoftTimeout": {SoftTimeout: math.MaxInt64, FailSafe: time.Hour}, "HardTimeout": {HardTimeout: math.MaxInt64},

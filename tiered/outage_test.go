@@ -84,7 +84,7 @@ func wantWorking(t *testing.T, client *tiered.Client, c *tiered.Cache[int64]) {
 // quick makes a client find its server again within milliseconds.
 var quick = tiered.Options{RetryBackoff: 20 * time.Millisecond, BreakerPause: 20 * time.Millisecond}
 
-func TestRedisDownAtStart(t *testing.T) {
+func TestOutage_mayLastFromTheStart(t *testing.T) {
 	t.Parallel()
 	p := redistest.NewProxy(t, shared.Addr)
 	p.Refuse(true)
@@ -101,7 +101,7 @@ func TestRedisDownAtStart(t *testing.T) {
 	wantWorking(t, client, c)
 }
 
-func TestRedisStoppedLaterAndRestartedEmpty(t *testing.T) {
+func TestOutage_mayEndWithAnEmptyRedis(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	o := quick
@@ -123,7 +123,7 @@ func TestRedisStoppedLaterAndRestartedEmpty(t *testing.T) {
 	wantWorking(t, client, c)
 }
 
-func TestPausedRedisCostsATimeoutAndThenTheBreakerOpens(t *testing.T) {
+func TestOutage_costsATimeoutAndThenTheBreakerOpens(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	const timeout = 300 * time.Millisecond
@@ -165,7 +165,7 @@ func TestPausedRedisCostsATimeoutAndThenTheBreakerOpens(t *testing.T) {
 
 // go-redis's own defaults take 1.7 s to report a refused connection, and a server that is out of
 // reach may take minutes. A load waits for neither: here no dial ends before the loads have.
-func TestGoRedisDefaultsDoNotSlowLoads(t *testing.T) {
+func TestOutage_goRedisDefaultsDoNotSlowLoads(t *testing.T) {
 	t.Parallel()
 	unreachable := make(chan struct{})
 	rdb := redis.NewClient(&redis.Options{Addr: shared.Addr, Dialer: func(context.Context, string, string) (net.Conn, error) {
@@ -193,7 +193,7 @@ func TestGoRedisDefaultsDoNotSlowLoads(t *testing.T) {
 	}
 }
 
-func TestAccessDenied(t *testing.T) {
+func TestErrAccessDenied_isToldApartFromAnOutage(t *testing.T) {
 	t.Parallel()
 	const password = "s3cret-of-app"
 	server := redistest.Start(t,
@@ -252,7 +252,7 @@ func TestAccessDenied(t *testing.T) {
 	})
 }
 
-func TestOutOfMemory(t *testing.T) {
+func TestErrWriteRefused_isToldApartFromAnOutage(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	client := coherent(t, server.Client(t), quick)

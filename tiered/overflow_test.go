@@ -11,8 +11,8 @@ import (
 )
 
 // More undelivered invalidations than there is room for become one of the cache that has most of
-// them. Another cache keeps its entries, its copies, and what of it is pending.
-func TestTooManyUndeliveredInvalidationsAreOneOfTheirCache(t *testing.T) {
+// them. Another cache keeps its entries, its copies, and its pending invalidations.
+func TestMaxPending_overflowBecomesOneInvalidationOfItsCache(t *testing.T) {
 	t.Parallel()
 	p, behind, other, a, b := pair(t, tiered.Options{MaxPending: 3, Lanes: 2})
 	a2, b2 := newCache[int64](t, behind, "d", tiered.CacheOptions{}), newCache[int64](t, other, "d", tiered.CacheOptions{})
@@ -57,8 +57,8 @@ func TestTooManyUndeliveredInvalidationsAreOneOfTheirCache(t *testing.T) {
 }
 
 // A batch whose caller's context had ended is never sent. However large it is, it costs its own
-// cache at most, and nobody is turned away for it.
-func TestALargeBatchThatWasNeverSentCostsItsCacheAtMost(t *testing.T) {
+// cache at most, and no reader is turned away for it.
+func TestMaxPending_unsentLargeBatchCostsItsCacheAtMost(t *testing.T) {
 	t.Parallel()
 	keys := make([]string, tiered.DefaultMaxPending+1)
 	for i := range keys {
@@ -106,7 +106,7 @@ func TestALargeBatchThatWasNeverSentCostsItsCacheAtMost(t *testing.T) {
 
 // A change of unknown outcome that an overflow has turned into floors may happen after they were raised: then they are
 // raised once more.
-func TestAnOverflowOutlastsADoubt(t *testing.T) {
+func TestMaxPending_overflowCoversChangesThatHappenLate(t *testing.T) {
 	t.Parallel()
 	p, client, c, raw := behindProxy(t, tiered.Options{MaxPending: 1, RemoteTimeout: 3 * time.Second})
 	ctx, leave := context.WithCancel(t.Context())

@@ -54,7 +54,8 @@ type passed struct {
 	early   bool // it need not run once the client is ready
 }
 
-// everything that is called back. TestEachOptionThatIsCalledHasARow finds what is missing.
+// everything that is called back. TestPanics_isTestedWithEveryOptionThatIsCalled finds the rows that
+// are missing.
 var everything = []passed{
 	{name: "Options.Local.Cost", counted: true, set: func(p *passing, b *bomb) {
 		p.client.Local = local.Options{MaxBytes: 8 << 20, Cost: func(string, any) int64 { b.touch(); return 1 }}
@@ -128,8 +129,9 @@ var everything = []passed{
 	}},
 }
 
-// Nothing that a user passes ends the process, whether it panics from the beginning or later, and no call panics.
-func TestPanicsEndNoProcess(t *testing.T) {
+// No panic of a function or object that a user passes ends the process, whether it panics from the
+// beginning or later, and no call panics.
+func TestPanics_endNoProcess(t *testing.T) {
 	s := redistest.Start(t)
 	for _, row := range everything {
 		for _, late := range []bool{false, true} {
@@ -161,7 +163,7 @@ func TestPanicsEndNoProcess(t *testing.T) {
 }
 
 // On a Cluster changes and announcements go to several nodes at once.
-func TestPanicsOfHooksOfAClusterEndNoProcess(t *testing.T) {
+func TestPanics_ofHooksOfAClusterEndNoProcess(t *testing.T) {
 	c := redistest.StartCluster(t, 3)
 	for _, row := range everything {
 		if !strings.HasPrefix(row.name, "hook/") {
@@ -279,7 +281,7 @@ func closeQuietly(t *testing.T, c *tiered.Client) {
 }
 
 // A field of options that is called has a row in everything, or a reason why it needs none.
-func TestEachOptionThatIsCalledHasARow(t *testing.T) {
+func TestPanics_isTestedWithEveryOptionThatIsCalled(t *testing.T) {
 	t.Parallel()
 	spared := map[string]string{
 		"Options.Local.Clock":            "refused",

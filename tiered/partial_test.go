@@ -10,9 +10,9 @@ import (
 	"github.com/doppio-cache/doppio/tiered"
 )
 
-// A batch loader that has half, and says so: what it gave is kept. Beside an error that does not say which keys it is
-// about nothing is.
-func TestBatchLoaderThatHasHalf(t *testing.T) {
+// A batch loader that has some of the values returns them beside a *BatchError: they are kept.
+// Beside an error that does not say which keys it is about no value is.
+func TestGetOrSetMany_keepsValuesBesideABatchError(t *testing.T) {
 	t.Parallel()
 	down := errors.New("shard 2 is down")
 	failed := func(errs map[string]error) error { return &tiered.BatchError{Failed: errs} }

@@ -54,9 +54,9 @@ func pair(t *testing.T, o tiered.Options) (p *redistest.Proxy, behind, other *ti
 	return p, behind, other, a, b
 }
 
-// A change that could not be made is made up for when Redis is back, without any call; until then its own instance does
-// not read what it wanted to be gone.
-func TestUndeliveredInvalidationIsDeliveredLater(t *testing.T) {
+// A change that could not be made is made up for when Redis is back, without any call; until then
+// its own instance does not read the entry that it wanted to be gone.
+func TestPending_isDeliveredWhenRedisIsBack(t *testing.T) {
 	t.Parallel()
 	for name, change := range undelivered {
 		t.Run(name, func(t *testing.T) {
@@ -104,8 +104,9 @@ func TestUndeliveredInvalidationIsDeliveredLater(t *testing.T) {
 	}
 }
 
-// Redis that answers but takes no writes still has what this instance wanted to be gone: it is not read, by no call.
-func TestUndeliveredInvalidationIsNotReadAround(t *testing.T) {
+// Redis that answers but takes no writes still has the entry that this instance wanted to be gone:
+// no method reads it.
+func TestPending_keyIsReadByNoMethod(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"Delete", "InvalidateTags", "Clear", "Set"} {
 		t.Run(name, func(t *testing.T) {
@@ -156,8 +157,9 @@ func TestUndeliveredInvalidationIsNotReadAround(t *testing.T) {
 
 func errorOf[V any](_ V, err error) error { return err }
 
-// Given up, changes may happen yet. What they leave does not stay when a later change of this instance was acknowledged.
-func TestAChangeThatHappensTooLateDoesNotStay(t *testing.T) {
+// Changes that were given up may happen yet. The entries that they leave do not stay when a later
+// change of this instance was acknowledged.
+func TestPending_lateChangeDoesNotOutlastALaterOne(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"held", "reply lost"} {
 		t.Run(how, func(t *testing.T) {
@@ -194,7 +196,7 @@ func TestAChangeThatHappensTooLateDoesNotStay(t *testing.T) {
 
 // An instance does not know how long an entry lives that it could not delete: another instance may have given it a life of
 // its own. So the deletion is tried for as long as it takes.
-func TestUndeliveredInvalidationOutlivesTheCachesTTL(t *testing.T) {
+func TestPending_isTriedForLongerThanTheCachesTTL(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := tieredtest.NewRedis(t)
@@ -234,7 +236,7 @@ func (l *logged) String() string {
 	return l.b.String()
 }
 
-func TestCloseWithUndeliveredInvalidationsIsLogged(t *testing.T) {
+func TestClose_logsPendingInvalidations(t *testing.T) {
 	t.Parallel()
 	var l logged
 	p, client, c, _ := behindProxy(t, tiered.Options{Logger: slog.New(slog.NewTextHandler(&l, nil))})

@@ -97,7 +97,7 @@ func countedReads(t *testing.T) (count *commandCount, client *tiered.Client, c, 
 	return count, client, newCache[int64](t, client, "c", tiered.CacheOptions{}), newCache[int64](t, coherent(t, plain, o), "c", tiered.CacheOptions{})
 }
 
-func TestFarReadsAreMadeTogether(t *testing.T) {
+func TestGet_sharesRemoteReads(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		count, _, c, filler := countedReads(t)
 		ctx := t.Context()
@@ -150,8 +150,8 @@ func TestFarReadsAreMadeTogether(t *testing.T) {
 	})
 }
 
-// A read that hangs is no concern of those who come after it for long.
-func TestNobodyWaitsForAReadThatHangs(t *testing.T) {
+// A read that hangs holds up no caller that comes after it for long.
+func TestGet_doesNotWaitLongForAReadThatHangs(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		count, _, c, filler := countedReads(t)
 		ctx := t.Context()
@@ -175,8 +175,9 @@ func TestNobodyWaitsForAReadThatHangs(t *testing.T) {
 	})
 }
 
-// Where most keys are missing, a flight asks for the lease at once: a round trip less. What is there is found all the same.
-func TestColdCacheAsksForTheLeaseAtOnce(t *testing.T) {
+// Where most keys are missing, a flight asks for the lease at once: a round trip less. Entries
+// that are there are found all the same.
+func TestGetOrSet_asksForTheLeaseAtOnceInAColdCache(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		count, client, c, filler := countedReads(t)
 		ctx := t.Context()
@@ -217,8 +218,9 @@ func TestColdCacheAsksForTheLeaseAtOnce(t *testing.T) {
 	})
 }
 
-// One caller of a key looks into the far tier by itself; those who come meanwhile have a flight.
-func TestCallersOfAFarKeyShareReads(t *testing.T) {
+// One caller of a key looks into the remote tier by itself; those that come meanwhile have a
+// flight.
+func TestGet_callersOfOneKeyShareAFlight(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		count, client, c, filler := countedReads(t)
 		ctx := t.Context()

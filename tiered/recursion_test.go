@@ -13,7 +13,7 @@ import (
 )
 
 // A loader that asks for its own key is told so at once, by whatever way it asks, and whatever loads are between.
-func TestALoaderThatAsksForItsOwnKeyIsTold(t *testing.T) {
+func TestErrRecursiveLoad_tellsALoaderThatAsksForItsOwnKey(t *testing.T) {
 	t.Parallel()
 	type call = func(ctx context.Context, c *tiered.Cache[string], key string, load func(context.Context) (string, error)) (string, error)
 	calls := map[string]call{
@@ -82,8 +82,9 @@ func TestALoaderThatAsksForItsOwnKeyIsTold(t *testing.T) {
 	}
 }
 
-// A refresh that a loader sets off is waited for by nobody: its own loader may ask for what the first one loads.
-func TestARefreshWithinALoadIsNoPartOfIt(t *testing.T) {
+// No caller waits for a refresh that a loader sets off: its own loader may ask for the key that
+// the first one loads.
+func TestErrRecursiveLoad_leavesOutRefreshesWithinALoad(t *testing.T) {
 	o := tiered.CacheOptions{TTL: time.Hour, RefreshAhead: 20 * time.Minute, HardTimeout: time.Hour}
 	bubble(t, o, func(t *testing.T, _ *tieredtest.Redis, client *tiered.Client, c *tiered.Cache[string]) {
 		check(t, c.Set(t.Context(), "aging", "old"))

@@ -10,7 +10,7 @@ import (
 )
 
 // A loaded value that cannot be encoded is its caller's, and leaves nothing in the far tier, no lease either.
-func TestValueThatCannotBeStoredLeavesNoLease(t *testing.T) {
+func TestGetOrSet_valueThatCannotBeStoredLeavesNoLease(t *testing.T) {
 	t.Parallel()
 	big := strings.Repeat("x", 100)
 	for name, load := range map[string]func(ctx context.Context, c *tiered.Cache[string]) (string, error){
@@ -46,7 +46,7 @@ func TestValueThatCannotBeStoredLeavesNoLease(t *testing.T) {
 }
 
 // A value that is too large never went to the far tier.
-func TestValueTooLargeIsNoFailureOfTheFarTier(t *testing.T) {
+func TestErrValueTooLarge_isNoRemoteError(t *testing.T) {
 	t.Parallel()
 	client, c := one[string](t, tiered.CacheOptions{MaxValueBytes: 10})
 	big, ctx := strings.Repeat("x", 100), t.Context()
@@ -63,7 +63,7 @@ func TestValueTooLargeIsNoFailureOfTheFarTier(t *testing.T) {
 	wantGet(t, c, "l", "v")
 }
 
-func TestNameInUseWithOtherEncoding(t *testing.T) {
+func TestNewCache_refusesANameInUseWithAnotherEncoding(t *testing.T) {
 	t.Parallel()
 	ring := func(id string) *tiered.Keyring {
 		return &tiered.Keyring{Active: id, Keys: map[string][]byte{id: []byte(strings.Repeat(id, 32))}}
@@ -93,8 +93,8 @@ func TestNameInUseWithOtherEncoding(t *testing.T) {
 
 type holder struct{ X any }
 
-// What a value's interfaces hold is what the codec makes of it, whichever tier is read.
-func TestInterfacesInStructsReadAlikeFromBothTiers(t *testing.T) {
+// The interfaces in a value hold what the codec makes of them, whichever tier is read.
+func TestGet_givesInterfacesInStructsAlikeFromBothTiers(t *testing.T) {
 	t.Parallel()
 	for _, x := range []any{1, int64(2), float32(3), []int{4}, map[string]int{"five": 5}, "six", []byte("seven"), nil} {
 		t.Run(fmt.Sprintf("%T", x), func(t *testing.T) {

@@ -9,9 +9,9 @@ import (
 	"github.com/doppio-cache/doppio/tiered"
 )
 
-// The retry of an earlier change deletes nothing that a later change has stored: the later one
+// The retry of an earlier change deletes no entry that a later change has stored: the later one
 // waits for a retry that is under way.
-func TestARetryDoesNotDeleteWhatWasStoredSince(t *testing.T) {
+func TestPending_retryDeletesNoLaterEntry(t *testing.T) {
 	t.Parallel()
 	for name, set := range map[string]func(context.Context, *tiered.Cache[string]) error{
 		"Set": func(ctx context.Context, c *tiered.Cache[string]) error { return c.Set(ctx, "key-of-trap", "new") },

@@ -8,7 +8,7 @@ import (
 )
 
 // A batch costs a few round trips, however many keys it has, and whether they have tags or not.
-func TestTaggedBatchesCostFewRoundTrips(t *testing.T) {
+func TestTags_ofABatchCostFewRoundTrips(t *testing.T) {
 	t.Parallel()
 	const most = 3
 	w, client := watched(t, tiered.Options{}, 0)

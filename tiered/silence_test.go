@@ -50,7 +50,7 @@ func readsInARow(t *testing.T, c *tiered.Cache[string], orLoad bool) time.Durati
 
 // A server that does not answer costs one caller after the other little: without a bound it was 14 to 16 s. What is
 // allowed here is half of the eight waits for a timeout that it takes to find out without the receiver.
-func TestReadsInARowOfAServerThatDoesNotAnswer(t *testing.T) {
+func TestRemoteReadTimeout_boundsReadsOfASilentServer(t *testing.T) {
 	t.Parallel()
 	const allowed = 4 * time.Second
 	for name, orLoad := range map[string]bool{"Get": false, "GetOrSet": true} {
@@ -95,7 +95,7 @@ func TestReadsInARowOfAServerThatDoesNotAnswer(t *testing.T) {
 }
 
 // The receiver opens the breaker, though no call has met the outage, and closes it.
-func TestTheReceiverOpensAndClosesTheBreaker(t *testing.T) {
+func TestBreaker_isOpenedAndClosedByTheReceiver(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	client := coherent(t, server.Client(t), tiered.Options{MaxStaleness: 400 * time.Millisecond, BreakerPause: time.Hour})
@@ -120,7 +120,7 @@ func TestTheReceiverOpensAndClosesTheBreaker(t *testing.T) {
 }
 
 // While the remote tier is skipped a bound stands between the callers and the source.
-func TestLoadsWithoutTheRemoteTierAreBounded(t *testing.T) {
+func TestMaxLoads_boundsLoadsWithoutTheRemoteTier(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	rdb := server.Client(t)
@@ -173,8 +173,9 @@ func TestLoadsWithoutTheRemoteTierAreBounded(t *testing.T) {
 	}
 }
 
-// Before the first sync, and after its span, ServeStale keeps what is loaded for its moment, as Gutter does.
-func TestServeStaleFallsBackToTheGutter(t *testing.T) {
+// Before the first sync, and after its span, ServeStale keeps loaded values for their moment, as
+// Gutter does.
+func TestServeStale_fallsBackToTheGutter(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	for name, synced := range map[string]bool{"before the first sync": false, "after its span": true} {
@@ -207,9 +208,9 @@ func TestServeStaleFallsBackToTheGutter(t *testing.T) {
 	}
 }
 
-// One dead node of three concerns its own keys only: not the keys of others, whatever the retries of what could not be
-// delivered meet, and whether it is the lane's node or not.
-func TestADeadNodeConcernsItsOwnKeysOnly(t *testing.T) {
+// One dead node of three concerns its own keys only: not the keys of others, whatever the retries
+// of undelivered invalidations meet, and whether it is the lane's node or not.
+func TestOutage_ofANodeConcernsItsOwnKeysOnly(t *testing.T) {
 	t.Parallel()
 	for name, ofLane := range map[string]bool{"another node": false, "the node of the lane": true} {
 		t.Run(name, func(t *testing.T) {

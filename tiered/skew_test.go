@@ -8,8 +8,9 @@ import (
 	"github.com/doppio-cache/doppio/tiered"
 )
 
-// What Redis keeps is there for every instance, however far the date in the record is from the clock of the one that reads it.
-func TestNoReadersClockDecidesWhatIsThere(t *testing.T) {
+// An entry that Redis keeps is there for every instance, however far the date in the record is
+// from the clock of the one that reads it.
+func TestClocks_ofReadersDoNotDecideWhichEntriesExist(t *testing.T) {
 	for _, skew := range []time.Duration{-24 * time.Hour, -6 * time.Second, 24 * time.Hour} {
 		t.Run(skew.String(), func(t *testing.T) {
 			ns, _, caches := fleet[int64](t, 2, tiered.CacheOptions{TTL: time.Minute})

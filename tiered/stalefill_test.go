@@ -43,9 +43,9 @@ var changes = map[string]struct {
 	"InvalidateTags": {func(ctx context.Context, c *tiered.Cache[int64]) error { return c.InvalidateTags(ctx, "tag") }, 0},
 }
 
-// A load that began before a change never shows in either tier after the change was acknowledged, on whichever instance
-// it was made, and no caller who comes after it joins that load.
-func TestLoadBegunBeforeAChangeIsNotSeenAfterIt(t *testing.T) {
+// A load that began before a change never shows in either tier after the change was acknowledged,
+// on whichever instance it was made, and no caller that comes after it joins that load.
+func TestStaleFill_loadBegunBeforeAChangeIsNotSeenAfterIt(t *testing.T) {
 	t.Parallel()
 	// begin starts a load of 1 on an instance, by one of the two ways to load.
 	begin := map[string]func(ctx context.Context, c *tiered.Cache[int64], b *blocked[int64]) (int64, error){
@@ -96,8 +96,9 @@ func TestLoadBegunBeforeAChangeIsNotSeenAfterIt(t *testing.T) {
 	}
 }
 
-// The same, with nobody else filling the key: what is there after the old load's end is what the change left.
-func TestFillIsRefusedAfterAChange(t *testing.T) {
+// The same, with no other load filling the key: after the old load's end the key has what the
+// change left.
+func TestStaleFill_isRefusedAfterAChange(t *testing.T) {
 	t.Parallel()
 	for name, change := range changes {
 		t.Run(name, func(t *testing.T) {
@@ -124,8 +125,9 @@ func TestFillIsRefusedAfterAChange(t *testing.T) {
 	}
 }
 
-// Two loads without a change between them, the lease of the first lost: only the one who holds the lease that is there may fill.
-func TestLostLeaseThatAnotherLoadTookRefusesTheFill(t *testing.T) {
+// Of two loads without a change between them, the first has lost its lease: only the one that
+// holds the lease may fill.
+func TestLease_takenByAnotherLoadRefusesTheFill(t *testing.T) {
 	t.Parallel()
 	ns, clients, caches := fleet[string](t, 2, tiered.CacheOptions{})
 	rdb := shared.Client(t)
@@ -148,7 +150,7 @@ func TestLostLeaseThatAnotherLoadTookRefusesTheFill(t *testing.T) {
 	wantGet(t, far[string](t, ns, "c"), "k", "second")
 }
 
-func TestLostLeaseRefusesTheFill(t *testing.T) {
+func TestLease_whenLostRefusesTheFill(t *testing.T) {
 	t.Parallel()
 	ns, _, caches := fleet[string](t, 1, tiered.CacheOptions{})
 	b := newBlocked(t, "v")
@@ -160,8 +162,9 @@ func TestLostLeaseRefusesTheFill(t *testing.T) {
 	wantMissing(t, far[string](t, ns, "c"), "k")
 }
 
-// Somebody else's lease is respected: who has no patience left loads and is served, and the far tier is the other's to fill.
-func TestLoadBesideAnotherInstancesLease(t *testing.T) {
+// Another instance's lease is respected: a caller that has waited long enough loads and is served,
+// and the remote tier is the other's to fill.
+func TestLease_ofAnotherInstanceKeepsItsRightToFill(t *testing.T) {
 	t.Parallel()
 	ns, clients, caches := fleet[string](t, 2, tiered.CacheOptions{})
 	b := newBlocked(t, "holder")
@@ -180,7 +183,7 @@ func TestLoadBesideAnotherInstancesLease(t *testing.T) {
 }
 
 // A refresh of a live entry under way must not bring the old life back.
-func TestExpireWinsAgainstARefreshUnderWay(t *testing.T) {
+func TestExpire_winsAgainstARefreshUnderWay(t *testing.T) {
 	bubble(t, tiered.CacheOptions{TTL: time.Minute, RefreshAhead: 20 * time.Second}, func(t *testing.T, r *tieredtest.Redis, client *tiered.Client, c *tiered.Cache[string]) {
 		other := newCache[string](t, r.Instance(t, rarely), "c", tiered.CacheOptions{})
 		check(t, c.Set(t.Context(), "k", "v"))
@@ -206,8 +209,8 @@ func TestExpireWinsAgainstARefreshUnderWay(t *testing.T) {
 	})
 }
 
-// The word that there is no such thing is tagged like a value would be.
-func TestNegativeIsInvalidatedByItsTags(t *testing.T) {
+// A negative entry, which says that there is no such thing, is tagged like a value would be.
+func TestInvalidateTags_endsNegativeEntries(t *testing.T) {
 	t.Parallel()
 	ns, _, caches := fleet[string](t, 1, tiered.CacheOptions{NegativeTTL: time.Minute})
 	c := caches[0]
@@ -226,7 +229,7 @@ func TestNegativeIsInvalidatedByItsTags(t *testing.T) {
 }
 
 // An entry that a tag invalidated is no entry: it makes room for SetIfAbsent, and GetOrSetValue does not call it missing.
-func TestSetIfAbsentReplacesWhatATagInvalidated(t *testing.T) {
+func TestSetIfAbsent_replacesAnEntryThatATagInvalidated(t *testing.T) {
 	t.Parallel()
 	ns, _, caches := fleet[string](t, 1, tiered.CacheOptions{})
 	c := caches[0]

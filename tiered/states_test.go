@@ -30,7 +30,7 @@ func (s *states) list() []tiered.StateChange {
 	return append([]tiered.StateChange(nil), s.seen...)
 }
 
-func TestStateChangesAreToldInOrderAndWithReasons(t *testing.T) {
+func TestOnStateChange_isToldInOrderAndWithReasons(t *testing.T) {
 	t.Parallel()
 	var s states
 	p, client, _, _ := behindProxy(t, tiered.Options{MaxStaleness: 20 * time.Second, RetryBackoff: 20 * time.Millisecond, OnStateChange: s.tell})
@@ -60,7 +60,7 @@ func TestStateChangesAreToldInOrderAndWithReasons(t *testing.T) {
 }
 
 // A function that blocks holds up nothing but itself.
-func TestASlowOnStateChangeDelaysNobody(t *testing.T) {
+func TestOnStateChange_delaysNothingElse(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
 	var once sync.Once
@@ -81,7 +81,7 @@ func TestASlowOnStateChangeDelaysNobody(t *testing.T) {
 }
 
 // The first instance says how many lanes a namespace has. One that disagrees changes nothing and trusts nothing.
-func TestAnotherNumberOfLanesIsRefused(t *testing.T) {
+func TestLanes_refusesAnotherNumber(t *testing.T) {
 	t.Parallel()
 	ns := namespace(t)
 	first := coherent(t, shared.Client(t), tiered.Options{Namespace: ns, Lanes: 2})
@@ -112,7 +112,7 @@ func TestAnotherNumberOfLanesIsRefused(t *testing.T) {
 }
 
 // Each cache has a policy of its own for when its near copies cannot be trusted.
-func TestWhenIncoherentIsEachCachesOwn(t *testing.T) {
+func TestWhenIncoherent_isEachCachesOwn(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	client := coherent(t, server.Client(t), tiered.Options{
@@ -149,8 +149,9 @@ func TestWhenIncoherentIsEachCachesOwn(t *testing.T) {
 	})
 }
 
-// The gutter counts from the begin of the load: what a slow one gives may be as old as that, and is not kept.
-func TestGutterDoesNotKeepWhatASlowLoadGives(t *testing.T) {
+// The gutter counts from the begin of the load: the value of a slow one may be as old as that, and
+// is not kept.
+func TestGutter_doesNotKeepValuesOfSlowLoads(t *testing.T) {
 	t.Parallel()
 	client, c := incoherent(t, tiered.Gutter) // it keeps for 100 ms
 	slow := func(context.Context) (string, error) { <-time.After(120 * time.Millisecond); return "slow", nil }

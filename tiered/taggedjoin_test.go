@@ -7,9 +7,9 @@ import (
 	"github.com/doppio-cache/doppio/tiered"
 )
 
-// Who comes after InvalidateTags does not get what was tagged before, be it from a load that has read it, or its tags'
-// versions, already.
-func TestLateJoinerOfATaggedEntry(t *testing.T) {
+// A caller that comes after InvalidateTags does not get a value that was tagged before, be it from
+// a load that has read it, or its tags' versions, already.
+func TestInvalidateTags_lateCallerDoesNotJoinAnOlderLoad(t *testing.T) {
 	t.Parallel()
 	for trip := int64(1); trip <= 2; trip++ {
 		for where, other := range map[string]bool{"same instance": false, "other instance": true} {
@@ -49,8 +49,8 @@ func TestLateJoinerOfATaggedEntry(t *testing.T) {
 	}
 }
 
-// What a tag has invalidated is no entry to any call.
-func TestInvalidatedByATagIsNoEntry(t *testing.T) {
+// An entry that a tag has invalidated is no entry to any method.
+func TestInvalidateTags_leavesNoEntryToAnyMethod(t *testing.T) {
 	t.Parallel()
 	for where, writer := range map[string]int{"same instance": 0, "other instance": 1} {
 		t.Run(where, func(t *testing.T) {
@@ -88,7 +88,7 @@ func TestInvalidatedByATagIsNoEntry(t *testing.T) {
 	}
 }
 
-func TestIncrementKeepsTags(t *testing.T) {
+func TestIncrement_keepsTags(t *testing.T) {
 	t.Parallel()
 	ns, _, caches := fleet[int64](t, 1, tiered.CacheOptions{})
 	ctx, c, raw := t.Context(), caches[0], far[int64](t, ns, "c")

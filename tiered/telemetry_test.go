@@ -124,7 +124,7 @@ func traced(t *testing.T, o tiered.Options) (*recorder, *tiered.Cache[string]) {
 	return r, newCache[string](t, coherent(t, shared.Client(t), o), "c", tiered.CacheOptions{})
 }
 
-func TestSpansOfALoadAndOfItsFarCalls(t *testing.T) {
+func TestTracerProvider_getsSpansOfALoadAndItsRemoteCalls(t *testing.T) {
 	t.Parallel()
 	r, c := traced(t, tiered.Options{})
 	ctx, root := r.Start(t.Context(), "root")
@@ -180,7 +180,7 @@ func wantLoadError(t *testing.T, err error) {
 	}
 }
 
-func TestLocalHitIsAnEventOnlyWhenAskedFor(t *testing.T) {
+func TestTraceLocalHits_makesALocalHitAnEvent(t *testing.T) {
 	t.Parallel()
 	for name, asked := range map[string]bool{"not asked for": false, "asked for": true} {
 		t.Run(name, func(t *testing.T) {
@@ -292,7 +292,7 @@ func (m *meters) collect(t *testing.T) map[string]int64 {
 	return o.values
 }
 
-func TestMetricsAreReportedUntilClose(t *testing.T) {
+func TestMeterProvider_isReportedToUntilClose(t *testing.T) {
 	t.Parallel()
 	m := &meters{}
 	client := coherent(t, shared.Client(t), tiered.Options{MeterProvider: m})
@@ -314,8 +314,9 @@ func TestMetricsAreReportedUntilClose(t *testing.T) {
 	}
 }
 
-// What could not be delivered, and what became of it, can be watched: while it waits, and after it was delivered.
-func TestMetricsOfUndeliveredInvalidations(t *testing.T) {
+// Invalidations that could not be delivered can be watched: while they wait, and after they were
+// delivered.
+func TestMeterProvider_getsPendingInvalidations(t *testing.T) {
 	t.Parallel()
 	m := &meters{}
 	p, client, c, _ := behindProxy(t, tiered.Options{MeterProvider: m, MaxPending: 3, RetryBackoff: 20 * time.Millisecond})
@@ -339,13 +340,13 @@ func TestMetricsOfUndeliveredInvalidations(t *testing.T) {
 	}
 }
 
-func TestMetricsThatCannotBeMade(t *testing.T) {
+func TestMeterProvider_thatFailsFailsNew(t *testing.T) {
 	t.Parallel()
 	_, err := tiered.New(shared.Client(t), tiered.Options{MeterProvider: &meters{fail: errBoom}})
 	wantErr(t, err, errBoom)
 }
 
-func TestStatsOfAFreshClient(t *testing.T) {
+func TestStats_ofAFreshClient(t *testing.T) {
 	t.Parallel()
 	client := coherent(t, shared.Client(t), tiered.Options{MaxStaleness: time.Minute})
 	// The local tier is trusted a moment before its state says so.

@@ -112,8 +112,9 @@ func delayed(t *testing.T, lanes int) (p *tap, client *tiered.Client, writer, re
 	return p, client, writer, reader
 }
 
-// Who brings a token sees the change, though the instance has not heard of it, and serves its near copy to others.
-func TestATokenShowsWhatWasWrittenElsewhere(t *testing.T) {
+// A reader that brings a token sees the change, though the instance has not heard of it and serves
+// its local copy to others.
+func TestAfter_showsChangesMadeElsewhere(t *testing.T) {
 	t.Parallel()
 	for _, lanes := range []int{1, 4} {
 		p, client, writer, reader := delayed(t, lanes)
@@ -175,7 +176,7 @@ func TestATokenShowsWhatWasWrittenElsewhere(t *testing.T) {
 }
 
 // After a Clear, a token's reads find nothing, though the clearing instance has not reclaimed it yet.
-func TestATokenShowsAClear(t *testing.T) {
+func TestAfter_showsAClear(t *testing.T) {
 	t.Parallel()
 	p, _, writer, reader := delayed(t, 1)
 	check(t, writer.Set(t.Context(), "k", "old"))
@@ -203,8 +204,9 @@ func TestATokenShowsAClear(t *testing.T) {
 	}
 }
 
-// A flight that began before the token's change is not joined by who brings the token, but by others.
-func TestATokenDoesNotJoinALoadFromBefore(t *testing.T) {
+// A flight that began before the token's change is joined by others, but not by a caller that
+// brings the token.
+func TestAfter_doesNotJoinALoadFromBefore(t *testing.T) {
 	t.Parallel()
 	p, client, writer, reader := delayed(t, 1)
 	p.hold()
@@ -232,8 +234,8 @@ func TestATokenDoesNotJoinALoadFromBefore(t *testing.T) {
 	wantGet(t, reader.After(tok), "k", "new")
 }
 
-// A handle keeps what it was given, whatever is added to the token afterwards.
-func TestAHandleKeepsItsToken(t *testing.T) {
+// A handle keeps the token that it was given, whatever is added to the token afterwards.
+func TestAfter_keepsTheTokenThatItWasGiven(t *testing.T) {
 	t.Parallel()
 	_, _, writer, reader := delayed(t, 1)
 	var tok tiered.Token
@@ -256,7 +258,7 @@ func TestAHandleKeepsItsToken(t *testing.T) {
 	}
 }
 
-func TestTokensReadBack(t *testing.T) {
+func TestToken_readsBack(t *testing.T) {
 	t.Parallel()
 	type page struct{ Token tiered.Token }
 	for _, text := range []string{"", "0:1764089278123-0", "0:1-1,3:2-2,63:9-9"} {
@@ -288,7 +290,7 @@ func TestTokensReadBack(t *testing.T) {
 	}
 }
 
-func TestMergedTokensAskForBoth(t *testing.T) {
+func TestToken_mergedAsksForBoth(t *testing.T) {
 	t.Parallel()
 	a, _ := tiered.ParseToken("0:5-0,1:1-0")
 	b, _ := tiered.ParseToken("2:1-1,0:4-9")
@@ -304,7 +306,7 @@ func TestMergedTokensAskForBoth(t *testing.T) {
 }
 
 // Failed changes add nothing to a token.
-func TestAFailedChangeAddsNothingToAToken(t *testing.T) {
+func TestWithToken_addsNothingForAFailedChange(t *testing.T) {
 	t.Parallel()
 	p, _, c, _ := behindProxy(t, tiered.Options{BreakerFailures: 1})
 	p.Refuse(true)
@@ -358,7 +360,7 @@ func (h *lateReplies) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.
 }
 
 // A change of this instance that was made, and whose reply is late, is covered by a token that another has got since.
-func TestATokenCoversWhatThisInstanceIsAboutToBeAcknowledged(t *testing.T) {
+func TestAfter_coversAChangeWhoseReplyIsLate(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := tieredtest.NewRedis(t)
 		behind, plain := r.Client(), r.Client()

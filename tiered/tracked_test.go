@@ -10,8 +10,8 @@ import (
 	"github.com/doppio-cache/doppio/tiered"
 )
 
-// With tracking, what others do to Redis behind the library's back drops near copies.
-func TestTrackingHearsOfChangesBehindTheLibrarysBack(t *testing.T) {
+// With tracking, changes that others make to Redis behind the library's back drop local copies.
+func TestTracking_hearsOfChangesBehindTheLibrarysBack(t *testing.T) {
 	t.Parallel()
 	client := coherent(t, shared.Client(t), tiered.Options{Tracking: true})
 	c := newCache[string](t, client, "c", tiered.CacheOptions{})
@@ -48,8 +48,8 @@ func TestTrackingHearsOfChangesBehindTheLibrarysBack(t *testing.T) {
 	}
 }
 
-// Without it they do not: the test above would see nothing.
-func TestWithoutTrackingChangesBehindTheBackAreNotHeardOf(t *testing.T) {
+// Without tracking they do not: the test above would see nothing.
+func TestTracking_isNeededToHearOfSuchChanges(t *testing.T) {
 	t.Parallel()
 	client, c := one[string](t, tiered.CacheOptions{})
 	check(t, c.Set(t.Context(), "k", "v"))
@@ -61,7 +61,7 @@ func TestWithoutTrackingChangesBehindTheBackAreNotHeardOf(t *testing.T) {
 }
 
 // Tracking is not to be had on a Cluster.
-func TestTrackingIsRefusedOnACluster(t *testing.T) {
+func TestTracking_isRefusedOnACluster(t *testing.T) {
 	t.Parallel()
 	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{shared.Addr}})
 	defer rdb.Close()

@@ -33,7 +33,7 @@ func nearHit(t *testing.T, client *tiered.Client, c *tiered.Cache[string], key s
 	return client.Stats().NearHits > before
 }
 
-func TestEntriesEndInBothTiersAtOnce(t *testing.T) {
+func TestTTL_endsEntriesInBothTiersAtOnce(t *testing.T) {
 	for name, ttl := range map[string]time.Duration{"long": time.Hour, "millisecond": time.Millisecond, "below a millisecond": time.Microsecond} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, tiered.CacheOptions{}, func(t *testing.T, r *tieredtest.Redis, client *tiered.Client, c *tiered.Cache[string]) {
@@ -57,7 +57,7 @@ func TestEntriesEndInBothTiersAtOnce(t *testing.T) {
 	}
 }
 
-func TestExpireShortensCopiesToo(t *testing.T) {
+func TestExpire_shortensLocalCopies(t *testing.T) {
 	bubble(t, tiered.CacheOptions{}, func(t *testing.T, r *tieredtest.Redis, _ *tiered.Client, c *tiered.Cache[string]) {
 		other := newCache[string](t, r.Instance(t, rarely), "c", tiered.CacheOptions{})
 		check(t, c.Set(t.Context(), "k", "v"))
@@ -76,7 +76,7 @@ func TestExpireShortensCopiesToo(t *testing.T) {
 	})
 }
 
-func TestNoExpiration(t *testing.T) {
+func TestNoExpiration_keepsAnEntryForEver(t *testing.T) {
 	for name, ttl := range map[string]time.Duration{"NoExpiration": tiered.NoExpiration, "almost": tiered.NoExpiration - 1, "two centuries": 200 * 365 * 24 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, tiered.CacheOptions{Jitter: time.Hour, FailSafe: time.Hour}, func(t *testing.T, _ *tieredtest.Redis, _ *tiered.Client, c *tiered.Cache[string]) {
@@ -93,7 +93,7 @@ func TestNoExpiration(t *testing.T) {
 	}
 }
 
-func TestLocalTTLBoundsTheNearCopyOnly(t *testing.T) {
+func TestLocalTTL_boundsTheLocalCopyOnly(t *testing.T) {
 	bubble(t, tiered.CacheOptions{TTL: time.Hour, LocalTTL: time.Minute}, func(t *testing.T, _ *tieredtest.Redis, client *tiered.Client, c *tiered.Cache[string]) {
 		check(t, c.Set(t.Context(), "k", "v"))
 		check(t, c.Set(t.Context(), "short", "v", tiered.TTL(time.Second)))
@@ -117,7 +117,7 @@ func TestLocalTTLBoundsTheNearCopyOnly(t *testing.T) {
 	})
 }
 
-func TestJitterShortensByAtMostHalf(t *testing.T) {
+func TestJitter_shortensByAtMostHalf(t *testing.T) {
 	bubble(t, tiered.CacheOptions{TTL: time.Hour, Jitter: 2 * time.Hour}, func(t *testing.T, _ *tieredtest.Redis, _ *tiered.Client, c *tiered.Cache[string]) {
 		lives := make(map[time.Duration]bool)
 		for i := range 50 {
@@ -140,7 +140,7 @@ func TestJitterShortensByAtMostHalf(t *testing.T) {
 	})
 }
 
-func TestTTLOfItems(t *testing.T) {
+func TestSetMany_itemsMayHaveATTLOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	_, c := one[string](t, tiered.CacheOptions{TTL: 10 * time.Minute})
 	n, err := c.SetMany(t.Context(), []tiered.Item[string]{
@@ -160,7 +160,7 @@ func TestTTLOfItems(t *testing.T) {
 	wantMissing(t, c, "bad")
 }
 
-func TestNegativesEnd(t *testing.T) {
+func TestNegativeTTL_endsNegativeEntries(t *testing.T) {
 	bubble(t, tiered.CacheOptions{NegativeTTL: time.Minute}, func(t *testing.T, r *tieredtest.Redis, _ *tiered.Client, c *tiered.Cache[string]) {
 		other := newCache[string](t, r.Instance(t, rarely), "c", tiered.CacheOptions{})
 		_, err := c.GetOrSet(t.Context(), "k", func(context.Context) (string, error) { return "", tiered.ErrNotFound })
@@ -176,7 +176,7 @@ func TestNegativesEnd(t *testing.T) {
 	})
 }
 
-func TestNegativeDurationsAreRefused(t *testing.T) {
+func TestEntryOption_refusesNegativeDurations(t *testing.T) {
 	t.Parallel()
 	_, c := one[string](t, tiered.CacheOptions{})
 	for name, option := range map[string]tiered.EntryOption{

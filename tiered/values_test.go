@@ -25,9 +25,9 @@ func wantDecodeError(t *testing.T, err error, key string) {
 	}
 }
 
-// What does not decode is reported by reads, and loaded anew, counted and replaced by GetOrSet, so that it does not
-// fail for ever.
-func TestWhatDoesNotDecode(t *testing.T) {
+// A record that does not decode is reported by reads, and loaded anew, counted and replaced by
+// GetOrSet, so that it does not fail for ever.
+func TestDecodeError_isReportedByReadsAndMendedByGetOrSet(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(t *testing.T, ns string, raw string) any{
 		"another type": func(t *testing.T, ns, _ string) any {
@@ -94,7 +94,7 @@ func TestWhatDoesNotDecode(t *testing.T) {
 	}
 }
 
-func TestRecordOfALaterVersionIsAMissAndLeftAlone(t *testing.T) {
+func TestGet_recordOfALaterVersionIsAMissAndLeftAlone(t *testing.T) {
 	t.Parallel()
 	rdb := shared.Client(t)
 	ns := namespace(t)
@@ -124,7 +124,7 @@ func TestRecordOfALaterVersionIsAMissAndLeftAlone(t *testing.T) {
 	wantGet(t, fresh, "k", ada)
 }
 
-func TestForeignRedisTypeUnderAKey(t *testing.T) {
+func TestErrWrongType_isReportedAndNotOverwrittenByALoad(t *testing.T) {
 	t.Parallel()
 	rdb := shared.Client(t)
 	ns := namespace(t)
@@ -146,8 +146,9 @@ func TestForeignRedisTypeUnderAKey(t *testing.T) {
 	wantMissing(t, c, "k")
 }
 
-// A value of a Cache[any], or of maps and lists of any, looks the same wherever it is found.
-func TestDynamicValuesLookTheSameNearAndFar(t *testing.T) {
+// A value of a Cache[any], or of maps and lists of any, looks the same in whichever tier it is
+// found.
+func TestGet_givesDynamicValuesAlikeFromBothTiers(t *testing.T) {
 	t.Parallel()
 	t.Run("any", func(t *testing.T) {
 		for i, v := range []any{1, int8(2), uint64(1 << 63), 1.5, "s", true, nil, []int{1, 2}, map[string]int{"a": 1}, ada, []byte("bytes"), map[string]any{"n": []any{1, "x"}}} {
@@ -181,7 +182,7 @@ func wantSameNearAndFar[V any](t *testing.T, key string, v V) {
 	}
 }
 
-func TestNamesReused(t *testing.T) {
+func TestNewCache_handlesOfOneNameShareACache(t *testing.T) {
 	t.Parallel()
 	client := coherent(t, shared.Client(t), tiered.Options{})
 	a := newCache[user](t, client, "c", tiered.CacheOptions{})
@@ -203,7 +204,7 @@ func TestNamesReused(t *testing.T) {
 	}
 }
 
-func TestEncryptedCache(t *testing.T) {
+func TestKeyring_encryptsRecords(t *testing.T) {
 	t.Parallel()
 	rdb := shared.Client(t)
 	ns := namespace(t)
@@ -237,7 +238,7 @@ func TestEncryptedCache(t *testing.T) {
 	}
 }
 
-func TestValueTooLarge(t *testing.T) {
+func TestMaxValueBytes_refusesLargerValues(t *testing.T) {
 	t.Parallel()
 	client, c := one[string](t, tiered.CacheOptions{MaxValueBytes: 100})
 	huge := strings.Repeat("x", 101)
@@ -268,7 +269,7 @@ func TestValueTooLarge(t *testing.T) {
 	}
 }
 
-func TestOddKeys(t *testing.T) {
+func TestSet_takesOddKeys(t *testing.T) {
 	t.Parallel()
 	ns, _, caches := fleet[string](t, 1, tiered.CacheOptions{})
 	c, raw := caches[0], far[string](t, ns, "c")
@@ -292,7 +293,7 @@ func TestOddKeys(t *testing.T) {
 	}
 }
 
-func TestInvalidKeys(t *testing.T) {
+func TestErrInvalidKey_isReportedByEveryMethod(t *testing.T) {
 	t.Parallel()
 	_, c := one[int64](t, tiered.CacheOptions{})
 	for _, key := range []string{"", strings.Repeat("s3cret", 200)} {

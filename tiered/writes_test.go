@@ -15,7 +15,7 @@ import (
 	"github.com/doppio-cache/doppio/tiered"
 )
 
-func TestWritesAreReadAtOnce(t *testing.T) {
+func TestCoherence_ownChangesAreReadAtOnce(t *testing.T) {
 	t.Parallel()
 	for _, engine := range []local.EngineKind{local.Ristretto, local.Otter} {
 		t.Run(engine.String(), func(t *testing.T) {
@@ -44,7 +44,7 @@ func TestWritesAreReadAtOnce(t *testing.T) {
 }
 
 // Of concurrent Sets of one key in one instance the near tier never keeps the loser.
-func TestConcurrentSetsLeaveBothTiersAlike(t *testing.T) {
+func TestSet_concurrentOnesLeaveBothTiersAlike(t *testing.T) {
 	t.Parallel()
 	ns, _, caches := fleet[int64](t, 1, tiered.CacheOptions{})
 	c, raw := caches[0], far[int64](t, ns, "c")
@@ -76,7 +76,7 @@ func TestConcurrentSetsLeaveBothTiersAlike(t *testing.T) {
 	}
 }
 
-func TestLosingSetIfAbsentPoisonsNothing(t *testing.T) {
+func TestSetIfAbsent_keepsNoValueOfALoser(t *testing.T) {
 	t.Parallel()
 	_, _, caches := fleet[string](t, 2, tiered.CacheOptions{})
 	check(t, caches[1].Set(t.Context(), "k", "winner"))
@@ -90,7 +90,7 @@ func TestLosingSetIfAbsentPoisonsNothing(t *testing.T) {
 	}
 }
 
-func TestGetOrSetValueGivesAllTheSame(t *testing.T) {
+func TestGetOrSetValue_givesAllCallersTheSame(t *testing.T) {
 	t.Parallel()
 	ns, _, caches := fleet[int](t, 3, tiered.CacheOptions{})
 	for round := range 20 {
@@ -118,7 +118,7 @@ func TestGetOrSetValueGivesAllTheSame(t *testing.T) {
 }
 
 // An entry whose life ends between the script's look and the caller's must not become ErrNotFound.
-func TestGetOrSetValueNeverSaysNotFound(t *testing.T) {
+func TestGetOrSetValue_neverSaysNotFound(t *testing.T) {
 	t.Parallel()
 	_, c := one[int](t, tiered.CacheOptions{TTL: time.Millisecond, LocalTTL: 1, FailSafe: time.Minute})
 	deadline := time.Now().Add(300 * time.Millisecond)
@@ -139,7 +139,7 @@ func behindProxy(t *testing.T, o tiered.Options) (*redistest.Proxy, *tiered.Clie
 	return p, client, newCache[string](t, client, "c", tiered.CacheOptions{}), far[string](t, o.Namespace, "c")
 }
 
-func TestLostReplyIsAnUnknownOutcomeAndEndsCoherent(t *testing.T) {
+func TestErrUnknownOutcome_isReportedAndEndsCoherent(t *testing.T) {
 	t.Parallel()
 	// A change in doubt may happen for as long as the timeout.
 	p, _, c, raw := behindProxy(t, tiered.Options{RemoteTimeout: 2 * time.Second, RetryBackoff: 50 * time.Millisecond})
@@ -174,8 +174,9 @@ func TestLostReplyIsAnUnknownOutcomeAndEndsCoherent(t *testing.T) {
 	}
 }
 
-// The command is sent, given up, and carried out later: what was read in between must not stay.
-func TestChangeThatHappensAfterItWasGivenUpIsSeen(t *testing.T) {
+// A command is sent, given up, and carried out later: a copy that was read in between must not
+// stay.
+func TestCoherence_changeThatHappensAfterItWasGivenUpIsSeen(t *testing.T) {
 	t.Parallel()
 	p, client, c, raw := behindProxy(t, tiered.Options{RemoteTimeout: 2 * time.Second})
 	check(t, c.Set(t.Context(), "key-of-trap", "old"))
@@ -198,7 +199,7 @@ func TestChangeThatHappensAfterItWasGivenUpIsSeen(t *testing.T) {
 	})
 }
 
-func TestCancelledWriterMaySayThatTheOutcomeIsUnknown(t *testing.T) {
+func TestErrUnknownOutcome_mayFollowACancellation(t *testing.T) {
 	t.Parallel()
 	p, _, c, raw := behindProxy(t, tiered.Options{})
 	check(t, c.Set(t.Context(), "key-of-trap", "old"))
@@ -217,8 +218,8 @@ func TestCancelledWriterMaySayThatTheOutcomeIsUnknown(t *testing.T) {
 	trap.Release()
 }
 
-// A write that cannot reach Redis leaves nothing behind that could be taken for the truth.
-func TestFailedSetLeavesNoOldNearValue(t *testing.T) {
+// A write that cannot reach Redis leaves no copy that could be taken for the truth.
+func TestSet_leavesNoOldLocalCopyWhenItFails(t *testing.T) {
 	t.Parallel()
 	p, _, c, _ := behindProxy(t, tiered.Options{MaxStaleness: time.Hour, BreakerFailures: 1000})
 	check(t, c.Set(t.Context(), "k", "old"))
@@ -236,7 +237,7 @@ func TestFailedSetLeavesNoOldNearValue(t *testing.T) {
 
 // A read while a change is on its way finds the old value and keeps it; the change's acknowledgement must end that
 // copy, though its message, being this instance's own, ends nothing.
-func TestCopyReadDuringAChangeEndsWithIt(t *testing.T) {
+func TestCoherence_copyReadDuringAChangeEndsWithIt(t *testing.T) {
 	t.Parallel()
 	p, client, c, _ := behindProxy(t, tiered.Options{})
 	for name, change := range map[string]func() error{
@@ -259,8 +260,9 @@ func TestCopyReadDuringAChangeEndsWithIt(t *testing.T) {
 	}
 }
 
-// A Set whose reply comes late must not keep its value near when another instance's later change was heard of meanwhile.
-func TestLateReplyDoesNotOverwriteWhatWasHeardMeanwhile(t *testing.T) {
+// A Set whose reply comes late must not keep its value locally when another instance's later
+// change was heard of meanwhile.
+func TestSet_lateReplyDoesNotOverwriteANewerChange(t *testing.T) {
 	t.Parallel()
 	p, client, c, outside := behindProxy(t, tiered.Options{})
 	for name, set := range map[string]func() error{
