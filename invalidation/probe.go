@@ -191,7 +191,7 @@ func (r *Receiver) runProbe(parent context.Context, q probeRequest) (probeReply,
 		sharded = "1"
 	}
 	asked := time.Now()
-	reply, err := scriptProbe.run(ctx, r.rdb, []string{r.names.Count, r.names.Stream, r.names.Floors},
+	reply, err := runScript(ctx, r.rdb, scriptProbe, []string{r.names.Count, r.names.Stream, r.names.Floors},
 		r.opts.Lanes, r.names.Echo(r.opts.Instance), probeNonce(q.subscription, q.number), q.newestFloor, sharded,
 		r.names.Channel, q.opening)
 	r.servers.Heard(err)

@@ -93,7 +93,7 @@ func (r *Receiver) fetchPage(ctx context.Context, from lane.ID, hasPosition bool
 	if hasPosition {
 		start = from.String()
 	}
-	reply, err := scriptReplay.run(ctx, r.rdb, []string{r.names.Stream}, start, pageSize)
+	reply, err := runScript(ctx, r.rdb, scriptReplay, []string{r.names.Stream}, start, pageSize)
 	if err != nil {
 		return replayPage{}, err
 	}

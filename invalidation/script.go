@@ -8,6 +8,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/doppio-cache/doppio/internal/lane"
+	"github.com/doppio-cache/doppio/internal/luascript"
 )
 
 //go:embed script/probe.lua
@@ -17,44 +18,21 @@ var probeSource string
 var replaySource string
 
 var (
-	scriptProbe  = newScript(probeSource)
-	scriptReplay = newScript(replaySource)
+	scriptProbe  = luascript.New(lane.Script + probeSource)
+	scriptReplay = luascript.New(lane.Script + replaySource)
 )
 
-type script struct{ source, sha string }
-
-func newScript(source string) script {
-	source = lane.Script + source
-	return script{source: source, sha: redis.NewScript(source).Hash()}
-}
-
-// noRetryCmd is a command that go-redis does not repeat. The reply to a late probe is worth
-// nothing, and Close waits for it.
-type noRetryCmd struct{ *redis.Cmd }
-
-// NoRetry tells go-redis not to repeat the command.
-func (noRetryCmd) NoRetry() bool { return true }
-
-// run runs the script, which replies with a list.
-func (s script) run(ctx context.Context, rdb redis.UniversalClient, keys []string, args ...any) ([]any, error) {
-	c := s.cmd(ctx, "evalsha", s.sha, keys, args)
-	_ = rdb.Process(ctx, c) // the command keeps its error
-	if err := c.Err(); err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
-		c = s.cmd(ctx, "eval", s.source, keys, args)
-		_ = rdb.Process(ctx, c)
+// runScript runs a script that replies with a list.
+func runScript(ctx context.Context, rdb redis.UniversalClient, s luascript.Script, keys []string, args ...any) ([]any, error) {
+	reply, err := s.Run(ctx, rdb, keys, args...)
+	if err != nil {
+		return nil, err
 	}
-	return c.Slice()
-}
-
-func (s script) cmd(ctx context.Context, command, script string, keys []string, args []any) noRetryCmd {
-	all := make([]any, 0, 3+len(keys)+len(args))
-	all = append(all, command, script, len(keys))
-	for _, k := range keys {
-		all = append(all, k)
+	list, ok := reply.([]any)
+	if !ok {
+		return nil, fmt.Errorf("invalidation: a reply of type %T, want a list", reply)
 	}
-	c := redis.NewCmd(ctx, append(all, args...)...)
-	c.SetFirstKeyPos(3)
-	return noRetryCmd{c}
+	return list, nil
 }
 
 // stringPairs converts a list inside a reply, of an even length, to strings.

@@ -262,8 +262,8 @@ func TestCloseIsPromptAtAnyMoment(t *testing.T) {
 		{name: "after a cut", until: up, then: func(p *redistest.Proxy) { p.CutAll() }},
 		{name: "between attempts", before: func(p *redistest.Proxy) { p.Refuse(true) }, until: down},
 		{name: "before the confirmation", before: func(p *redistest.Proxy) { p.HoldNextReplyTo("subscribe") }},
-		{name: "before the replay", before: func(p *redistest.Proxy) { p.HoldNextReplyTo(scriptReplay.sha) }, bound: readTimeout},
-		{name: "during an echo", before: func(p *redistest.Proxy) { p.HoldNextReplyTo(scriptProbe.sha) }, bound: readTimeout},
+		{name: "before the replay", before: func(p *redistest.Proxy) { p.HoldNextReplyTo(scriptReplay.Hash()) }, bound: readTimeout},
+		{name: "during an echo", before: func(p *redistest.Proxy) { p.HoldNextReplyTo(scriptProbe.Hash()) }, bound: readTimeout},
 		{name: "during the greeting", before: func(p *redistest.Proxy) { p.BlackHole(true) }, bound: readTimeout},
 		{name: "cut, then a greeting without answer", until: up, then: func(p *redistest.Proxy) { p.BlackHole(true); p.CutAll() }, bound: readTimeout},
 	} {

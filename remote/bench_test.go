@@ -110,7 +110,7 @@ func BenchmarkCall(b *testing.B) {
 	for _, callers := range []int{2, 32} {
 		b.Run(fmt.Sprint(callers), func(b *testing.B) {
 			bench(b, callers, func(ctx context.Context) error {
-				_, err := call(ctx, s, s.only, "get", false, func(context.Context) (int, error) { return 1, nil })
+				_, err := call(ctx, s, s.routes.single, "get", false, func(context.Context) (int, error) { return 1, nil })
 				return err
 			})
 		})

@@ -13,42 +13,48 @@ import (
 	"github.com/doppio-cache/doppio/internal/topology"
 )
 
-// What a call can report. All are found with errors.Is, through *Error and through batches.
+// The errors of a call. errors.Is finds each of them, through *Error and through batches.
 var (
-	// ErrNotFound: Redis answered, and holds no such entry.
+	// ErrNotFound is returned when Redis answered, and has no such entry.
 	ErrNotFound = errors.New("doppio: not found")
-	// ErrUnavailable: Redis could not be asked, or said that it cannot answer now (loading, cluster down, a
-	// replica that does not accept writes). Unless ErrUnknownOutcome is matched too, nothing was changed.
+	// ErrUnavailable is returned when Redis could not be asked, or replied that it cannot answer
+	// now (loading, cluster down, a replica that does not accept writes). Unless the error matches
+	// ErrUnknownOutcome too, nothing was changed.
 	ErrUnavailable = errors.New("doppio: remote unavailable")
-	// ErrUnknownOutcome: a change was sent and no reply came; it may or may not have happened. On a Cluster it may also have
-	// happened without being announced.
+	// ErrUnknownOutcome is returned when a change was sent and no reply came: it was made or not.
+	// On a Cluster it is also returned for a change that was made and may not have been announced.
 	ErrUnknownOutcome = errors.New("doppio: unknown outcome")
-	// ErrRefused: Redis answers but refuses writes (out of memory, too few replicas, a failed snapshot). Nothing was changed.
+	// ErrRefused is returned when Redis answers but refuses writes (out of memory, too few
+	// replicas, a failed snapshot). Nothing was changed.
 	ErrRefused = errors.New("doppio: write refused")
-	// ErrDenied: credentials or ACL rules do not allow this. It is a matter of configuration and is not retried.
+	// ErrDenied is returned when credentials or ACL rules do not allow the operation. It is an
+	// error of configuration and is not retried.
 	ErrDenied = errors.New("doppio: access denied")
-	// ErrWrongType: the key holds another Redis type, written by somebody else.
+	// ErrWrongType is returned when the key has another Redis type, which another program has
+	// written.
 	ErrWrongType = errors.New("doppio: key holds another type")
-	// ErrNotNumeric: the entry is not an integer.
+	// ErrNotNumeric is returned when the entry to increment is not an integer.
 	ErrNotNumeric = errors.New("doppio: value is not an integer")
-	// ErrOverflow: the sum does not fit. Nothing was changed.
+	// ErrOverflow is returned when the sum is out of bounds. Nothing was changed.
 	ErrOverflow = errors.New("doppio: increment overflows")
-	// ErrTagged: the entry has tags that must be asked for first. Nothing was changed.
+	// ErrTagged is returned when the entry to increment has tags that must be checked first.
+	// Nothing was changed.
 	ErrTagged = errors.New("doppio: the entry has tags")
-	// ErrClosed: the store was closed.
+	// ErrClosed is returned after Close was called.
 	ErrClosed = errors.New("doppio: closed")
-	// ErrMalformed: what the key holds is not a record, is cut short, or was written for another key.
+	// ErrMalformed is returned when the value of the key is no record, is cut short, or was written
+	// for another key.
 	ErrMalformed = errors.New("doppio: malformed record")
-	// ErrTooLarge: a key, a tag or a payload over what a record can hold.
+	// ErrTooLarge is returned when a key, a tag or a payload does not fit into a record.
 	ErrTooLarge = errors.New("doppio: too large for a record")
-	// ErrInvalidOptions: an option is wrong. Every *OptionError matches it.
+	// ErrInvalidOptions is returned when an option is invalid. Every *OptionError matches it.
 	ErrInvalidOptions = errors.New("doppio: invalid options")
 )
 
-// Error says which operation failed and why. Its message holds no key, no value and no credential.
+// Error says which operation failed and why. Its message has no key, no value and no credential.
 type Error struct {
-	Op  string // the operation: get, set, increment, …; empty where the caller names its own: see Plain
-	Err error  // what go-redis or the context reported
+	Op  string // the operation: get, set, increment, …; empty for an error of Plain
+	Err error  // the error of go-redis or of the context
 	// kinds are the sentinels that this error matches.
 	kinds []error
 }
@@ -62,8 +68,8 @@ func (e *Error) Error() string {
 		parts = append(parts, strings.TrimPrefix(k.Error(), "doppio: "))
 	}
 	if e.Err != nil {
-		text := withoutEcho(e.Err.Error())
-		if len(e.kinds) > 0 { // else where it was met is all that is known
+		text := withoutQuotedArgs(e.Err.Error())
+		if len(e.kinds) > 0 { // without a kind the position may be all that is known
 			text = withoutTrace(text)
 		}
 		parts = append(parts, strings.TrimPrefix(text, "doppio: "))
@@ -71,12 +77,13 @@ func (e *Error) Error() string {
 	return strings.Join(parts, ": ")
 }
 
-// echoes mark where a message begins to repeat what it was sent: Redis names the arguments of a command that it does
-// not know, and go-redis quotes a reply that it does not understand. Either may be a key, a value or a password.
-var echoes = []string{", with args beginning with", "can't parse", "invalid reply", "expected digit"}
+// quotedArgs are the phrases with which an error begins to repeat what was sent: Redis quotes the
+// arguments of an unknown command, and go-redis quotes a reply that it does not understand. Either
+// may be a key, a value or a password.
+var quotedArgs = []string{", with args beginning with", "can't parse", "invalid reply", "expected digit"}
 
-func withoutEcho(text string) string {
-	for _, e := range echoes {
+func withoutQuotedArgs(text string) string {
+	for _, e := range quotedArgs {
 		if i := strings.Index(text, e); i >= 0 {
 			return text[:i] + strings.TrimPrefix(e, ", ") + " (withheld)"
 		}
@@ -84,8 +91,7 @@ func withoutEcho(text string) string {
 	return text
 }
 
-// traces are what Redis puts before and behind the error of a command that a script has called:
-// which script, and where.
+// These match what Redis adds to the error of a command in a script: which script, and where.
 var (
 	traceBefore = regexp.MustCompile(`^ERR Error (running|compiling) script .*user_script: ?\d+: -?`) // Redis 6
 	traceBehind = regexp.MustCompile(`\.? script: [0-9a-f]+, on @user_script:\d+\.?$`)
@@ -95,7 +101,7 @@ func withoutTrace(text string) string {
 	return traceBehind.ReplaceAllString(traceBefore.ReplaceAllString(text, ""), "")
 }
 
-// Unwrap gives the sentinels first, then the cause.
+// Unwrap returns the sentinels and then the cause.
 func (e *Error) Unwrap() []error {
 	if e.Err == nil {
 		return e.kinds
@@ -103,31 +109,43 @@ func (e *Error) Unwrap() []error {
 	return append(e.kinds[:len(e.kinds):len(e.kinds)], e.Err)
 }
 
-// MalformedError reports what is not a record, or not the record of its key. It matches ErrMalformed.
+// Plain returns err without the name of this package's operation, for a caller whose own operation
+// has several steps. It matches what err matches.
+func Plain(err error) error {
+	e, ok := err.(*Error) //nolint:errorlint // an error that wraps an *Error has a text of its own
+	if !ok || e.Op == "" {
+		return err
+	}
+	return &Error{Err: e.Err, kinds: e.kinds}
+}
+
+// MalformedError reports a value that is not a record, or not the record of its key. It matches
+// ErrMalformed.
 type MalformedError struct {
 	Reason string
-	// Seen are the bytes where a record has its token: a Fill that is given them replaces what was seen, and nothing else.
+	// Seen holds the bytes in the place of a record's token: a Fill with them replaces this value,
+	// and no other.
 	Seen []byte
 }
 
 func (e *MalformedError) Error() string { return ErrMalformed.Error() + ": " + e.Reason }
 
-// Unwrap makes every MalformedError match ErrMalformed.
+// Unwrap returns ErrMalformed.
 func (e *MalformedError) Unwrap() error { return ErrMalformed }
 
 // OptionError reports one faulty option. It matches ErrInvalidOptions.
 type OptionError struct {
 	Field  string // as in the struct or the option's name; "rdb" is the Redis client
-	Reason string // what is wrong, with the limit; never a secret
+	Reason string // why it is invalid, with the limit; never a secret
 }
 
 func (e *OptionError) Error() string { return "doppio: option " + e.Field + ": " + e.Reason }
 
-// Is makes every OptionError match ErrInvalidOptions.
+// Is reports whether target is ErrInvalidOptions.
 func (e *OptionError) Is(target error) bool { return target == ErrInvalidOptions }
 
-// PanicError is what becomes of a panic in code that is not this library's: a loader, a codec, a
-// hook or a dialer of the Redis client.
+// PanicError is the error of a panic in code that is not this library's: a loader, a codec, a hook
+// or a dialer of the Redis client.
 type PanicError struct {
 	Value any
 	Stack []byte // of the goroutine that panicked
@@ -135,8 +153,8 @@ type PanicError struct {
 
 func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 
-// Unwrap gives the panic's value when that is an error, but none that matches ErrNotFound: a panic
-// says nothing about what there is.
+// Unwrap returns the value of the panic if that is an error. It returns nil for one that matches
+// ErrNotFound: a panic does not say that there is no entry.
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
 	if errors.Is(err, ErrNotFound) {
@@ -145,11 +163,11 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-// errTimeout is the cause when Options.Timeout ended a call before its context did.
+// errTimeout is the cause of an error when Options.Timeout ended a call before its context did.
 var errTimeout = errors.New("no reply within the timeout")
 
-// replyCodes maps the code that begins an error reply to what it means. A reply with any of these codes says that the
-// command was not carried out.
+// replyCodes maps the code of an error reply to its meaning. A reply with any of these codes says
+// that the command was not carried out.
 var replyCodes = []struct {
 	code string
 	kind error
@@ -184,18 +202,18 @@ var replyPhrases = []struct {
 	{"The user executing the script", ErrDenied}, // Redis 7.0 and before: a command inside a script
 	{"ACL failure in script", ErrDenied},         // later
 	{"without any password configured", ErrDenied},
-	{"unauthenticated multibulk length", ErrDenied}, // more arguments than a stranger may send
+	{"unauthenticated multibulk length", ErrDenied}, // more arguments than are allowed before AUTH
 	{"no password is set", ErrDenied},               // Redis 5
 	{"invalid password", ErrDenied},                 // Redis 5
 }
 
-// classify is the one place that decides what an error of go-redis means. write says whether the command could have
-// changed something; a lost reply to a read is only an outage.
+// classify is the one place that decides what an error of go-redis means. write says whether the
+// command could have changed something; a lost reply to a read is only an outage.
 func classify(op string, write bool, err error) error {
 	if err == nil {
 		return nil
 	}
-	// redis.Nil satisfies redis.Error too, so it is looked at first.
+	// redis.Nil implements redis.Error too, so it is checked first.
 	if errors.Is(err, redis.Nil) {
 		return ErrNotFound
 	}
@@ -214,10 +232,10 @@ func classify(op string, write bool, err error) error {
 	return &Error{Op: op, Err: err, kinds: kinds}
 }
 
-// unusable says why the servers behind the client must not be asked for anything, or their answer
-// not be used. changed says whether something may have been changed, unless the server is one that
-// changes nothing.
-func unusable(op string, changed bool, err error) error {
+// clientUnusable returns the error for servers that must not be asked, or whose reply must not be
+// used. changed says whether something may have been changed, unless the server is one that changes
+// nothing.
+func clientUnusable(op string, changed bool, err error) error {
 	var refused *topology.RefusedError
 	if errors.As(err, &refused) {
 		return &Error{Op: op, Err: clientFault(refused), kinds: []error{ErrUnavailable}}
@@ -235,7 +253,7 @@ func classifyReply(op string, reply redis.Error) error {
 	text := reply.Error()
 	for _, c := range replyCodes {
 		if strings.HasPrefix(text, c.code+" ") {
-			return replied(op, reply, c.code, c.kind)
+			return errorOfReply(op, reply, c.code, c.kind)
 		}
 	}
 	for _, p := range replyPhrases {
@@ -243,27 +261,30 @@ func classifyReply(op string, reply redis.Error) error {
 			return &Error{Op: op, Err: reply, kinds: []error{p.kind}}
 		}
 	}
-	// Redis 6 wraps what a script's command reported: "ERR Error running script (…): @user_script:3: WRONGTYPE …".
-	// So does miniredis, in its own words: "ERR Error compiling script (new function): :41: WRONGTYPE …".
+	// Redis 6 wraps the error of a command in a script: "ERR Error running script (…):
+	// @user_script:3: WRONGTYPE …". miniredis does so, too: "ERR Error compiling script (new
+	// function): :41: WRONGTYPE …".
 	if strings.HasPrefix(text, "ERR ") && (strings.Contains(text, "user_script") || strings.Contains(text, "compiling script")) {
 		for _, c := range replyCodes {
 			if strings.Contains(text, c.code+" ") {
-				return replied(op, reply, c.code, c.kind)
+				return errorOfReply(op, reply, c.code, c.kind)
 			}
 		}
 	}
 	return &Error{Op: op, Err: reply}
 }
 
-// replied is the error for a reply with a code. A code of our own scripts says no more than its kind, and is not shown.
-func replied(op string, reply error, code string, kind error) error {
+// errorOfReply returns the error for a reply with a code. A code of our own scripts says no more
+// than its kind, and is not shown.
+func errorOfReply(op string, reply error, code string, kind error) error {
 	if strings.HasPrefix(code, "DOPPIO-") {
 		reply = nil
 	}
 	return &Error{Op: op, Err: reply, kinds: []error{kind}}
 }
 
-// mayHaveArrived tells whether a command that failed without a reply could have reached the server.
+// mayHaveArrived reports whether a command that failed without a reply could have reached the
+// server.
 func mayHaveArrived(err error) bool {
 	if errors.Is(err, redis.ErrClosed) || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted) {
 		return false
@@ -276,7 +297,7 @@ func mayHaveArrived(err error) bool {
 	if errors.As(err, &dns) {
 		return false
 	}
-	// Sentinel and Cluster clients report that they found nobody to ask with plain errors of their own.
+	// Sentinel and Cluster clients report with plain errors that they found no server to ask.
 	for _, nobody := range []string{"all sentinels specified in configuration are unreachable", "cluster has no nodes", "redis: client is closed"} {
 		if strings.Contains(err.Error(), nobody) {
 			return false
@@ -285,11 +306,11 @@ func mayHaveArrived(err error) bool {
 	return true
 }
 
-// abandoned is what a caller gets that stopped waiting.
-func abandoned(ctx context.Context, op string, write bool) error {
+// abandonedError returns the error of a caller that stopped waiting.
+func abandonedError(ctx context.Context, op string, write bool) error {
 	cause := ctx.Err()
 	if cause == nil {
-		return timedOut(op, write)
+		return timeoutError(op, write)
 	}
 	e := &Error{Op: op, Err: cause}
 	if write {
@@ -298,8 +319,9 @@ func abandoned(ctx context.Context, op string, write bool) error {
 	return e
 }
 
-// unknown is what a caller gets when a change was made, or may have been, and what should have followed failed with err.
-func unknown(op string, err error) error {
+// unknownOutcome returns the error of a change that was made, or may have been, when a later step
+// failed with err.
+func unknownOutcome(op string, err error) error {
 	err = classify(op, true, err)
 	if errors.Is(err, ErrUnknownOutcome) {
 		return err
@@ -312,7 +334,7 @@ func unknown(op string, err error) error {
 	return e
 }
 
-func timedOut(op string, write bool) error {
+func timeoutError(op string, write bool) error {
 	e := &Error{Op: op, Err: errTimeout, kinds: []error{ErrUnavailable}}
 	if write {
 		e.kinds = append(e.kinds, ErrUnknownOutcome)
@@ -320,11 +342,12 @@ func timedOut(op string, write bool) error {
 	return e
 }
 
-// errLate: the server found that a change came after its deadline, and did not make it. That is no outage.
+// errLate is the error of a change that the server refused since it came after its deadline. It is
+// no outage.
 var errLate = fmt.Errorf("doppio: too late: %w", ErrUnavailable)
 
-// isOutage tells the breaker which errors speak against the server. A reply, even an error, speaks for it.
-// The wrong server is none either: it answers.
+// isOutage reports whether an error counts as a failure of the server. A reply, even an error, does
+// not. The wrong server does not either: it answers.
 func isOutage(err error) bool {
 	return errors.Is(err, ErrUnavailable) && !errors.Is(err, errLate) && !errors.Is(err, ErrInvalidOptions)
 }

@@ -135,13 +135,13 @@ func TestCallersEndIsNoOutage(t *testing.T) {
 		if write {
 			want = append(want, ErrUnknownOutcome)
 		}
-		err := abandoned(canceled, "set", write)
+		err := abandonedError(canceled, "set", write)
 		wantErr(t, err, want...)
 		if isOutage(err) {
 			t.Error("the breaker hears of it")
 		}
 		want[0] = ErrUnavailable
-		err = abandoned(context.Background(), "set", write)
+		err = abandonedError(context.Background(), "set", write)
 		wantErr(t, err, want...)
 		if !isOutage(err) {
 			t.Error("the breaker does not hear of a timeout")

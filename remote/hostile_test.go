@@ -79,7 +79,7 @@ type scriptRow struct {
 func (r scriptRow) part() bool { return r.run == nil }
 
 var scriptRows = map[string]scriptRow{
-	"change": {}, "clock": {}, "deadline": {}, "header": {}, "lease": {}, "prolong": {}, "put": {}, "record": {},
+	"announce_and_stamp": {}, "deadline": {}, "header": {}, "lease": {}, "raise_ttl": {}, "record": {}, "server_clock": {}, "store": {},
 
 	"acquire": {func(ctx context.Context, s *Store, key string) error {
 		_, _, err := s.Acquire(ctx, key, NewToken(), 5, time.Second, []byte("0123456789abcdef"))
@@ -90,11 +90,11 @@ var scriptRows = map[string]scriptRow{
 		_, err := s.Delete(ctx, key, 1<<40, news("m"))
 		return err
 	}, nil},
-	"deleteall": {func(ctx context.Context, s *Store, key string) error {
+	"delete_all": {func(ctx context.Context, s *Store, key string) error {
 		_, errs := s.DeleteMany(ctx, groupOf([]string{key, key + "x"}, news("m")))
 		return errors.Join(errs...)
 	}, nil},
-	"expire": {func(ctx context.Context, s *Store, key string) error {
+	"set_ttl": {func(ctx context.Context, s *Store, key string) error {
 		_, err := s.Expire(ctx, key, time.Minute, 1<<40, news("m"))
 		return err
 	}, []error{ErrWrongType}},
@@ -102,7 +102,7 @@ var scriptRows = map[string]scriptRow{
 		_, err := s.Fill(ctx, key, []byte("0123456789abcdef"), value("v"))
 		return err
 	}, []error{ErrWrongType}},
-	"floor": {func(ctx context.Context, s *Store, _ string) error { return s.RaiseFloor(ctx, "cache", news("m")) }, nil},
+	"raise_floor": {func(ctx context.Context, s *Store, _ string) error { return s.RaiseFloor(ctx, "cache", news("m")) }, nil},
 	"floors": {func(ctx context.Context, s *Store, _ string) error {
 		_, err := s.Floors(ctx, 0)
 		return err
@@ -114,20 +114,20 @@ var scriptRows = map[string]scriptRow{
 		}
 		return err
 	}, []error{ErrWrongType, ErrNotNumeric, ErrOverflow, ErrTagged}},
-	"keep": {func(ctx context.Context, s *Store, key string) error {
+	"extend_ttl": {func(ctx context.Context, s *Store, key string) error {
 		return s.ExtendTags(ctx, []string{key}, time.Hour)
 	}, nil},
-	"lift": {func(ctx context.Context, s *Store, key string) error {
-		n, err := asInt(scriptLift.run(ctx, s.rdb, []string{key}, "0123456789abcdef", "\xff\xff\xff\xff\xff\xff\xff\xff"))
+	"raise_stamp": {func(ctx context.Context, s *Store, key string) error {
+		n, err := parseInt(scriptRaiseStamp.Run(ctx, s.rdb, []string{key}, "0123456789abcdef", "\xff\xff\xff\xff\xff\xff\xff\xff"))
 		if err == nil && n != 0 && n != 1 {
 			return fmt.Errorf("%d", n)
 		}
 		return err
 	}, nil},
-	"part":    {func(ctx context.Context, s *Store, _ string) error { return s.Part(ctx, 1<<40, news("m")) }, nil},
-	"lanes":   {func(ctx context.Context, s *Store, _ string) error { return s.CheckLanes(ctx) }, nil},
-	"publish": {func(ctx context.Context, s *Store, _ string) error { return s.Publish(ctx, 0, news("m").Message) }, nil},
-	"reclaim": {func(ctx context.Context, s *Store, key string) error {
+	"begin_history": {func(ctx context.Context, s *Store, _ string) error { return s.Part(ctx, 1<<40, news("m")) }, nil},
+	"check_lanes":   {func(ctx context.Context, s *Store, _ string) error { return s.CheckLanes(ctx) }, nil},
+	"publish":       {func(ctx context.Context, s *Store, _ string) error { return s.Publish(ctx, 0, news("m").Message) }, nil},
+	"delete_older": {func(ctx context.Context, s *Store, key string) error {
 		_, err := s.Clear(ctx, key, "", 1<<40, 1<<40)
 		return err
 	}, nil},
@@ -139,23 +139,23 @@ var scriptRows = map[string]scriptRow{
 		_, err := s.Renew(ctx, key, []byte("0123456789abcdef"), time.Second)
 		return err
 	}, []error{ErrWrongType}},
-	"retire": {func(ctx context.Context, s *Store, key string) error {
+	"compare_and_delete": {func(ctx context.Context, s *Store, key string) error {
 		_, errs := s.Retire(ctx, []Removal{{Key: key, Seen: []byte("0123456789abcdef"), Announcement: news("m")}})
 		return errs[0]
 	}, nil},
 	"set": {func(ctx context.Context, s *Store, key string) error { return s.Set(ctx, key, value("v"), news("m")) }, nil},
-	"setall": {func(ctx context.Context, s *Store, key string) error {
+	"set_all": {func(ctx context.Context, s *Store, key string) error {
 		return errors.Join(s.SetMany(ctx, group([]string{key, key + "x"}, news("m")))...)
 	}, nil},
-	"setnx": {func(ctx context.Context, s *Store, key string) error {
+	"set_if_absent": {func(ctx context.Context, s *Store, key string) error {
 		_, _, err := s.SetIfAbsent(ctx, key, value("v"), 1<<40, news("m"))
 		return err
 	}, []error{ErrWrongType, ErrMalformed}},
-	"sweep": {func(ctx context.Context, s *Store, key string) error {
+	"delete_if_empty": {func(ctx context.Context, s *Store, key string) error {
 		_, err := s.Sweep(ctx, key)
 		return err
 	}, nil},
-	"tag": {func(ctx context.Context, s *Store, key string) error {
+	"tag_version": {func(ctx context.Context, s *Store, key string) error {
 		life := time.Hour
 		got, err := s.TagVersions(ctx, []string{key}, &life)
 		if err == nil && got[0] == (Token{}) {

@@ -39,7 +39,7 @@ func onEachServer(t *testing.T, run func(t *testing.T, s *Store, rdb redis.Unive
 			t.Parallel()
 			rdb := server.start(t)
 			s := newStore(t, rdb, func(o *Options) { o.Lanes = 2 })
-			s.straggler = time.Hour // a busy machine has none
+			s.stragglerWait = time.Hour // a busy machine has none
 			run(t, s, rdb)
 		})
 	}
@@ -469,12 +469,12 @@ func TestReplyOfAnotherShapeIsOfUnknownOutcome(t *testing.T) {
 		"none": nil, "number": int64(1), "empty": []any{}, "short": []any{int64(1)},
 		"id that is none": []any{int64(1), "garbage"}, "id of another type": []any{int64(1), int64(5)},
 	} {
-		out := settle(t.Context(), "set", reply, nil)
+		out := parseWriteReply(t.Context(), "set", reply, nil)
 		if !errors.Is(out.err, ErrUnknownOutcome) || !out.changed || strings.Contains(out.err.Error(), "garbage") {
 			t.Errorf("%s: %+v", name, out)
 		}
 	}
-	if _, err := first[int64]("set", []any{"text"}); !errors.Is(err, ErrUnknownOutcome) {
+	if _, err := firstPart[int64]("set", []any{"text"}); !errors.Is(err, ErrUnknownOutcome) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -488,7 +488,7 @@ func TestServerWithoutShardedPubSubPublishesClassically(t *testing.T) {
 	} {
 		ch := listen(t, rdb, 0)
 		names := lane.Of(t.Name(), 0)
-		_, err := scriptAnnounce.run(t.Context(), rdb, []string{names.Stream, names.Floors}, names.Channel, news("m").Message, "1")
+		_, err := scriptAnnounce.Run(t.Context(), rdb, []string{names.Stream, names.Floors}, names.Channel, news("m").Message, "1")
 		must(t, err)
 		if got := heard(t, ch); got.text != "m" || got.id == 0 {
 			t.Errorf("%s: published %v", name, got)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/doppio-cache/doppio/internal/luascript"
 	"github.com/doppio-cache/doppio/internal/redistest"
 )
 
@@ -39,8 +40,8 @@ func TestLostReplyIsNotAskedForAgain(t *testing.T) {
 	})
 	s := newStore(t, rdb, never)
 	ctx := context.Background()
-	for _, sc := range []script{scriptIncrement, scriptSet, scriptSetNX, scriptDelete, scriptExpire, scriptAcquire, scriptPublish, scriptAnnounce, scriptFloor} {
-		must(t, direct.ScriptLoad(ctx, sc.source).Err()) // else a reply NOSCRIPT is lost, and nothing ran
+	for _, sc := range []luascript.Script{scriptIncrement, scriptSet, scriptSetIfAbsent, scriptDelete, scriptSetTTL, scriptAcquire, scriptPublish, scriptAnnounce, scriptRaiseFloor} {
+		must(t, direct.ScriptLoad(ctx, sc.Source()).Err()) // else a reply NOSCRIPT is lost, and nothing ran
 	}
 	for _, c := range []struct {
 		name  string
@@ -99,7 +100,7 @@ func TestLostReplyIsNotAskedForAgain(t *testing.T) {
 	must(t, greeted(rdb))
 	p.SwallowNextReplyTo("plain")
 	if n, err := rdb.Incr(ctx, "plain").Result(); n != 2 || err != nil {
-		t.Errorf("plain INCR: %d, %v; if go-redis has stopped repeating it, onceCmd may go", n, err)
+		t.Errorf("plain INCR: %d, %v; if go-redis has stopped repeating it, luascript.Cmd may go", n, err)
 	}
 }
 

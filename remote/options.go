@@ -15,7 +15,7 @@ import (
 
 // Defaults of Options.
 const (
-	// MaxLanes is the most that Options.Lanes may be.
+	// MaxLanes is the highest value of Options.Lanes.
 	MaxLanes               = 64
 	DefaultTimeout         = 2 * time.Second
 	DefaultReadTimeout     = 250 * time.Millisecond
@@ -27,32 +27,39 @@ const (
 
 // Options configure a Store. The zero value is useful.
 type Options struct {
-	// Timeout bounds a change, and each round trip of a batch of changes or of a scan. Defaults to DefaultTimeout.
+	// Timeout bounds a change, and each round trip of a batch of changes or of a scan. Defaults to
+	// DefaultTimeout.
 	Timeout time.Duration
-	// ReadTimeout bounds what a reader waits for: a read with the client's retries, a lease, a fill, and each round trip
-	// of a batch of these. Defaults to DefaultReadTimeout, or Timeout if that is less.
+	// ReadTimeout bounds a read with the client's retries, a lease, a fill, and each round trip of
+	// a batch of these. Defaults to DefaultReadTimeout, or Timeout if that is less.
 	ReadTimeout time.Duration
-	// BatchSize is how many keys one round trip of a batch holds at most. Defaults to DefaultBatchSize.
+	// BatchSize is the most keys in one round trip of a batch. Defaults to DefaultBatchSize.
 	BatchSize int
 	// ScanPage is the COUNT of SCAN. Defaults to DefaultScanPage.
 	ScanPage int
-	// Namespace names the lanes in which changes are announced. It holds no brace. Empty: nothing is announced.
+	// Namespace names the lanes in which changes are announced. It must not have a brace. If it is
+	// empty, nothing is announced.
 	Namespace string
-	// Lanes is how many lanes the namespace has, the same for all its instances. At most MaxLanes; defaults to 1.
+	// Lanes is the number of lanes of the namespace, the same for all instances. At most MaxLanes;
+	// defaults to 1.
 	Lanes int
-	// BreakerFailures is how many outages in a row open the breaker of a server: a Cluster has one for each node. While it
-	// is open, calls fail at once with ErrUnavailable. An outage that took the whole timeout of a call counts twice.
-	// Defaults to DefaultBreakerFailures.
+	// BreakerFailures is how many outages in a row open the breaker of a server: a Cluster has one
+	// for each node. While it is open, calls fail at once with ErrUnavailable. An outage that took
+	// the whole timeout of a call counts twice. Defaults to DefaultBreakerFailures.
 	BreakerFailures int
-	// BreakerPause is how long the breaker stays open before it lets one call try. Defaults to DefaultBreakerPause.
+	// BreakerPause is how long the breaker stays open before it lets one call try. Defaults to
+	// DefaultBreakerPause.
 	BreakerPause time.Duration
-	// TracerProvider makes the spans of calls. Defaults to OpenTelemetry's global one.
+	// TracerProvider provides the tracer for the spans of calls. Defaults to OpenTelemetry's global
+	// one.
 	TracerProvider trace.TracerProvider
-	// Logger hears when the breaker opens and closes. Defaults to silence.
+	// Logger logs when the breaker opens and closes. Defaults to a silent one.
 	Logger *slog.Logger
-	// Topology is what is known of the client, shared with the receivers of the same client. New makes it where it is nil.
+	// Topology describes the client's servers. It is shared with the receivers of the same client.
+	// New makes one if it is nil.
 	Topology *topology.Topology
-	// Panics counts and logs panics of the Redis client's hooks and of the TracerProvider. Nothing does where it is nil.
+	// Panics counts and logs the panics of the Redis client's hooks and of the TracerProvider. If
+	// it is nil, they are not counted.
 	Panics *guard.Panics
 }
 
@@ -100,7 +107,7 @@ func (o Options) validate() error {
 		faults = append(faults, &OptionError{Field: "Lanes", Reason: fmt.Sprintf("is %d, at most %d", o.Lanes, MaxLanes)})
 	}
 	if strings.ContainsAny(o.Namespace, "{}") {
-		faults = append(faults, &OptionError{Field: "Namespace", Reason: "must not hold a brace"})
+		faults = append(faults, &OptionError{Field: "Namespace", Reason: "must not have a brace"})
 	}
 	notNegative("BreakerFailures", o.BreakerFailures < 0)
 	notNegative("BreakerPause", o.BreakerPause < 0)

@@ -15,16 +15,16 @@ type Kind uint8
 
 // The kinds of record. 4 and 5 are reserved.
 const (
-	KindLease    Kind = 1 // somebody is loading; there is no value yet
+	KindLease    Kind = 1 // an instance is loading the value
 	KindValue    Kind = 2
-	KindNegative Kind = 3 // the loader said that there is no such thing
+	KindNegative Kind = 3 // the loader returned that there is no value
 )
 
 const (
 	recordVersion = 1
 	headerSize    = 51
 
-	// The offsets that scripts know too (there they count from 1).
+	// The offsets that the scripts use too (there they count from 1).
 	offToken   = 1
 	offStamp   = 17
 	offCreated = 25
@@ -36,20 +36,21 @@ const (
 	offPayload = 47
 
 	flagNumber = 1 << 0
-	flagTagged = 1 << 1 // so that who reads only the header knows to ask for the tags
-	// Bit 2 is the scripts' own: in a lease it says that somebody waits for its end.
+	flagTagged = 1 << 1 // a reader of only the header sees that there are tags
+	// Only scripts use bit 2: it marks a lease as awaited.
 
 	// A duration of four bytes is in milliseconds, or in seconds when this bit is set.
 	unitSeconds = 1 << 31
 
-	// LongestLife is the longest TTL that a record can tell, 68 years: a longer one is for ever.
+	// LongestLife is the longest TTL of a record, 68 years: a longer one is without end.
 	LongestLife = (unitSeconds - 1) * time.Second
 )
 
-// Token names one acquisition of a lease, or one write. A fill is let in only by the token that it saw, and no two are alike.
+// Token identifies one acquisition of a lease, or one write. No two are alike. A Fill succeeds only
+// with the token of the record that it replaces.
 type Token [16]byte
 
-// NewToken draws a token. crypto/rand does not fail on the platforms that Go supports.
+// NewToken returns a random token. crypto/rand does not fail on the platforms that Go supports.
 func NewToken() Token {
 	var t Token
 	_, _ = rand.Read(t[:]) // documented never to return an error
@@ -62,27 +63,29 @@ type Tag struct {
 	Version Token
 }
 
-// Record is what the far tier keeps under a key.
+// Record is the remote tier's record of a key.
 type Record struct {
 	Kind    Kind
 	Token   Token
-	Stamp   uint64        // id of the newest announcement known when the load began, or of the one that came with the change
-	Created time.Time     // when it was stored, by the server's clock, to the millisecond; of one that is not stored yet, by this machine's
-	TTL     time.Duration // life as users see it; 0, or above LongestLife: without end
-	Grace   time.Duration // how long past TTL it is kept as a stale value (fail-safe)
-	Load    time.Duration // how long its load took
+	Stamp   uint64        // the id of the change's announcement, or the newest id known when the load began
+	Created time.Time     // the time of storing by the server's clock, in ms; before that by this machine's
+	TTL     time.Duration // 0, or above LongestLife: without end
+	Grace   time.Duration // how long after TTL it is kept as a stale value (fail-safe)
+	Load    time.Duration // how long the load of the value took
 	Number  bool          // Payload is a decimal integer
-	// Ends is when its life is over, by this machine's clock, as a Store that has read it reckons from the server's time. It is not
-	// stored, and zero where nobody has reckoned, or there is no end.
+	// Ends is when the TTL is over, by this machine's clock. A Store that reads the record derives
+	// it from the server's time. It is not stored. It is zero if it was not derived, or if there is
+	// no end.
 	Ends    time.Time
 	Tags    []Tag
 	Payload []byte
 }
 
-// Expired reports whether the record's life is over at now; it may still be within its grace. One without a grace that a Store has read
-// is alive: Redis would not have returned it otherwise.
+// Expired reports whether the record has expired at now; it may still be within its grace. A record
+// without a grace that a Store has read has not expired: Redis would not have returned it
+// otherwise.
 func (r *Record) Expired(now time.Time) bool {
-	if r.life() == 0 || r.Grace == 0 && !r.Ends.IsZero() {
+	if r.finiteTTL() == 0 || r.Grace == 0 && !r.Ends.IsZero() {
 		return false
 	}
 	return !now.Before(r.ends())
@@ -95,32 +98,34 @@ func (r *Record) ends() time.Time {
 	return r.Ends
 }
 
-// Remaining is the life left at now. It is never more than TTL, however far the writer's clock is ahead; forever is true
-// for a record without end.
+// Remaining returns the remaining TTL at now. It is never more than TTL, however far the writer's
+// clock is ahead. forever is true for a record without end.
 func (r *Record) Remaining(now time.Time) (left time.Duration, forever bool) {
-	if r.life() == 0 {
+	if r.finiteTTL() == 0 {
 		return 0, true
 	}
 	return min(r.TTL, r.ends().Sub(now)), false
 }
 
-// life is the TTL as it is stored: 0 is for ever.
-func (r *Record) life() time.Duration {
+// finiteTTL returns the TTL as it is stored: 0 is without end.
+func (r *Record) finiteTTL() time.Duration {
 	if r.TTL > LongestLife {
 		return 0
 	}
 	return r.TTL
 }
 
-// lifetime is what Redis is told: TTL and grace as readers of the record find them, in milliseconds, 0 for ever, never less than one.
-func (r *Record) lifetime() int64 {
-	if r.life() == 0 {
+// remoteTTL returns the TTL that Redis is given: the TTL and grace of the record as readers see
+// them, in milliseconds, at least 1; 0 is without end.
+func (r *Record) remoteTTL() int64 {
+	if r.finiteTTL() == 0 {
 		return 0
 	}
 	return max(1, (unpackDuration(packDuration(r.TTL)) + unpackDuration(packDuration(r.Grace))).Milliseconds())
 }
 
-// AppendRecord appends the encoded record for key to dst, or nothing with an error that matches ErrTooLarge.
+// AppendRecord appends the encoded record for key to dst. Its error matches ErrTooLarge, and
+// nothing is appended then.
 func AppendRecord(dst []byte, key string, r *Record) ([]byte, error) {
 	if len(key) > math.MaxUint16 || len(r.Tags) > math.MaxUint16 || len(r.Payload) > math.MaxInt32 {
 		return dst, fmt.Errorf("%w: key of %d bytes, %d tags, payload of %d bytes", ErrTooLarge, len(key), len(r.Tags), len(r.Payload))
@@ -134,7 +139,7 @@ func AppendRecord(dst []byte, key string, r *Record) ([]byte, error) {
 	dst = append(dst, r.Token[:]...)
 	dst = binary.BigEndian.AppendUint64(dst, r.Stamp)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(r.Created.UnixMilli()))
-	dst = binary.BigEndian.AppendUint32(dst, packDuration(r.life()))
+	dst = binary.BigEndian.AppendUint32(dst, packDuration(r.finiteTTL()))
 	dst = binary.BigEndian.AppendUint32(dst, packDuration(r.Load))
 	var flags byte
 	if r.Number {
@@ -157,15 +162,16 @@ func AppendRecord(dst []byte, key string, r *Record) ([]byte, error) {
 	return append(dst, r.Payload...), nil
 }
 
-// UnknownVersionError reports a record written by a later version of this library. It is a miss, and fills leave it alone.
+// UnknownVersionError reports a record that was written by a later version of this library. It is a
+// miss, and fills leave it alone.
 type UnknownVersionError struct{ Version uint8 }
 
 func (e *UnknownVersionError) Error() string {
 	return fmt.Sprintf("remote: record of version %d, this library reads %d", e.Version, recordVersion)
 }
 
-// ParseRecord decodes what is stored under key. The payload aliases data. Its error is a *MalformedError or an
-// *UnknownVersionError.
+// ParseRecord decodes the record that is stored under key. The payload aliases data. Its error is a
+// *MalformedError or an *UnknownVersionError.
 func ParseRecord(key string, data []byte) (Record, error) {
 	r, err := parseRecord(key, data)
 	if err != nil {
@@ -184,7 +190,7 @@ func parseRecord(key string, data []byte) (Record, error) {
 	}
 	rest := reader{data: data[headerSize:]}
 	if n := rest.uint16(); n > 0 && rest.ok() {
-		// A tag takes 18 bytes at least: a count that cannot be true must not be believed with memory.
+		// A tag takes 18 bytes at least: no memory is allocated for a count that cannot be true.
 		r.Tags = make([]Tag, 0, min(int(n), len(rest.data)/18))
 		for range n {
 			var t Tag
@@ -210,7 +216,7 @@ func parseRecord(key string, data []byte) (Record, error) {
 	return r, nil
 }
 
-// parseHeader decodes the fixed part, which is all that Exists and TTL fetch.
+// parseHeader decodes the header, which is all that Presence and Life fetch.
 func parseHeader(data []byte) (Record, error) {
 	if len(data) < headerSize {
 		return Record{}, malformed("%d bytes, a header has %d", len(data), headerSize)
@@ -242,7 +248,7 @@ func malformed(format string, args ...any) error {
 	return &MalformedError{Reason: fmt.Sprintf(format, args...)}
 }
 
-// packDuration rounds up: a life is never shortened to nothing.
+// packDuration rounds up: a TTL is never shortened to nothing.
 func packDuration(d time.Duration) uint32 {
 	if d <= 0 {
 		return 0
@@ -253,7 +259,8 @@ func packDuration(d time.Duration) uint32 {
 	return unitSeconds | uint32(ceil(min(d, LongestLife), time.Second))
 }
 
-// ceil counts units in d, rounding up. It does not add before it divides: the longest durations would overflow.
+// ceil returns the number of units in d, rounded up. It does not add before it divides: the longest
+// durations would overflow.
 func ceil(d, unit time.Duration) int64 {
 	n := int64(d / unit)
 	if d%unit > 0 {
@@ -269,7 +276,7 @@ func unpackDuration(v uint32) time.Duration {
 	return time.Duration(v&^unitSeconds) * time.Second
 }
 
-// reader takes fields off a slice and remembers when one was missing.
+// reader takes fields off a slice and remembers whether one was missing.
 type reader struct {
 	data  []byte
 	short bool

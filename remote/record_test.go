@@ -252,7 +252,7 @@ func TestLifetimeIsWhatRedisTakes(t *testing.T) {
 		{LongestLife + 1, time.Hour, 0},
 		{math.MaxInt64, 0, 0},
 	} {
-		if got := (&Record{TTL: c.ttl, Grace: c.grace}).lifetime(); got != c.want {
+		if got := (&Record{TTL: c.ttl, Grace: c.grace}).remoteTTL(); got != c.want {
 			t.Errorf("%v + %v: %d ms, want %d", c.ttl, c.grace, got, c.want)
 		}
 	}

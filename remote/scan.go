@@ -8,24 +8,33 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/doppio-cache/doppio/internal/luascript"
 )
 
-// Clear removes what lies under prefix and matches the glob pattern ("" is everything), on all masters, page by page,
-// and gives how many entries went: as Exists counts them, by floor. With a reclaim above 0 it leaves records whose stamp
-// is not below reclaim, be they leases: those came later. It stops with ctx; what was removed until then stays removed. A
-// master that cannot be asked is an error, after the others were cleared. Nothing is announced: the caller announces that
+// Clear removes the keys under prefix that match the glob pattern ("" is everything), on all
+// masters, page by page, and returns how many entries it removed, by floor. With a reclaim above 0
+// it leaves records whose stamp is at least reclaim, also leases: those are newer. It stops when
+// ctx ends; the entries that it removed until then stay removed. If a master cannot be asked, Clear
+// returns an error after it has cleared the others. Nothing is announced: the caller announces that
 // all entries of the cache may have changed.
 func (s *Store) Clear(ctx context.Context, prefix, pattern string, reclaim, floor uint64) (int, error) {
 	return s.ClearEach(ctx, prefix, pattern, func(string) (uint64, uint64) { return reclaim, floor })
 }
 
-// ClearEach is Clear where each key has a reclaim and a floor of its own: ids of different lanes do not compare, so a key's lane decides.
-// of is called from several goroutines at a time.
+// ClearEach removes the keys under prefix that match the glob pattern ("" is everything), on all
+// masters, page by page, and returns how many entries it removed. of returns two ids of the key's
+// lane. Records whose stamp is at least reclaim stay, also leases: those are newer; 0 removes
+// everything. Records below floor are not counted. of is called by several goroutines.
+//
+// ClearEach stops when ctx ends; the entries that it removed until then stay removed. If a master
+// cannot be asked, ClearEach returns an error after it has cleared the others. Nothing is
+// announced: the caller announces that all entries of the cache may have changed.
 func (s *Store) ClearEach(ctx context.Context, prefix, pattern string, of func(key string) (reclaim, floor uint64)) (int, error) {
 	var mu sync.Mutex
 	total := 0
 	err := s.scan(ctx, "clear", prefix, pattern, func(keys []string) error {
-		existed, errs := s.reclaimMany(ctx, keys, of)
+		existed, errs := s.deleteOlder(ctx, keys, of)
 		mu.Lock()
 		defer mu.Unlock()
 		for _, e := range existed {
@@ -38,31 +47,31 @@ func (s *Store) ClearEach(ctx context.Context, prefix, pattern string, of func(k
 	return total, err
 }
 
-func (s *Store) reclaimMany(ctx context.Context, keys []string, of func(key string) (reclaim, floor uint64)) ([]bool, []error) {
-	calls, errs := make([]scriptCall, len(keys)), make([]error, len(keys))
+func (s *Store) deleteOlder(ctx context.Context, keys []string, of func(key string) (reclaim, floor uint64)) ([]bool, []error) {
+	b := newScriptBatch("clear", true, scriptDeleteOlder, len(keys))
 	for i, key := range keys {
 		reclaim, floor := of(key)
-		calls[i] = scriptCall{keys: []string{key}, args: []any{floorArg(floor), floorArg(reclaim)}}
+		b.calls[i] = luascript.Call{Keys: []string{key}, Args: []any{stampArg(floor), stampArg(reclaim)}}
 	}
 	existed := make([]bool, len(keys))
-	s.scriptMany(ctx, "clear", true, scriptReclaim, calls, errs, func(i int, v any) {
-		existed[i] = v == int64(1)
-	})
-	return existed, errs
+	b.done = func(i int, v any) { existed[i] = v == int64(1) }
+	s.runScripts(ctx, b)
+	return existed, b.errs
 }
 
-// Count counts the entries under prefix that match the glob pattern ("" is everything), on all masters. An entry that
-// comes or goes meanwhile may or may not be counted.
+// Count is CountEach with one floor for all keys.
 func (s *Store) Count(ctx context.Context, prefix, pattern string, floor uint64) (int, error) {
 	return s.CountEach(ctx, prefix, pattern, func(string) uint64 { return floor })
 }
 
-// CountEach is Count where each key has a floor of its own. floorOf is called from several goroutines at a time.
+// CountEach counts the entries under prefix that match the glob pattern ("" is everything), on all
+// masters. floorOf returns the floor of a key; it is called by several goroutines. An entry that is
+// stored or removed meanwhile may or may not be counted.
 func (s *Store) CountEach(ctx context.Context, prefix, pattern string, floorOf func(key string) uint64) (int, error) {
 	var mu sync.Mutex
-	seen := make(map[uint64]struct{}) // SCAN may give a key twice
+	seen := make(map[uint64]struct{}) // SCAN may return a key twice
 	err := s.scan(ctx, "count", prefix, pattern, func(keys []string) error {
-		exists, errs := s.presences(ctx, keys, floorOf)
+		exists, errs := s.states(ctx, keys, floorOf)
 		mu.Lock()
 		defer mu.Unlock()
 		for i, e := range exists {
@@ -75,69 +84,14 @@ func (s *Store) CountEach(ctx context.Context, prefix, pattern string, floorOf f
 	return len(seen), err
 }
 
-// ExistsMany asks for each key what Exists asks for one.
-func (s *Store) ExistsMany(ctx context.Context, keys []string, floor uint64) ([]bool, []error) {
-	found, errs := s.PresenceMany(ctx, keys, floor)
-	out := make([]bool, len(keys))
-	for i, p := range found {
-		out[i] = p != Absent
-	}
-	return out, errs
-}
-
-// PresenceMany asks for each key what Presence asks for one.
-func (s *Store) PresenceMany(ctx context.Context, keys []string, floor uint64) ([]Presence, []error) {
-	return s.presences(ctx, keys, func(string) uint64 { return floor })
-}
-
-func (s *Store) presences(ctx context.Context, keys []string, floorOf func(key string) uint64) ([]Presence, []error) {
-	out, errs := make([]Presence, len(keys)), make([]error, len(keys))
-	var mu sync.Mutex
-	eachNode(s.byNode(ctx, keys, indexes(len(keys))), func(p portion) error {
-		some := make([]string, len(p.part))
-		for j, i := range p.part {
-			some[j] = keys[i]
-		}
-		cmds, err := call(ctx, s, p.node, "exists-many", false, func(ctx context.Context) ([]*redis.StringCmd, error) {
-			return pipelined(ctx, s.rdb, some, func(p redis.Pipeliner, key string) *redis.StringCmd {
-				return p.GetRange(ctx, key, 0, headerSize-1)
-			})
-		})
-		mu.Lock()
-		defer mu.Unlock()
-		for j, i := range p.part {
-			if err != nil {
-				errs[i] = err
-				continue
-			}
-			header, cmdErr := cmds[j].Bytes()
-			switch cmdErr = classify("exists-many", false, cmdErr); {
-			case cmdErr == nil:
-				out[i], errs[i] = s.presence(ctx, keys[i], header, floorOf(keys[i]))
-			case errors.Is(cmdErr, ErrWrongType):
-				out[i] = Present
-			default:
-				errs[i] = cmdErr
-			}
-		}
-		return err
-	}, func(p portion, err error) {
-		mu.Lock()
-		defer mu.Unlock()
-		for _, i := range p.part {
-			errs[i] = err
-		}
-	})
-	return out, errs
-}
-
-// scan hands out the keys of every master in pages. page may be called from several goroutines at a time, one for each master.
+// scan passes the keys of every master to page, in pages. page may be called by several goroutines,
+// one for each master.
 func (s *Store) scan(ctx context.Context, op, prefix, pattern string, page func(keys []string) error) error {
 	if pattern == "" {
 		pattern = "*"
 	}
 	match := EscapeGlob(prefix) + pattern
-	walk := func(node *breaker, master redis.Cmdable) error {
+	return s.eachMaster(ctx, op, func(node *breaker, master redis.Cmdable) error {
 		var cursor uint64
 		for {
 			type reply struct {
@@ -160,39 +114,10 @@ func (s *Store) scan(ctx context.Context, op, prefix, pattern string, page func(
 				return nil
 			}
 		}
-	}
-	if s.masters == nil {
-		return walk(s.only, s.rdb)
-	}
-	masters, err := s.listMasters(ctx, op)
-	if err != nil {
-		return err
-	}
-	errs := make([]error, len(masters))
-	var wg sync.WaitGroup
-	for i, master := range masters {
-		wg.Go(func() { errs[i] = walk(s.nodes.named(master.Options().Addr), master) })
-	}
-	wg.Wait()
-	return errors.Join(errs...)
-}
-
-// listMasters asks the Cluster who its masters are. It is a call like any other: the client may have to dial for the answer.
-func (s *Store) listMasters(ctx context.Context, op string) ([]*redis.Client, error) {
-	return call(ctx, s, s.nodes.lost, op, false, func(ctx context.Context) ([]*redis.Client, error) {
-		var mu sync.Mutex
-		var masters []*redis.Client
-		err := s.masters.ForEachMaster(ctx, func(_ context.Context, master *redis.Client) error {
-			mu.Lock()
-			defer mu.Unlock()
-			masters = append(masters, master)
-			return nil
-		})
-		return masters, err
 	})
 }
 
-// EscapeGlob gives a pattern that matches exactly s.
+// EscapeGlob returns a pattern that matches exactly s.
 func EscapeGlob(s string) string {
 	return globEscaper.Replace(s)
 }

@@ -9,77 +9,80 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A record's life is counted by the clock of the server that keeps it: scripts date what they store, and Redis ends it. Who reads a
-// record with one GET needs that server's time to tell how much of its life is left, for a local copy, and whether it is in its grace.
-// So a store keeps an estimate of the time of each server, and asks for it again now and then. The wall clocks of the machines that
-// write and read have no say.
+// The TTL of a record is counted by the clock of the server that has it: scripts set the time of
+// storing, and Redis expires the record. A reader that gets a record with one GET needs that
+// server's time, to know how long a local copy may live and whether the record is in its grace. So
+// a store keeps an estimate of the time of each server, and asks again now and then. The wall
+// clocks of the machines that write and read do not matter.
 //
-// The estimate is never behind the server's clock, as long as that is not set forward, and ahead of it by what a round trip takes at
-// most: a local copy ends that much before its record, never after. After a server's clock was set, or after a failover to a server
-// with another one, it is wrong by the difference for up to serverTimeFresh.
-type serverTimes struct {
-	one  serverTime
-	many sync.Map // on a Cluster: *serverTime by the node's address
+// An estimate is never behind the server's clock, unless that is set forward, and ahead of it by at
+// most a round trip. So a local copy ends at most that much before its record, and never after it.
+// After a server's clock was set, or after a failover to a server with another clock, an estimate
+// is wrong by the difference for up to timeEstimateMaxAge.
+type timeEstimates struct {
+	single timeEstimate
+	byNode sync.Map // on a Cluster: *timeEstimate by the node's address
 }
 
-// serverTime is the estimate for one server.
-type serverTime struct {
-	ahead  atomic.Int64 // the server's Unix time less ours since epoch, in microseconds; 0 is unknown
-	asked  atomic.Int64 // when, since epoch in nanoseconds
-	asking atomic.Bool
+// timeEstimate is the estimate for one server.
+type timeEstimate struct {
+	offset  atomic.Int64 // the server's Unix time less ours since epoch, in µs; 0: unknown
+	askedAt atomic.Int64 // when it was asked, since epoch in ns
+	asking  atomic.Bool
 }
 
-// serverTimeFresh is how old an estimate may be before the next reader asks for another: clocks that are disciplined differ by less
-// than 3 ms after that.
-const serverTimeFresh = 5 * time.Second
+// timeEstimateMaxAge is how old an estimate may be before the next reader asks again: disciplined
+// clocks differ by less than 3 ms after that.
+const timeEstimateMaxAge = 5 * time.Second
 
-func (t *serverTime) now(since time.Duration) time.Time {
-	return time.UnixMicro(t.ahead.Load() + since.Microseconds())
+func (t *timeEstimate) now(since time.Duration) time.Time {
+	return time.UnixMicro(t.offset.Load() + since.Microseconds())
 }
 
-// settle completes the reading of a record, whose error is passed through: it reckons when its life ends. It is an error if the
-// server's time cannot be had for a record with a grace, which may be over; one without is there as long as Redis returns it.
-func (s *Store) settle(ctx context.Context, key string, r *Record, err error) error {
-	if err != nil || r.life() == 0 || r.Kind == KindLease {
+// setEnds sets the end of a record that was read. It returns err if that is not nil. It returns an
+// error if the server's time is unknown and the record has a grace, which may be over; a record
+// without a grace is there as long as Redis returns it.
+func (s *Store) setEnds(ctx context.Context, key string, r *Record, err error) error {
+	if err != nil || r.finiteTTL() == 0 || r.Kind == KindLease {
 		return err
 	}
-	t, err := s.serverTime(ctx, key)
+	t, err := s.estimateFor(ctx, key)
 	now := time.Now()
 	if err != nil {
 		if r.Grace > 0 {
 			return err
 		}
-		r.Ends = now // nothing to keep a copy by
+		r.Ends = now // no copy can be kept
 		return nil
 	}
 	r.Ends = now.Add(min(r.TTL, r.Created.Add(r.TTL).Sub(t.now(now.Sub(epoch)))))
 	return nil
 }
 
-// serverTime gives the estimate for the server that keeps key. Where there is none, or an old one, the caller asks the server; of
-// several callers one does, unless there is none yet.
-func (s *Store) serverTime(ctx context.Context, key string) (*serverTime, error) {
-	t, node := &s.times.one, redis.Cmdable(s.rdb)
-	if s.masters != nil {
-		master, err := s.masters.MasterForKey(ctx, key)
+// estimateFor returns the estimate for the server that has key. If there is none, or an old one, it
+// asks the server. If there is an old one, only one of several callers asks.
+func (s *Store) estimateFor(ctx context.Context, key string) (*timeEstimate, error) {
+	t, node := &s.times.single, redis.Cmdable(s.rdb)
+	if s.onCluster() {
+		master, err := s.nodeFor(ctx, key)
 		if err != nil {
 			return nil, classify("time", false, err)
 		}
-		known, _ := s.times.many.LoadOrStore(master.Options().Addr, new(serverTime))
-		t, node = known.(*serverTime), master
+		known, _ := s.times.byNode.LoadOrStore(master.Options().Addr, new(timeEstimate))
+		t, node = known.(*timeEstimate), master
 	}
-	known := t.ahead.Load() != 0
-	if known && time.Since(epoch)-time.Duration(t.asked.Load()) < serverTimeFresh {
+	known := t.offset.Load() != 0
+	if known && time.Since(epoch)-time.Duration(t.askedAt.Load()) < timeEstimateMaxAge {
 		return t, nil
 	}
 	if known && !t.asking.CompareAndSwap(false, true) {
 		return t, nil
 	}
 	sent := time.Since(epoch)
-	at, err := call(ctx, s, s.at(ctx, key), "time", false, func(ctx context.Context) (time.Time, error) { return node.Time(ctx).Result() })
+	at, err := call(ctx, s, s.breakerFor(ctx, key), "time", false, func(ctx context.Context) (time.Time, error) { return node.Time(ctx).Result() })
 	if err == nil {
-		t.ahead.Store(at.UnixMicro() - sent.Microseconds())
-		t.asked.Store(int64(sent))
+		t.offset.Store(at.UnixMicro() - sent.Microseconds())
+		t.askedAt.Store(int64(sent))
 	}
 	if known {
 		t.asking.Store(false)

@@ -13,39 +13,40 @@ import (
 	"github.com/doppio-cache/doppio/internal/topology"
 )
 
-// Store is the far tier. It may be used by any number of goroutines.
+// Store is the remote tier. It may be used by any number of goroutines.
 type Store struct {
-	rdb       redis.UniversalClient
-	opts      Options
-	masters   topology.Masters // nil where one server holds all keys
-	servers   *topology.Topology
-	lanes     []lane.Names  // nil where nothing is announced
-	only      *breaker      // of the one server
-	nodes     *nodes        // of a Cluster; nil where one server holds all keys
-	straggler time.Duration // how long a Cluster's nodes wait for each other: see round
-	tracer    tracing
-	clock     clock
-	times     serverTimes
+	rdb           redis.UniversalClient
+	opts          Options
+	servers       *topology.Topology
+	routes        routes
+	lanes         []lane.Names  // nil: nothing is announced
+	stragglerWait time.Duration // how long the nodes of a Cluster wait for each other: see clusterWrite
+	tracer        tracer
+	clock         serverClock
+	times         timeEstimates
 
-	// waits and alarms are kept for each store, not for all: a timer and a channel belong to the synctest bubble that they were made in.
-	waits  sync.Pool
-	alarms sync.Pool
+	// Each store has pools of its own: a timer and a channel belong to the synctest bubble in which
+	// they were made.
+	waiters       sync.Pool
+	timeoutTimers sync.Pool
 
-	heedsDeadlines bool // calls may stay in their caller's goroutine
+	honorsDeadlines bool // calls may run in their caller's goroutine
 
-	mu       sync.Mutex // guards closed, and inflight's rise from zero
+	mu       sync.Mutex // guards closed, and the rise of inflight from zero
 	closed   bool
 	closing  chan struct{} // closed with it
 	inflight sync.WaitGroup
 }
 
-// New makes a store over rdb, which stays the caller's to close. It does not dial.
+// New returns a store over rdb, which the caller closes. It does not dial.
 //
-// A client that cannot be made to work is refused, be it itself or inside a type that embeds it. A *redis.Ring: a script
-// publishes on the shard of its key, where subscribers do not listen. A Cluster client that reads from replicas, and a
-// client with go-redis's client-side cache: what either still holds may have been invalidated before. All faults are
-// reported at once, each as an *OptionError. What only the server can tell is asked at the first call: where it is a
-// replica, or another kind of server than the client is for, every call fails with an *OptionError for rdb.
+// It returns an error for a client that cannot work, also inside a type that embeds it. These are a
+// *redis.Ring: a script publishes on the shard of its key, which the receivers do not subscribe to.
+// A Cluster client that reads from replicas, and a client with go-redis's client-side cache: both
+// may return values that were invalidated before. The error joins an *OptionError for every fault.
+//
+// The first call asks the server what it is. If it is a replica, or of another kind than the client
+// is for, every call fails with an *OptionError for rdb.
 func New(rdb redis.UniversalClient, opts Options) (*Store, error) {
 	wrong := opts.validate()
 	opts = opts.withDefaults()
@@ -60,7 +61,7 @@ func New(rdb redis.UniversalClient, opts Options) (*Store, error) {
 		return nil, wrong
 	}
 	s := &Store{
-		straggler: defaultStraggler, rdb: patient.Bound(rdb, opts.Timeout), opts: opts, servers: servers, masters: servers.Masters(), closing: make(chan struct{}),
+		stragglerWait: defaultStragglerWait, rdb: patient.Bound(rdb, opts.Timeout), opts: opts, servers: servers, closing: make(chan struct{}),
 	}
 	if s.opts.Namespace != "" {
 		s.lanes = make([]lane.Names, s.opts.Lanes)
@@ -68,39 +69,21 @@ func New(rdb redis.UniversalClient, opts Options) (*Store, error) {
 			s.lanes[i] = lane.Of(s.opts.Namespace, i).In(servers.Database())
 		}
 	}
-	s.waits.New, s.alarms.New = newWait, newAlarm
-	s.heedsDeadlines = heedsDeadlines(rdb)
+	s.waiters.New, s.timeoutTimers.New = newWaiter, newTimeoutTimer
+	s.honorsDeadlines = honorsDeadlines(rdb)
 	s.tracer = newTracing(opts.TracerProvider)
 	s.tracer.panics = opts.Panics
-	fresh := func(addr string) *breaker {
-		return &breaker{node: addr, failures: s.opts.BreakerFailures, pause: s.opts.BreakerPause, log: s.opts.Logger}
-	}
-	if s.masters == nil {
-		s.only = fresh("")
-	} else {
-		s.nodes = &nodes{find: s.masters, fresh: fresh, lost: fresh(""), byAddr: make(map[string]*breaker)}
-	}
+	s.routes = newRoutes(servers.Masters(), func(addr string) *breaker {
+		return &breaker{node: addr, failures: s.opts.BreakerFailures, pause: s.opts.BreakerPause, logger: s.opts.Logger}
+	})
 	return s, nil
 }
 
-// clientFault says of a client that it was refused.
+// clientFault returns the error for a client that is refused.
 func clientFault(err error) error { return &OptionError{Field: "rdb", Reason: err.Error()} }
 
-// OneStep tells whether a change and its announcement are one step, as they are on one server; on a Cluster one may be made
-// without the other.
-func (s *Store) OneStep() bool { return s.masters == nil }
-
-// BreakerOpen tells whether calls fail at once because the last ones met an outage: on a Cluster, those to one node or
-// more.
-func (s *Store) BreakerOpen() bool {
-	if s.nodes == nil {
-		return s.only.isOpen()
-	}
-	return s.nodes.anyOpen()
-}
-
-// Close refuses further calls and waits for those under way, or for ctx; it may be called again to wait on.
-// The Redis client is left open.
+// Close refuses further calls and waits until those under way have ended, or ctx has; it may be
+// called again to go on waiting. It does not close the Redis client.
 func (s *Store) Close(ctx context.Context) error {
 	s.mu.Lock()
 	if !s.closed {
@@ -118,7 +101,7 @@ func (s *Store) Close(ctx context.Context) error {
 	}
 }
 
-func (s *Store) enter() bool {
+func (s *Store) begin() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {

@@ -7,20 +7,24 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/doppio-cache/doppio/internal/luascript"
 )
 
-// TagVersions gives the versions of tags, making those that do not exist yet when life is given (nil: they are only
-// read). A tag without a version has the zero Token, which no entry carries.
+// TagVersions returns the versions of tags. If life is given, it creates the versions that do not
+// exist; if life is nil, it only reads. A tag without a version has the zero Token, which no entry
+// has.
 //
-// No error matches ErrUnknownOutcome: whether a version was made matters to nobody who has not been given it.
+// No error matches ErrUnknownOutcome: a version that was created and not returned concerns no
+// entry.
 func (s *Store) TagVersions(ctx context.Context, keys []string, life *time.Duration) ([]Token, error) {
 	out := make([]Token, len(keys))
 	if life == nil {
 		var mu sync.Mutex
 		var failed error
-		eachNode(s.byNode(ctx, keys, indexes(len(keys))), func(p portion) error {
-			some := make([]string, len(p.part))
-			for j, i := range p.part {
+		eachNode(s.splitByNode(ctx, keys, indexesTo(len(keys))), func(p batchPart) error {
+			some := make([]string, len(p.indexes))
+			for j, i := range p.indexes {
 				some[j] = keys[i]
 			}
 			cmds, err := call(ctx, s, p.node, "tags", false, func(ctx context.Context) ([]*redis.StringCmd, error) {
@@ -34,44 +38,46 @@ func (s *Store) TagVersions(ctx context.Context, keys []string, life *time.Durat
 				if cmdErr != nil && !errors.Is(cmdErr, ErrNotFound) && !errors.Is(cmdErr, ErrWrongType) {
 					err = cmdErr
 				}
-				copy(out[p.part[j]][:], v)
+				copy(out[p.indexes[j]][:], v)
 			}
 			if err != nil && failed == nil {
 				failed = err
 			}
 			return err
-		}, func(portion, error) {})
+		}, func(batchPart, error) {})
 		if failed != nil {
 			return nil, failed
 		}
 		return out, nil
 	}
-	if m := mannerOf(ctx); m.until.IsZero() { // it is part of a change
-		m.Context, m.change = ctx, true
+	if m := callModeOf(ctx); m.deadline.IsZero() { // the versions are for a change
+		m.Context, m.partOfChange = ctx, true
 		ctx = &m
 	}
-	calls, errs := make([]scriptCall, len(keys)), make([]error, len(keys))
-	px := (&Record{TTL: *life}).lifetime()
+	b := newScriptBatch("tags", false, scriptTagVersion, len(keys))
+	px := (&Record{TTL: *life}).remoteTTL()
 	for i, key := range keys {
-		fresh := NewToken()
-		calls[i] = scriptCall{keys: []string{key}, args: []any{fresh[:], px}}
+		version := NewToken()
+		b.calls[i] = luascript.Call{Keys: []string{key}, Args: []any{version[:], px}}
 	}
-	s.scriptMany(ctx, "tags", false, scriptTag, calls, errs, func(i int, v any) {
+	b.done = func(i int, v any) {
 		text, _ := v.(string)
 		copy(out[i][:], text)
-	})
-	return out, errors.Join(errs...)
+	}
+	s.runScripts(ctx, b)
+	return out, errors.Join(b.errs...)
 }
 
-// ExtendTags makes the versions of tags last for at least life from now (0: for ever), so that they do not end before
-// an entry that carries them. A tag without a version gets none. As for TagVersions, no error matches
-// ErrUnknownOutcome.
+// ExtendTags makes the versions of tags last for at least life from now (0: without end), so that
+// they do not end before an entry with these tags. It creates no version. No error matches
+// ErrUnknownOutcome, as for TagVersions.
 func (s *Store) ExtendTags(ctx context.Context, keys []string, life time.Duration) error {
-	calls, errs := make([]scriptCall, len(keys)), make([]error, len(keys))
-	px := (&Record{TTL: life}).lifetime()
+	b := newScriptBatch("extend-tags", false, scriptExtendTTL, len(keys))
+	px := (&Record{TTL: life}).remoteTTL()
 	for i, key := range keys {
-		calls[i] = scriptCall{keys: []string{key}, args: []any{px}}
+		b.calls[i] = luascript.Call{Keys: []string{key}, Args: []any{px}}
 	}
-	s.scriptMany(ctx, "extend-tags", false, scriptKeep, calls, errs, func(int, any) {})
-	return errors.Join(errs...)
+	b.done = func(int, any) {}
+	s.runScripts(ctx, b)
+	return errors.Join(b.errs...)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/doppio-cache/doppio/internal/lane"
+	"github.com/doppio-cache/doppio/internal/luascript"
 	"github.com/doppio-cache/doppio/internal/redistest"
 )
 
@@ -161,8 +162,8 @@ func TestTogetherALostReplyIsNotAskedForAgain(t *testing.T) {
 	p, rdb := proxied(t, server, func(o *redis.Options) { o.MaxRetries, o.MinRetryBackoff, o.MaxRetryBackoff = 3, -1, -1 })
 	s := newStore(t, rdb, never)
 	keys := someKeys("k-", 5)
-	for _, sc := range []script{scriptSetAll, scriptDeleteAll} {
-		must(t, direct.ScriptLoad(t.Context(), sc.source).Err())
+	for _, sc := range []luascript.Script{scriptSetAll, scriptDeleteAll} {
+		must(t, direct.ScriptLoad(t.Context(), sc.Source()).Err())
 	}
 	for name, change := range map[string]func(a *Announcement) []error{
 		"SetMany": func(a *Announcement) []error { return s.SetMany(t.Context(), group(keys, a)) },
@@ -253,7 +254,7 @@ type answering struct {
 
 func (h *answering) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		once, ok := cmd.(onceCmd)
+		once, ok := cmd.(luascript.Cmd)
 		if !ok {
 			return next(ctx, cmd)
 		}
@@ -348,7 +349,7 @@ func TestTogetherOnAClusterEachHasItsOwnOutcome(t *testing.T) {
 	t.Parallel()
 	rdb := onSharedCluster(t)
 	s := newStore(t, rdb, never)
-	s.straggler = time.Hour // a busy machine has none
+	s.stragglerWait = time.Hour // a busy machine has none
 	stream := lane.Of(t.Name(), 0).Stream
 	keys := someKeys(t.Name(), 4)
 	hook := &partly{fails: func(string) error { return nil }}

@@ -17,18 +17,18 @@ import (
 // scopeName is the instrumentation scope of this package's spans.
 const scopeName = "github.com/doppio-cache/doppio/remote"
 
-// tracing makes the spans of calls that leave the process. It allocates nothing when nobody records.
-type tracing struct {
-	provider trace.TracerProvider // nil: the global one, asked at each call since it may be set late
+// tracer starts the spans of calls to Redis. It allocates nothing if they are not recorded.
+type tracer struct {
+	provider trace.TracerProvider // nil: the global one, which is read at each call since it may be set late
 	panics   *guard.Panics
 }
 
-func newTracing(p trace.TracerProvider) tracing { return tracing{provider: p} }
+func newTracing(p trace.TracerProvider) tracer { return tracer{provider: p} }
 
-// unset is the global provider of a process that never sets one. It hands out spans that record nothing, at the price
-// of an allocation each, so it is recognized and left alone. Another package's init may have set a real one before:
-// that is none of ours to leave alone.
-var unset = func() trace.TracerProvider {
+// noopGlobal is the global provider of a process that never sets one. Its spans record nothing and
+// cost an allocation each, so it is recognized and not used. It is nil if the init function of
+// another package has set a real provider before.
+var noopGlobal = func() trace.TracerProvider {
 	p := otel.GetTracerProvider()
 	if t := reflect.TypeOf(p); t.Kind() == reflect.Pointer && t.Elem().PkgPath() == "go.opentelemetry.io/otel/internal/global" {
 		return p
@@ -36,12 +36,12 @@ var unset = func() trace.TracerProvider {
 	return nil
 }()
 
-// tracer is what panics of the tracer and its spans are logged as.
-const tracer = "TracerProvider"
+// panicSource is the name under which panics of the tracer and its spans are logged.
+const panicSource = "TracerProvider"
 
-func (t tracing) start(ctx context.Context, op string) (out context.Context, started span) {
+func (t tracer) start(ctx context.Context, op string) (out context.Context, started span) {
 	defer func() {
-		if t.panics.Caught(tracer, recover()) {
+		if t.panics.Caught(panicSource, recover()) {
 			out, started = ctx, span{}
 		}
 	}()
@@ -51,7 +51,7 @@ func (t tracing) start(ctx context.Context, op string) (out context.Context, sta
 	}
 	p := t.provider
 	if p == nil {
-		if p = otel.GetTracerProvider(); p == unset {
+		if p = otel.GetTracerProvider(); p == noopGlobal {
 			return ctx, span{}
 		}
 	}
@@ -64,7 +64,7 @@ func (t tracing) start(ctx context.Context, op string) (out context.Context, sta
 	return traced, span{sp, t.panics}
 }
 
-// span is nothing when nobody records.
+// span is empty if it is not recorded.
 type span struct {
 	trace.Span
 	panics *guard.Panics
@@ -74,20 +74,20 @@ func (s span) end(err error) {
 	if s.Span == nil {
 		return
 	}
-	defer func() { s.panics.Caught(tracer, recover()) }()
+	defer func() { s.panics.Caught(panicSource, recover()) }()
 	switch {
 	case err == nil:
 	case errors.Is(err, ErrNotFound):
 		s.SetAttributes(attribute.Bool("doppio.found", false))
 	default:
 		s.RecordError(err)
-		s.SetStatus(codes.Error, op(err))
+		s.SetStatus(codes.Error, spanStatus(err))
 	}
 	s.End()
 }
 
-// op is a span status of few values: what kind of failure it was.
-func op(err error) string {
+// spanStatus returns the status of a span: the kind of the failure, of which there are few.
+func spanStatus(err error) string {
 	for _, kind := range []error{ErrUnknownOutcome, ErrUnavailable, ErrRefused, ErrDenied, ErrWrongType, ErrNotNumeric, ErrOverflow, ErrClosed, context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, kind) {
 			return kind.Error()

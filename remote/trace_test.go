@@ -159,7 +159,7 @@ func TestNothingIsAllocatedWhenNobodyRecords(t *testing.T) {
 	silent := trace.ContextWithSpanContext(context.Background(), trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}}))
 	for name, c := range map[string]struct {
 		ctx context.Context //nolint:containedctx // a table
-		t   tracing
+		t   tracer
 	}{
 		"the global provider, never set": {context.Background(), newTracing(nil)},
 		"no-op provider":                 {context.Background(), newTracing(noop.NewTracerProvider())},
@@ -175,7 +175,7 @@ func TestNothingIsAllocatedWhenNobodyRecords(t *testing.T) {
 			t.Errorf("%s: %v allocations", name, n)
 		}
 	}
-	if unset == nil {
+	if noopGlobal == nil {
 		t.Error("OpenTelemetry's own provider is not recognized any more")
 	}
 }

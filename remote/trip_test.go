@@ -160,19 +160,19 @@ func TestProbeThatWasNotSentDecidesNothing(t *testing.T) {
 		t.Errorf("a change that was not sent is said to be of unknown outcome: %v", err)
 	}
 	redistest.Eventually(t, patience, func() error { // as soon as its goroutine has heard
-		s.only.mu.Lock()
-		defer s.only.mu.Unlock()
-		if s.only.probing {
+		s.routes.single.mu.Lock()
+		defer s.routes.single.mu.Unlock()
+		if s.routes.single.probing {
 			return errors.New("the probe has not ended")
 		}
 		return nil
 	})
-	if state := s.only.now().String(); state != "half-open" {
+	if state := s.routes.single.now().String(); state != "half-open" {
 		t.Errorf("the breaker is %s", state)
 	}
 	must(t, conn.Close())
 	must(t, s.Set(t.Context(), t.Name(), value("v"), nil))
-	if state := s.only.now().String(); state != "closed" {
+	if state := s.routes.single.now().String(); state != "closed" {
 		t.Errorf("the breaker is %s", state)
 	}
 }

@@ -1,2 +1,2 @@
--- The floors of a lane. KEYS: stream, floors
+-- Replies with the floors of a lane. KEYS: stream, floors
 return lane_floors(KEYS[1], KEYS[2])

@@ -1,14 +1,16 @@
--- Adds to an entry that holds a decimal integer. Lua's numbers are doubles, exact only to 2^53, so the sum is Redis's own: INCRBY on the
--- digits, put for a moment where the record was. Bounds are compared as digits for the same reason.
--- ARGV: channel, message, floor, delta, token, record to begin with (payload "0"), its milliseconds, lowest, highest ('' for none), token of a record
--- whose tags were asked for ('*': tags do not matter), 1 if one of them was invalidated
+-- Adds to an entry that is a decimal integer. Lua's numbers are doubles, exact only to 2^53. So the sum is
+-- made by INCRBY, on the digits, which take the place of the record for a moment. Bounds are compared as
+-- digits for the same reason.
+-- ARGV: channel, message, floor, delta, token, record for a missing entry (payload "0"), its milliseconds,
+-- lowest, highest ('' for none), token of the record whose tags were checked ('*': tags do not matter),
+-- 1 if one of them was invalidated
 local key = KEYS[1]
--- The payload of record s if the echo of the key stands right before it, else nil.
+-- Returns the payload of record s if the copy of the key is right before it, else nil.
 local function payload(s)
   if not known(s) then return nil end
   local first = #s - word(s, 48) + 1
-  local echo = first - #key
-  if echo - 2 < HEADER + 3 or string.byte(s, echo - 2) * 256 + string.byte(s, echo - 1) ~= #key or string.sub(s, echo, first - 1) ~= key then return nil end
+  local copy = first - #key
+  if copy - 2 < HEADER + 3 or string.byte(s, copy - 2) * 256 + string.byte(s, copy - 1) ~= #key or string.sub(s, copy, first - 1) ~= key then return nil end
   return string.sub(s, first)
 end
 local old = redis.call('GET', key) or ''
@@ -18,7 +20,8 @@ if not fresh and ARGV[10] ~= '*' and known(old) and tagged(old) then
   fresh = ARGV[11] == '1'
 end
 local record, sum, overflow = ARGV[6], ARGV[4], false
-local function below(a, b) -- both as Redis writes integers: no leading zeros, no plus
+-- Reports whether a < b. Both are written as Redis writes integers: no leading zeros, no plus.
+local function below(a, b)
   local minus = string.byte(a) == 45
   if minus ~= (string.byte(b) == 45) then return minus end
   if #a ~= #b then return (#a < #b) ~= minus end
@@ -26,7 +29,7 @@ local function below(a, b) -- both as Redis writes integers: no leading zeros, n
   return a < b
 end
 if not fresh then
-  -- The digits are the payload only if the key's echo stands before them: a record that was cut short, or moved here, is not added to.
+  -- Without the copy of the key before the digits, the record was cut short or moved here.
   local digits = string.match(payload(old) or '', '^-?%d+$')
   if not digits or string.byte(old, 1) ~= 2 or string.byte(old, 43) % 2 == 0 or (digits ~= '0' and not string.find(digits, '^-?[1-9]')) then
     return redis.error_reply('DOPPIO-NOTNUMERIC the entry is not an integer')
@@ -36,7 +39,7 @@ if not fresh then
   local reply = redis.pcall('INCRBY', key, ARGV[4])
   if type(reply) == 'table' then
     redis.call('SET', key, old, 'KEEPTTL')
-    -- Digits that INCRBY does not take for an integer are those of one beyond 64 bits.
+    -- INCRBY refuses digits only of an integer beyond 64 bits.
     if string.find(reply.err, 'overflow') or string.find(reply.err, 'out of range') then overflow = true else return reply end
   else
     sum = redis.call('GET', key)
@@ -47,7 +50,8 @@ if overflow then
   if not fresh then redis.call('SET', key, old, 'KEEPTTL') end
   return redis.error_reply('DOPPIO-OVERFLOW the sum does not fit')
 end
--- Announced before the change, as elsewhere; but here the digits must not stay in the record's place if that is denied.
+-- The announcement comes before the change, as elsewhere. If it is denied, the digits must not stay in
+-- the place of the record.
 local ok, id, ms, seq = pcall(announce)
 if not ok then
   if not fresh then redis.call('SET', key, old, 'KEEPTTL') end
@@ -55,5 +59,5 @@ if not ok then
 end
 local body = string.sub(record, 1, #record - word(record, 48))
 local updated = string.sub(body, 1, 1) .. ARGV[5] .. string.sub(body, 18, 47) .. string.char(0, 0, 0, #sum) .. string.sub(body, 52) .. sum
-if fresh then put(key, dated(stamped(updated, ms, seq)), ARGV[7]) else redis.call('SET', key, updated, 'KEEPTTL') end
+if fresh then store(key, dated(stamped(updated, ms, seq)), ARGV[7]) else redis.call('SET', key, updated, 'KEEPTTL') end
 return {1, id, sum, fresh and 1 or 0}

@@ -8,7 +8,8 @@ local function duration(s, first)
   if n >= 2147483648 then return (n - 2147483648) * 1000 end
   return n
 end
--- Whether the stamp in header h is below the stamp id. Both have 8 bytes: they are compared by halves, since a double would lose the last bits.
+-- Reports whether the stamp in header h is below the stamp id. Both have 8 bytes. They are compared by
+-- halves, since a double would lose the last bits.
 local ZERO = '\0\0\0\0\0\0\0\0'
 local function older(h, id)
   if id == ZERO then return false end
@@ -16,9 +17,10 @@ local function older(h, id)
   if high ~= limit then return high < limit end
   return word(h, 22) < word(id, 5)
 end
--- Whether the header h of what is under key stands for no entry, as users see it: nothing, a lease, a negative, a value past its soft TTL,
--- or one with a stamp below the floor. What is not a record of this version is an entry that cannot be read. A value is over when Redis has
--- removed it, or when no more than its grace is left of what Redis keeps it for: no clock but Redis's own has a say.
+-- Reports whether the header h of a key is that of no entry: there is no record, or a lease, a negative
+-- record, a value past its TTL, or one with a stamp below the floor. A record of another version is an
+-- entry. A value has expired when Redis has removed it, or when Redis keeps it for no more than its grace:
+-- only the clock of Redis matters.
 local function absent(h, floor, key)
   if #h == 0 then return true end
   if not known(h) then return false end
@@ -31,5 +33,5 @@ local function absent(h, floor, key)
   local left = redis.call('PTTL', key)
   return left >= 0 and left <= grace
 end
--- Whether a header of this version belongs to a record with tags.
+-- Reports whether a header of this version is that of a record with tags.
 local function tagged(h) return math.floor(string.byte(h, 43) / 2) % 2 == 1 end

@@ -1,4 +1,4 @@
 -- ARGV: channel, message, record, milliseconds
 local id, ms, seq = announce()
-put(KEYS[1], dated(stamped(ARGV[3], ms, seq)), ARGV[4])
+store(KEYS[1], dated(stamped(ARGV[3], ms, seq)), ARGV[4])
 return {1, id}

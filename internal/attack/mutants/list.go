@@ -110,25 +110,25 @@ var mutants = []mutant{
 		why: "who hears of a change must not find in Redis what was there before it",
 		edits: []edit{
 			{
-				"remote/change.go",
-				`		data := s.by(ctx, op, st.data)
-		v, err := sc.run(`,
-				`		var told settled
-		if st.announce {
-			v, err := scriptAnnounce.run(ctx, s.rdb, st.lane.keys, st.lane.args...)
-			if told.announced(op, v, err); told.err != nil {
+				"remote/write.go",
+				`		data := s.withDeadline(ctx, op, st.data)
+		v, err := sc.Run(`,
+				`		var told writeResult
+		if st.twoSteps {
+			v, err := scriptAnnounce.Run(ctx, s.rdb, st.lane.Keys, st.lane.Args...)
+			if told.setAnnouncement(op, v, err); told.err != nil {
 				return told, told.err
 			}
 		}
-		data := s.by(ctx, op, st.data)
-		v, err := sc.run(`,
+		data := s.withDeadline(ctx, op, st.data)
+		v, err := sc.Run(`,
 			},
 			{
-				"remote/change.go",
-				`			met(ctx, out.err)
+				"remote/write.go",
+				`			reportToBreaker(ctx, out.err)
 			ctx := context.WithoutCancel(ctx)
-			s.announceEach(ctx, []scriptCall{st.lane}, func(_ int, v any, err error) { out.announced(op, v, err) })
-			s.lift(ctx, op, []lifting{{c.key, c.stored, &out}})
+			s.announceEach(ctx, []luascript.Call{st.lane}, func(_ int, v any, err error) { out.setAnnouncement(op, v, err) })
+			s.raiseStamps(ctx, op, []stampedWrite{{c.key, c.record, &out}})
 `,
 				`			out.id = told.id
 `,

@@ -1,0 +1,196 @@
+package remote
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Presence says whether there is an entry.
+type Presence uint8
+
+// The states of an entry.
+const (
+	Absent  Presence = iota // no record, a lease, a negative record, a value past its TTL, or one below the floor
+	Present                 // an entry; a value that cannot be read is one, of any Redis type
+	Tagged                  // an entry with tags, whose versions the caller has to check
+)
+
+// A remote floor is an id of a lane. Records with a lower stamp were invalidated together, and
+// count as absent. 0 is below all stamps.
+
+// stateOf decides by a header, as the scripts do. A header that cannot be read is that of an entry.
+func (s *Store) stateOf(ctx context.Context, key string, header []byte, floor uint64) (Presence, error) {
+	r, p := stateAtFloor(header, floor)
+	if p == Absent || r.Grace == 0 || r.finiteTTL() == 0 {
+		return p, nil
+	}
+	if err := s.setEnds(ctx, key, &r, nil); err != nil {
+		return Absent, err
+	}
+	if r.Expired(time.Now()) {
+		return Absent, nil
+	}
+	return p, nil
+}
+
+// stateAtFloor is stateOf without the question whether a value is in its grace.
+func stateAtFloor(header []byte, floor uint64) (Record, Presence) {
+	if len(header) == 0 {
+		return Record{}, Absent
+	}
+	r, err := parseHeader(header)
+	switch {
+	case err != nil:
+		return Record{}, Present
+	case r.Kind != KindValue || r.Stamp < floor:
+		return r, Absent
+	case header[offFlags]&flagTagged != 0:
+		return r, Tagged
+	}
+	return r, Present
+}
+
+// Presence reports whether there is an entry under key. It reads only the header of the record.
+func (s *Store) Presence(ctx context.Context, key string, floor uint64) (Presence, error) {
+	header, err := call(ctx, s, s.breakerFor(ctx, key), "exists", false, func(ctx context.Context) ([]byte, error) {
+		return s.rdb.GetRange(ctx, key, 0, headerSize-1).Bytes()
+	})
+	if errors.Is(err, ErrWrongType) {
+		return Present, nil
+	}
+	if err != nil {
+		return Absent, err
+	}
+	return s.stateOf(ctx, key, header, floor)
+}
+
+// Exists tells whether there is an entry under key, whatever became of its tags.
+func (s *Store) Exists(ctx context.Context, key string, floor uint64) (bool, error) {
+	p, err := s.Presence(ctx, key, floor)
+	return p != Absent, err
+}
+
+// PresenceMany reports for each key what Presence reports for one.
+func (s *Store) PresenceMany(ctx context.Context, keys []string, floor uint64) ([]Presence, []error) {
+	return s.states(ctx, keys, func(string) uint64 { return floor })
+}
+
+// ExistsMany asks for each key what Exists asks for one.
+func (s *Store) ExistsMany(ctx context.Context, keys []string, floor uint64) ([]bool, []error) {
+	found, errs := s.PresenceMany(ctx, keys, floor)
+	out := make([]bool, len(keys))
+	for i, p := range found {
+		out[i] = p != Absent
+	}
+	return out, errs
+}
+
+func (s *Store) states(ctx context.Context, keys []string, floorOf func(key string) uint64) ([]Presence, []error) {
+	out, errs := make([]Presence, len(keys)), make([]error, len(keys))
+	var mu sync.Mutex
+	eachNode(s.splitByNode(ctx, keys, indexesTo(len(keys))), func(p batchPart) error {
+		some := make([]string, len(p.indexes))
+		for j, i := range p.indexes {
+			some[j] = keys[i]
+		}
+		cmds, err := call(ctx, s, p.node, "exists-many", false, func(ctx context.Context) ([]*redis.StringCmd, error) {
+			return pipelined(ctx, s.rdb, some, func(p redis.Pipeliner, key string) *redis.StringCmd {
+				return p.GetRange(ctx, key, 0, headerSize-1)
+			})
+		})
+		mu.Lock()
+		defer mu.Unlock()
+		for j, i := range p.indexes {
+			if err != nil {
+				errs[i] = err
+				continue
+			}
+			header, cmdErr := cmds[j].Bytes()
+			switch cmdErr = classify("exists-many", false, cmdErr); {
+			case cmdErr == nil:
+				out[i], errs[i] = s.stateOf(ctx, keys[i], header, floorOf(keys[i]))
+			case errors.Is(cmdErr, ErrWrongType):
+				out[i] = Present
+			default:
+				errs[i] = cmdErr
+			}
+		}
+		return err
+	}, func(p batchPart, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, i := range p.indexes {
+			errs[i] = err
+		}
+	})
+	return out, errs
+}
+
+// Life is the remaining TTL of an entry.
+type Life struct {
+	Left    time.Duration
+	Forever bool // there is no end
+	Tagged  bool // the entry has tags
+}
+
+// Life returns the remaining TTL of the entry under key, or ErrNotFound.
+func (s *Store) Life(ctx context.Context, key string, floor uint64) (Life, error) {
+	reply, err := call(ctx, s, s.breakerFor(ctx, key), "ttl", false, func(ctx context.Context) ([]any, error) {
+		v, err := scriptTTL.Run(ctx, s.rdb, []string{key})
+		list, _ := v.([]any)
+		return list, err
+	})
+	if err != nil {
+		return Life{}, err
+	}
+	if len(reply) != 2 {
+		return Life{}, &Error{Op: "ttl", Err: fmt.Errorf("reply of %d parts", len(reply))}
+	}
+	text, _ := reply[0].(string)
+	ms, _ := reply[1].(int64)
+	header := []byte(text)
+	r, p := stateAtFloor(header, floor)
+	left := time.Duration(ms)*time.Millisecond - r.Grace
+	if p == Absent || r.Grace > 0 && ms >= 0 && left <= 0 {
+		return Life{}, ErrNotFound
+	}
+	if ms < 0 {
+		return Life{Forever: true, Tagged: p == Tagged}, nil
+	}
+	return Life{Left: max(left, time.Millisecond), Tagged: p == Tagged}, nil
+}
+
+// TTL gives the life left, whatever became of the entry's tags; forever is true for an entry
+// without end. ErrNotFound when there is none.
+func (s *Store) TTL(ctx context.Context, key string, floor uint64) (left time.Duration, forever bool, err error) {
+	life, err := s.Life(ctx, key, floor)
+	return life.Left, life.Forever, err
+}
+
+// Extend sets the TTL of an entry, counted from now (0: without end), and announces a. It reports
+// whether there was an entry; if not, nothing is announced.
+func (s *Store) Extend(ctx context.Context, key string, life time.Duration, floor uint64, a *Announcement) (Presence, error) {
+	r := Record{TTL: life}
+	field := binary.BigEndian.AppendUint32(nil, packDuration(r.finiteTTL()))
+	token := NewToken()
+	rest, err := s.write(ctx, "expire", scriptSetTTL, writePlan{
+		key: key, announcement: a, args: []any{stampArg(floor), token[:], field, r.remoteTTL()},
+	})
+	if err != nil {
+		return Absent, err
+	}
+	n, err := firstPart[int64]("expire", rest)
+	return Presence(n), err
+}
+
+// Expire is Extend for who keeps no tags.
+func (s *Store) Expire(ctx context.Context, key string, life time.Duration, floor uint64, a *Announcement) (bool, error) {
+	p, err := s.Extend(ctx, key, life, floor, a)
+	return p != Absent, err
+}

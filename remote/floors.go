@@ -1,0 +1,85 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/doppio-cache/doppio/internal/lane"
+	"github.com/doppio-cache/doppio/internal/luascript"
+)
+
+// RaiseFloor invalidates, in one step, every remote record of the cache with this name ("*": of all
+// caches) that is older than a, and announces a. It works when Redis is out of memory.
+func (s *Store) RaiseFloor(ctx context.Context, name string, a *Announcement) error {
+	return s.raiseFloor(ctx, "raise-floor", scriptRaiseFloor, name, a)
+}
+
+// Part invalidates every remote record that a lost history of a's lane has left, for a caller that
+// has noticed the loss itself. end is the last id of that history that the caller knows; a's
+// message contains only what the caller knew. a.ID becomes the floor of all caches, which is where
+// the histories part: no record of a change that the new history has acknowledged is below it. It
+// is the same for all callers that notice the loss, however late. It works when Redis is out of
+// memory.
+func (s *Store) Part(ctx context.Context, end uint64, a *Announcement) error {
+	return s.raiseFloor(ctx, "part", scriptBeginHistory, lane.ID(end).String(), a)
+}
+
+func (s *Store) raiseFloor(ctx context.Context, op string, sc luascript.Script, arg string, a *Announcement) error {
+	if s.lanes == nil {
+		return &OptionError{Field: "Namespace", Reason: "a floor is kept in a lane, which has the namespace's name"}
+	}
+	step := s.announceCall(a)
+	id, err := call(ctx, s, s.breakerFor(ctx, step.Keys[0]), op, true, func(ctx context.Context) (lane.ID, error) {
+		return parseID(sc.Run(ctx, s.rdb, step.Keys, append(step.Args, arg)...))
+	})
+	if err == nil {
+		a.ID = uint64(id)
+	}
+	return err
+}
+
+// Floors returns the floors of a lane, by the name of their cache: "*" is that of all caches, "!"
+// the newest of all. A field that is not an id is left out, as if the floor had not been raised;
+// the next raise replaces it. If there are more floors than a lane keeps, or the key has another
+// type, one floor at the end of the lane replaces all: it invalidates too much, and never too
+// little.
+func (s *Store) Floors(ctx context.Context, index int) (map[string]uint64, error) {
+	if s.lanes == nil {
+		return map[string]uint64{}, nil
+	}
+	l := s.lanes[index]
+	texts, err := call(ctx, s, s.breakerFor(ctx, l.Floors), "floors", false, func(ctx context.Context) (map[string]string, error) {
+		texts, err := parsePairs(scriptFloors.Run(ctx, s.rdb, []string{l.Stream, l.Floors}))
+		if err != nil && errors.Is(classify("floors", false, err), ErrDenied) {
+			return s.rdb.HGetAll(ctx, l.Floors).Result() // a user without the permission for scripts may read
+		}
+		return texts, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	floors, _ := lane.Floors(texts)
+	return floors, nil
+}
+
+// parsePairs parses a reply of alternating names and texts.
+func parsePairs(v any, err error) (map[string]string, error) {
+	list, ok := v.([]any)
+	if err == nil && (!ok || len(list)%2 != 0) {
+		err = fmt.Errorf("reply of type %T with %d parts, want pairs", v, len(list))
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]string, len(list)/2)
+	for i := 0; i < len(list); i += 2 {
+		name, err1 := parseString(list[i], nil)
+		text, err2 := parseString(list[i+1], nil)
+		if err := errors.Join(err1, err2); err != nil {
+			return nil, err
+		}
+		out[name] = text
+	}
+	return out, nil
+}

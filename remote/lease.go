@@ -1,0 +1,222 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/doppio-cache/doppio/internal/luascript"
+)
+
+// Claim is one key of AcquireMany: the lease to acquire, and the result. Found and Err are as for
+// Acquire.
+type Claim struct {
+	Key      string
+	Token    Token
+	Stamp    uint64
+	Tags     []Tag
+	Replaces []byte // as for Acquire
+	Won      bool
+	Found    Record
+	Err      error
+}
+
+// Acquire acquires a lease of at most life under key, unless a record is there. won reports whether
+// the caller holds the lease; otherwise found is the record that is there, or err says why it
+// cannot be read.
+//
+// A lease that is found is marked as awaited, for the Fill or Release that ends it to report. It
+// has the tags of the value that is being loaded, so a caller can see that one of them was
+// invalidated, and need not wait. A record with the token replaces (nil: none) counts as absent,
+// and the lease takes its place. A lease that is granted after Acquire has returned an error is
+// released in the background.
+func (s *Store) Acquire(ctx context.Context, key string, token Token, stamp uint64, life time.Duration, replaces []byte, tags ...Tag) (won bool, found Record, err error) {
+	lease := Record{Kind: KindLease, Token: token, Stamp: stamp, Created: time.Now(), TTL: life, Tags: tags}
+	raw, err := AppendRecord(nil, key, &lease)
+	if err != nil {
+		return false, Record{}, err
+	}
+	data, err := call(ctx, s, s.breakerFor(ctx, key), "acquire", true, func(ctx context.Context) (string, error) {
+		found, err := parseString(scriptAcquire.Run(ctx, s.rdb, []string{key}, raw, lease.remoteTTL(), replaces))
+		if err != nil {
+			outcome := classify("acquire", wasSent(ctx, err), err)
+			s.releaseIfAbandoned(ctx, life, []Renewal{{Key: key, Token: lease.Token[:]}}, []error{outcome})
+		}
+		return found, err
+	})
+	if errors.Is(err, ErrNotFound) {
+		return true, Record{}, nil
+	}
+	if err != nil {
+		return false, Record{}, err
+	}
+	found, err = ParseRecord(key, []byte(data))
+	err = s.setEnds(ctx, key, &found, err)
+	return false, found, err
+}
+
+// AcquireMany acquires a lease under each key, as Acquire does for one. Leases that are granted
+// after it has returned an error for them are released in the background.
+func (s *Store) AcquireMany(ctx context.Context, claims []Claim, life time.Duration) {
+	b := newScriptBatch("acquire-many", true, scriptAcquire, len(claims))
+	tokens := make([]Token, len(claims)) // copies: a caller that has left may change its claims
+	now := time.Now()
+	for i := range claims {
+		tokens[i] = claims[i].Token
+		lease := Record{Kind: KindLease, Token: claims[i].Token, Stamp: claims[i].Stamp, Created: now, TTL: life, Tags: claims[i].Tags}
+		raw, err := AppendRecord(nil, claims[i].Key, &lease)
+		b.errs[i] = err
+		b.calls[i] = luascript.Call{Keys: []string{claims[i].Key}, Args: []any{raw, lease.remoteTTL(), claims[i].Replaces}}
+	}
+	b.onReplies = func(ctx context.Context, p batchPart, replies []reply) {
+		leases, results := make([]Renewal, len(replies)), make([]error, len(replies))
+		for j, i := range p.indexes {
+			leases[j], results[j] = Renewal{Key: b.calls[i].Keys[0], Token: tokens[i][:]}, replies[j].err
+		}
+		s.releaseIfAbandoned(ctx, life, leases, results)
+	}
+	b.done = func(i int, v any) {
+		text, _ := v.(string)
+		claims[i].Found, claims[i].Err = ParseRecord(claims[i].Key, []byte(text))
+		claims[i].Err = s.setEnds(ctx, claims[i].Key, &claims[i].Found, claims[i].Err)
+	}
+	s.runScripts(ctx, b)
+	for i, err := range b.errs {
+		switch {
+		case errors.Is(err, ErrNotFound): // the script replies with a nil if it has acquired the lease
+			claims[i].Won = true
+		case err != nil:
+			claims[i].Err = err
+		}
+	}
+}
+
+// Filled is the result of a Fill.
+type Filled struct {
+	Stored  bool
+	Awaited bool // it replaced a lease that another Acquire has met
+}
+
+// parseFillReply parses the reply of the scripts that end a lease.
+func parseFillReply(n int64) Filled { return Filled{Stored: n > 0, Awaited: n > 1} }
+
+// Filling is one record of FillMany. Seen is as for Fill.
+type Filling struct {
+	Key    string
+	Seen   []byte
+	Record *Record
+}
+
+// Fill stores r if the record with the token seen is still in place, and reports whether it was.
+// Any change since then makes Fill refuse, and so does the loss of the record that was seen.
+func (s *Store) Fill(ctx context.Context, key string, seen []byte, r *Record) (Filled, error) {
+	if len(seen) == 0 {
+		return Filled{}, nil // it would match the absence of a record
+	}
+	raw, err := AppendRecord(make([]byte, 0, recordSize(key, r)), key, r)
+	if err != nil {
+		return Filled{}, err
+	}
+	n, err := call(ctx, s, s.breakerFor(ctx, key), "fill", true, func(ctx context.Context) (int64, error) {
+		return parseInt(scriptFill.Run(ctx, s.rdb, []string{key}, seen, raw, r.remoteTTL()))
+	})
+	return parseFillReply(n), err
+}
+
+// FillMany stores each record as Fill does.
+func (s *Store) FillMany(ctx context.Context, fillings []Filling) ([]Filled, []error) {
+	b := newScriptBatch("fill-many", true, scriptFill, len(fillings))
+	stored := make([]Filled, len(fillings))
+	for i, f := range fillings {
+		if len(f.Seen) == 0 {
+			b.errs[i] = errNoToken
+			continue
+		}
+		raw, err := AppendRecord(make([]byte, 0, recordSize(f.Key, f.Record)), f.Key, f.Record)
+		b.errs[i] = err
+		b.calls[i] = luascript.Call{Keys: []string{f.Key}, Args: []any{f.Seen, raw, f.Record.remoteTTL()}}
+	}
+	b.done = func(i int, v any) {
+		n, _ := v.(int64)
+		stored[i] = parseFillReply(n)
+	}
+	s.runScripts(ctx, b)
+	for i, err := range b.errs {
+		if errors.Is(err, errNoToken) {
+			b.errs[i] = nil
+		}
+	}
+	return stored, b.errs
+}
+
+// errNoToken marks a fill without a token. It is left out, since it would match the absence of a
+// record.
+var errNoToken = errors.New("no token")
+
+// Release releases a lease if it still has this token, so that others need not wait for its end.
+// awaited reports whether an Acquire has met it. No error matches ErrUnknownOutcome: no entry is
+// concerned.
+func (s *Store) Release(ctx context.Context, key string, token []byte) (awaited bool, err error) {
+	if len(token) == 0 {
+		return false, nil
+	}
+	n, err := call(ctx, s, s.breakerFor(ctx, key), "release", false, func(ctx context.Context) (int64, error) {
+		return parseInt(scriptRelease.Run(ctx, s.rdb, []string{key}, token))
+	})
+	return parseFillReply(n).Awaited, err
+}
+
+// Renew makes a lease with this token last life from now, and reports whether it was still held. No
+// error matches ErrUnknownOutcome: no entry is concerned.
+func (s *Store) Renew(ctx context.Context, key string, token []byte, life time.Duration) (bool, error) {
+	if len(token) == 0 {
+		return false, nil
+	}
+	n, err := call(ctx, s, s.breakerFor(ctx, key), "renew", false, func(ctx context.Context) (int64, error) {
+		return parseInt(scriptRenew.Run(ctx, s.rdb, []string{key}, token, (&Record{TTL: life}).remoteTTL()))
+	})
+	return n == 1, err
+}
+
+// Renewal is one lease of RenewMany and ReleaseMany.
+type Renewal struct {
+	Key   string
+	Token []byte
+}
+
+// RenewMany makes each lease last life from now, pipelined, and reports which of them were still
+// held. No error matches ErrUnknownOutcome: no entry is concerned.
+func (s *Store) RenewMany(ctx context.Context, leases []Renewal, life time.Duration) ([]bool, []error) {
+	px := any((&Record{TTL: life}).remoteTTL())
+	held := make([]bool, len(leases))
+	errs := s.leaseMany(ctx, "renew-many", scriptRenew, len(leases), func(i int) (string, []any) {
+		return leases[i].Key, []any{leases[i].Token, px}
+	}, func(i int, n int64) { held[i] = n == 1 })
+	return held, errs
+}
+
+// ReleaseMany releases each lease as Release does for one, pipelined, and reports which of them
+// were awaited.
+func (s *Store) ReleaseMany(ctx context.Context, leases []Renewal) (awaited []bool, errs []error) {
+	awaited = make([]bool, len(leases))
+	errs = s.leaseMany(ctx, "release-many", scriptRelease, len(leases), func(i int) (string, []any) {
+		return leases[i].Key, []any{leases[i].Token}
+	}, func(i int, n int64) { awaited[i] = parseFillReply(n).Awaited })
+	return awaited, errs
+}
+
+// leaseMany runs a script about leases n times, in parts. No error matches ErrUnknownOutcome: no
+// entry is concerned.
+func (s *Store) leaseMany(ctx context.Context, op string, sc luascript.Script, n int, of func(i int) (key string, args []any), done func(i int, n int64)) []error {
+	b := newScriptBatch(op, false, sc, n)
+	for i := range n {
+		key, args := of(i)
+		b.calls[i] = luascript.Call{Keys: []string{key}, Args: args}
+	}
+	b.done = func(i int, v any) {
+		reply, _ := v.(int64)
+		done(i, reply)
+	}
+	s.runScripts(ctx, b)
+	return b.errs
+}

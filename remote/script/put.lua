@@ -1,4 +1,0 @@
--- Stores a record for so many milliseconds ('0': for ever).
-local function put(key, record, px)
-  if px == '0' then redis.call('SET', key, record) else redis.call('SET', key, record, 'PX', px) end
-end
