@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/doppio-cache/doppio/internal/fault"
 	"github.com/doppio-cache/doppio/internal/history"
 )
 
@@ -68,7 +69,7 @@ func unknownNames(tops, faults string) []string {
 		}
 	}
 	for name := range strings.SplitSeq(faults, ",") {
-		known := func(f fault) bool { return f.name == strings.TrimPrefix(name, "-") }
+		known := func(f fault.Fault) bool { return f.Name == strings.TrimPrefix(name, "-") }
 		if name != "" && !slices.ContainsFunc(catalog, known) {
 			typos = append(typos, name)
 		}
@@ -140,22 +141,22 @@ func TestASeedGivesOneSchedule(t *testing.T) {
 		same, seen := 0, map[string]int{}
 		for range len(faults) {
 			a, b, c := one(), again(), other()
-			seen[a.fault.name]++
-			if a.fault != b.fault || a.slot != b.slot || a.node != b.node || a.length != b.length || a.rest != b.rest || (a.beside == nil) != (b.beside == nil) {
+			seen[a.fault.Name]++
+			if a.fault != b.fault || a.Shot != b.Shot || a.rest != b.rest || (a.beside == nil) != (b.beside == nil) {
 				t.Fatalf("%s: %+v, then %+v", top.name, a, b)
 			}
-			if a.fault == c.fault && a.length == c.length {
+			if a.fault == c.fault && a.Length == c.Length {
 				same++
 			}
-			if least := maxStaleness / 5; a.length < least || a.length > 3*maxStaleness {
-				t.Errorf("a length of %v", a.length)
+			if least := maxStaleness / 5; a.Length < least || a.Length > 3*maxStaleness {
+				t.Errorf("a length of %v", a.Length)
 			}
 		}
 		if same > 0 || len(seen) != len(faults) {
 			t.Errorf("%s: %d alike for another seed, %d of %d faults", top.name, same, len(seen), len(faults))
 		}
 	}
-	if f := faultsFor("cluster", "flushall,failover"); len(f) != 1 || f[0].name != "flushall" {
+	if f := faultsFor("cluster", "flushall,failover"); len(f) != 1 || f[0].Name != "flushall" {
 		t.Errorf("%v", f)
 	}
 	if typos := unknownNames("cluster,sentinal", "flushall,-cut,opm"); len(typos) != 2 {

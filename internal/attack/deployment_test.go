@@ -4,6 +4,7 @@ package attack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -13,11 +14,13 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/doppio-cache/doppio/internal/harness"
 	"github.com/doppio-cache/doppio/internal/redistest"
 )
 
-// deployment is the servers that a fleet uses.
+// deployment is the servers that a fleet uses. It is controlled by the test's goroutine.
 type deployment struct {
+	t          testing.TB
 	topology   string
 	namespace  string
 	addrs      []string // what instances are told
@@ -26,7 +29,7 @@ type deployment struct {
 	admins     []*redis.Client       // one for each node
 	raw        redis.UniversalClient // of the poller
 	cluster    *redistest.Cluster
-	bus        []*way // to each master of a Cluster from the others
+	bus        []*harness.Way // to each master of a Cluster from the others
 	sentinel   *redistest.Sentinel
 }
 
@@ -54,7 +57,7 @@ func startStandalone(t testing.TB) *deployment {
 	t.Helper()
 	server := redistest.Start(t)
 	raw := server.Client(t, func(o *redis.Options) { o.ReadTimeout, o.WriteTimeout, o.DialTimeout = impatient, impatient, impatient })
-	return &deployment{addrs: []string{server.Addr}, nodes: []*redistest.Server{server}, admins: admins(t, server), raw: raw}
+	return &deployment{t: t, addrs: []string{server.Addr}, nodes: []*redistest.Server{server}, admins: admins(t, server), raw: raw}
 }
 
 func startCluster(t testing.TB) *deployment {
@@ -63,19 +66,19 @@ func startCluster(t testing.TB) *deployment {
 	raw := c.Client(t, func(o *redis.ClusterOptions) {
 		o.ReadTimeout, o.WriteTimeout, o.DialTimeout = impatient, impatient, impatient
 	})
-	d := &deployment{addrs: c.Addrs(), nodes: c.Nodes, admins: admins(t, c.Nodes...), raw: raw, cluster: c}
+	d := &deployment{t: t, addrs: c.Addrs(), nodes: c.Nodes, admins: admins(t, c.Nodes...), raw: raw, cluster: c}
 	for i, n := range d.nodes {
-		w, err := newWay(busOf(t, n.Addr), true)
+		w, err := harness.NewWay(busOf(t, n.Addr), true)
 		if err != nil {
 			t.Fatalf("the way of a bus: %v", err)
 		}
-		t.Cleanup(w.close)
+		t.Cleanup(w.Close)
 		d.bus = append(d.bus, w)
-		d.announceBus(t, i)
+		d.announceBus(i)
 	}
 	redistest.Eventually(t, 20*time.Second, func() error {
 		for _, w := range d.bus {
-			if n := w.open(); n < clusterMasters-1 {
+			if n := w.Open(); n < clusterMasters-1 {
 				return fmt.Errorf("%d masters have found the way to one", n)
 			}
 		}
@@ -100,16 +103,16 @@ func busOf(t testing.TB, addr string) string {
 }
 
 // announceBus makes the other masters take the way to one. A restart makes it forget.
-func (d *deployment) announceBus(t testing.TB, node int) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), adminTimeout)
+func (d *deployment) announceBus(node int) {
+	d.t.Helper()
+	ctx, cancel := context.WithTimeout(d.t.Context(), adminTimeout)
 	defer cancel()
-	_, port, err := net.SplitHostPort(d.bus[node].addr())
+	_, port, err := net.SplitHostPort(d.bus[node].Addr())
 	if err == nil {
 		err = d.admins[node].ConfigSet(ctx, "cluster-announce-bus-port", port).Err()
 	}
 	if err != nil {
-		t.Fatalf("announce the way of a bus: %v", err)
+		d.t.Fatalf("announce the way of a bus: %v", err)
 	}
 }
 
@@ -120,7 +123,7 @@ func startSentinel(t testing.TB) *deployment {
 		o.ReadTimeout, o.WriteTimeout, o.DialTimeout = impatient, impatient, impatient
 	})
 	nodes := []*redistest.Server{s.Master(), s.Replica()}
-	return &deployment{addrs: s.Addrs(), masterName: s.MasterName, nodes: nodes, admins: admins(t, nodes...), raw: raw, sentinel: s}
+	return &deployment{t: t, addrs: s.Addrs(), masterName: s.MasterName, nodes: nodes, admins: admins(t, nodes...), raw: raw, sentinel: s}
 }
 
 func admins(t testing.TB, servers ...*redistest.Server) []*redis.Client {
@@ -155,21 +158,68 @@ func (d *deployment) masters() (nodes []*redistest.Server, clients []*redis.Clie
 	return nodes, clients
 }
 
-// eachMaster runs a command on every master, at the same time, and fails the test if that fails.
-func (d *deployment) eachMaster(t testing.TB, args ...any) {
-	t.Helper()
+// Nodes returns how many take changes now.
+func (d *deployment) Nodes() int {
+	nodes, _ := d.masters()
+	return len(nodes)
+}
+
+// Pause stops a node.
+func (d *deployment) Pause(node int) error {
+	nodes, _ := d.masters()
+	nodes[node].Pause()
+	return nil
+}
+
+// Resume undoes Pause.
+func (d *deployment) Resume(node int) error {
+	nodes, _ := d.masters()
+	nodes[node].Resume()
+	d.settle()
+	return nil
+}
+
+// Restart ends a node as a crash would, and starts it again, empty.
+func (d *deployment) Restart(ctx context.Context, node int, after time.Duration) error {
+	d.nodes[node].Kill()
+	harness.Sleep(ctx, after)
+	d.nodes[node].Restart()
+	if d.cluster != nil {
+		d.announceBus(node)
+	}
+	d.settle()
+	return nil
+}
+
+// settle waits until a Cluster is whole again.
+func (d *deployment) settle() {
+	d.t.Helper()
+	if d.cluster != nil {
+		d.cluster.AwaitHealthy(d.t)
+	}
+}
+
+// EachNode runs a command on every master, at the same time.
+func (d *deployment) EachNode(_ context.Context, args ...any) error {
 	_, clients := d.masters()
 	errs := make([]error, len(clients))
-	ctx, cancel := context.WithTimeout(t.Context(), adminTimeout)
+	ctx, cancel := context.WithTimeout(d.t.Context(), adminTimeout)
 	defer cancel()
 	var wg sync.WaitGroup
 	for i, c := range clients {
 		wg.Go(func() { errs[i] = c.Do(ctx, args...).Err() })
 	}
 	wg.Wait()
-	for _, err := range errs {
-		if err != nil {
-			t.Fatalf("%v: %v", args, err)
-		}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("%v: %w", args, err)
+	}
+	return nil
+}
+
+// mustEachNode is EachNode, and fails the test if that fails.
+func (d *deployment) mustEachNode(args ...any) {
+	d.t.Helper()
+	if err := d.EachNode(d.t.Context(), args...); err != nil {
+		d.t.Fatal(err)
 	}
 }

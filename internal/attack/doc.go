@@ -13,8 +13,8 @@
 //
 // # Faults
 //
-// One after another, in an order and with targets and durations that the seed decides: faults_test.go and servers_test.go
-// have the tables. Some are set off by what an instance does (the source stops it in a load, or kills it after its commit),
+// One after another, in an order and with targets and durations that the seed decides: internal/fault has those that any fleet
+// can suffer, and servers_test.go those that only this one does. Some are set off by what an instance does (the source stops it in a load, or kills it after its commit),
 // and some have a second fault of an instance's path beside them. A server that loses what it acknowledged (a failover, an
 // old RDB file) breaks what the promises assume: what was acknowledged from then until it was back counts for nothing, or,
 // with -attack.strict, for nothing until the fleet has had four seconds to notice. After an old RDB file nobody commits in

@@ -59,12 +59,10 @@ func startFleet(config workerConfig, instances int, servers []string) (f *fleet,
 		return f, err
 	}
 	for i := range instances {
-		s := &seat{number: i, bypass: i%2 == 1, ways: map[string]*way{}}
+		s := &seat{number: i, bypass: i%2 == 1}
 		f.seats = append(f.seats, s)
-		for _, addr := range servers {
-			if s.ways[addr], err = newWay(addr, false); err != nil {
-				return f, err
-			}
+		if s.ways, err = harness.NewWays(servers, false); err != nil {
+			return f, err
 		}
 	}
 	for _, s := range f.seats {
@@ -134,9 +132,7 @@ func (f *fleet) close() error {
 		p.Kill() // most have ended
 	}
 	for _, s := range f.seats {
-		for _, w := range s.ways {
-			w.close()
-		}
+		s.ways.Close()
 	}
 	var err error
 	if f.source != nil {
@@ -156,7 +152,7 @@ func (f *fleet) history() ([]*history.Log, error) { return history.ReadDir(f.dir
 func (f *fleet) lost() (n int64) {
 	for _, s := range f.seats {
 		for _, w := range s.ways {
-			n += w.lost.Load()
+			n += w.Lost()
 		}
 	}
 	return n

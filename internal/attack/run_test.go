@@ -4,6 +4,7 @@ package attack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/doppio-cache/doppio/internal/fault"
 	"github.com/doppio-cache/doppio/internal/harness"
 	"github.com/doppio-cache/doppio/internal/history"
 )
@@ -149,21 +151,21 @@ func (a *attack) inject(ctx context.Context) {
 			return
 		}
 		s = next()
-		name := s.fault.name
+		name := s.fault.Name
 		if s.beside != nil {
-			name += "+" + s.beside.fault.name
+			name += "+" + s.beside.fault.Name
 		}
 		a.note(func() { a.now = name })
 		w := history.Window{From: history.Now(), Name: name}
 		var beside sync.WaitGroup
 		if s.beside != nil {
-			beside.Go(func() { a.count(s.beside.fault, s.beside.fault.inject(a, *s.beside)) })
+			beside.Go(func() { a.count(s.beside.fault, s.beside.fault.Inject(ctx, a, s.beside.Shot)) })
 		}
-		happened := s.fault.inject(a, s)
+		err := s.fault.Inject(ctx, a, s.Shot)
 		beside.Wait()
 		// What it brings with it takes its time: the bound, and a reconnection.
 		w.To = history.Now() + int64(a.fleet.bound()+maxStaleness)
-		a.count(s.fault, happened)
+		a.count(s.fault, err)
 		a.note(func() {
 			a.now = ""
 			a.windows = append(a.windows, w)
@@ -171,14 +173,17 @@ func (a *attack) inject(ctx context.Context) {
 	}
 }
 
-func (a *attack) count(f *fault, happened bool) {
-	a.note(func() {
-		if happened {
-			a.injected[f.name]++
-		} else {
-			a.missed[f.name]++
-		}
-	})
+// count counts a fault. That the time for faults is over undoes it early, and is no failure.
+func (a *attack) count(f *fault.Fault, err error) {
+	a.t.Helper()
+	switch {
+	case errors.Is(err, fault.ErrMissed):
+		a.note(func() { a.missed[f.Name]++ })
+	case err != nil && (a.ctx.Err() == nil || !errors.Is(err, a.ctx.Err())):
+		a.t.Errorf("fault %s: %v", f.Name, err)
+	default:
+		a.note(func() { a.injected[f.Name]++ })
+	}
 }
 
 func (a *attack) note(do func()) {

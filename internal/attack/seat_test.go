@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/doppio-cache/doppio/internal/harness"
@@ -20,8 +19,8 @@ type seat struct {
 	harness.Seat
 	number int
 	bypass bool
-	ways   map[string]*way // by the server's address
-	name   string          // of the present process
+	ways   harness.Ways
+	name   string // of the present process
 }
 
 const endPatience = 30 * time.Second
@@ -37,10 +36,7 @@ func (f *fleet) start(s *seat) error {
 		cfg := f.config
 		cfg.Name, cfg.Seat, cfg.Bypass, cfg.Bound = s.name, s.number, s.bypass, f.bound()
 		cfg.Log = filepath.Join(f.dir, s.name+history.LogEnding)
-		cfg.Ways = make(map[string]string)
-		for addr, w := range s.ways {
-			cfg.Ways[addr] = w.addr()
-		}
+		cfg.Ways = s.ways.Map()
 		return harness.Spec{
 			Name: s.name, Command: []string{self}, Env: []string{workerEnv + "=1"}, Config: cfg,
 			Errors: filepath.Join(f.dir, s.name+".err"),
@@ -48,9 +44,6 @@ func (f *fleet) start(s *seat) error {
 	})
 	return err
 }
-
-// signal sends a signal to the seat's process. One that has ended does not mind.
-func (s *seat) signal(sig syscall.Signal) { _ = s.Signal(sig) }
 
 // kill ends the seat's process as a crash would, and notes that in the history.
 func (f *fleet) kill(s *seat) {

@@ -75,6 +75,7 @@ var mayImport = map[string][]string{
 	"internal/guard":       {},
 	"internal/history":     {},
 	"internal/harness":     {"tiered", "internal/child", "internal/history"},
+	"internal/fault":       {"internal/harness"},
 	"internal/attack":      {},
 	"internal/codec":       {"internal/keyhash"},
 	"internal/keyhash":     {},

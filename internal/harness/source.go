@@ -105,6 +105,9 @@ func (s *Source) Release(m Moment) {
 }
 
 func (s *Source) reached(m Moment, instance int) {
+	if instance < 0 {
+		return
+	}
 	s.mu.Lock()
 	do := s.traps[m]
 	delete(s.traps, m)
@@ -258,7 +261,7 @@ type SourceConn struct {
 	r    *bufio.Reader
 }
 
-// DialSource returns the client of an instance, for the source on a socket.
+// DialSource returns the client of an instance, for the source on a socket. One whose number is below 0 springs no traps.
 func DialSource(socket string, instance int) (*SourceClient, error) {
 	const kept = 64
 	c := &SourceClient{socket: socket, instance: instance, idle: make(chan *SourceConn, kept)}

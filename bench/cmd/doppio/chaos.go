@@ -9,10 +9,10 @@ import (
 
 	"github.com/urfave/cli/v3"
 
-	"github.com/doppio-cache/doppio/bench/internal/fault"
 	"github.com/doppio-cache/doppio/bench/internal/fleet"
 	"github.com/doppio-cache/doppio/bench/internal/result"
 	"github.com/doppio-cache/doppio/bench/internal/server"
+	"github.com/doppio-cache/doppio/internal/fault"
 )
 
 // chaosRate and chaosChanges are what chaos asks of a fleet unless told otherwise: so many changes of few keys that those
@@ -25,15 +25,21 @@ const (
 
 func chaosCommand() *cli.Command {
 	var about strings.Builder
+	var others []string
 	for _, f := range fault.Catalog() {
+		if f.About == "" {
+			others = append(others, f.Name)
+			continue
+		}
 		fmt.Fprintf(&about, "   %-15s %s\n", f.Name, f.About)
 	}
+	fmt.Fprintf(&about, "\nOnly by name, as make chaos has them: %s.\n", strings.Join(others, ", "))
 	d := fleet.Default()
 	d.Keys, d.Rate, d.Invalidations = chaosKeys, chaosRate, chaosChanges
 	flags := append(fleetFlags(d),
 		&cli.FloatFlag{Name: "rate", Usage: "`N` requests a second of all instances together (0: each worker as fast as it is answered)", Value: d.Rate},
 		&cli.FloatFlag{Name: "invalidations", Usage: "`N` changes a second from outside the workers", Value: d.Invalidations},
-		&cli.StringFlag{Name: "faults", Usage: "`NAMES`, separated by commas, or all", Value: "all"},
+		&cli.StringFlag{Name: "faults", Usage: "`NAMES`, separated by commas, or all of those above", Value: "all"},
 		&cli.IntFlag{Name: "times", Usage: "inject each fault `N` times", Value: fleet.DefaultTimes},
 	)
 	return &cli.Command{

@@ -9,10 +9,10 @@ import (
 
 	"github.com/urfave/cli/v3"
 
-	"github.com/doppio-cache/doppio/bench/internal/fault"
 	"github.com/doppio-cache/doppio/bench/internal/fleet"
 	"github.com/doppio-cache/doppio/bench/internal/result"
 	"github.com/doppio-cache/doppio/bench/internal/server"
+	"github.com/doppio-cache/doppio/internal/fault"
 )
 
 func fleetCommand() *cli.Command {

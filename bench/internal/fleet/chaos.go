@@ -9,10 +9,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/doppio-cache/doppio/bench/internal/fault"
 	"github.com/doppio-cache/doppio/bench/internal/result"
 	"github.com/doppio-cache/doppio/bench/internal/server"
 	"github.com/doppio-cache/doppio/bench/internal/term"
+	"github.com/doppio-cache/doppio/internal/fault"
 )
 
 const (

@@ -6,10 +6,10 @@ import (
 	"os"
 	"time"
 
-	"github.com/doppio-cache/doppio/bench/internal/fault"
 	"github.com/doppio-cache/doppio/bench/internal/instance"
 	"github.com/doppio-cache/doppio/bench/internal/result"
 	"github.com/doppio-cache/doppio/bench/internal/server"
+	"github.com/doppio-cache/doppio/internal/fault"
 	"github.com/doppio-cache/doppio/local"
 	"github.com/doppio-cache/doppio/tiered"
 )
@@ -172,8 +172,8 @@ func (c Config) command() ([]string, error) {
 	return []string{self, InstanceCommand}, nil
 }
 
-// relays tells whether a fault needs what stands between an instance and its server.
-func (c Config) relays() bool {
+// paths reports whether a fault needs what stands between an instance and its server.
+func (c Config) paths() bool {
 	for _, f := range c.Faults {
 		if f.Paths {
 			return true

@@ -3,7 +3,7 @@
 //
 // # Who does what
 //
-// The parent ([Run]) owns the slow source of truth, memory that all processes share, and the relays that some faults need. Each
+// The parent ([Run]) owns the slow source of truth, memory that all processes share, and the ways that some faults need. Each
 // instance is this executable again ([RunInstance]), with workers that send requests of their own: GetOrSet over the source, or
 // a commit to the source and then Delete (or Set). A further process, the writer, has no readers: it changes keys at a rate of
 // its own, as another service does that shares the source, and sends the probes. Faults and churn never hit the writer.

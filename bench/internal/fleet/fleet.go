@@ -16,6 +16,7 @@ import (
 	"github.com/doppio-cache/doppio/bench/internal/instance"
 	"github.com/doppio-cache/doppio/bench/internal/result"
 	"github.com/doppio-cache/doppio/bench/internal/server"
+	"github.com/doppio-cache/doppio/internal/fault"
 	"github.com/doppio-cache/doppio/internal/harness"
 	"github.com/doppio-cache/doppio/internal/history"
 )
@@ -106,11 +107,14 @@ func (f *fleet) open(ctx context.Context) (err error) {
 	f.owned.Add(f.source.Close)
 	for n := range f.cfg.processes() {
 		s := &seat{index: n}
-		if f.cfg.relays() && n < f.cfg.Instances {
-			if s.relay, err = f.server.Relay(); err != nil {
+		if f.cfg.paths() && n < f.cfg.Instances {
+			if s.ways, err = f.server.Ways(); err != nil {
 				return fmt.Errorf("fleet: %w", err)
 			}
-			f.owned.Add(s.relay.Close)
+			f.owned.Add(func() error {
+				s.ways.Close()
+				return nil
+			})
 		}
 		f.seats = append(f.seats, s)
 	}
@@ -130,8 +134,8 @@ func (f *fleet) instanceConfig(s *seat, generation int, name string) instanceCon
 		MaxStaleness: f.cfg.MaxStaleness,
 		Paths:        instance.Paths{Source: f.path("source"), Shared: f.path("shared"), Name: name, Log: f.path(name + history.LogEnding)},
 	}
-	if s.relay != nil {
-		c.Routes = s.relay.Map()
+	if s.ways != nil {
+		c.Routes = s.ways.Map()
 	}
 	if f.cfg.Dealt != nil {
 		c.Dealt, c.Listens = f.cfg.Dealt.Path, false
@@ -264,7 +268,17 @@ func (f *fleet) churn(ctx context.Context) {
 		return
 	}
 	for n := 0; harness.Sleep(ctx, f.cfg.Churn); n++ {
-		if err := f.replace(ctx, f.seats[n%f.cfg.Instances], f.cfg.ChurnBy); err != nil {
+		s := f.seats[n%f.cfg.Instances]
+		var err error
+		if f.cfg.ChurnBy == Abruptly {
+			s.Process().Kill()
+		} else {
+			err = s.Process().Stop(grace)
+		}
+		if err == nil {
+			err = f.replace(ctx, s)
+		}
+		if err != nil {
 			f.fail(err)
 			return
 		}
@@ -284,7 +298,8 @@ func (f *fleet) inject(ctx context.Context, over chan<- struct{}) {
 			return
 		}
 		what := f.cfg.Faults[n%len(f.cfg.Faults)]
-		if err := what.Inject(ctx, f, r); err != nil {
+		shot := fault.Shot{Seat: r.IntN(f.cfg.Instances), Node: r.IntN(maxNodes), Length: shortest + time.Duration(r.Int64N(int64(longest-shortest)))}
+		if err := what.Inject(ctx, f, shot); err != nil {
 			if ctx.Err() == nil {
 				f.fail(fmt.Errorf("fleet: fault %s: %w", what.Name, err))
 			}
@@ -328,6 +343,15 @@ const reachable = 3 * time.Second
 // settling is how long after that a request may still fail because of the fault: instances ask again for what they could not
 // reach after half as long.
 const settling = 2 * retryBackoff
+
+// Faults are held for a time between these, so that some end before a subscription is given up for silence, and some after.
+const (
+	shortest = 100 * time.Millisecond
+	longest  = 1500 * time.Millisecond
+)
+
+// maxNodes is above how many there are of any server.
+const maxNodes = 1 << 16
 
 // calmest is the shortest time without a fault before the next one; the longest is twice as long.
 const calmest = 300 * time.Millisecond

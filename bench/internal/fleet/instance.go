@@ -43,7 +43,11 @@ type member struct {
 }
 
 func openMember(cfg instanceConfig, open openCache) (*member, error) {
-	base, err := instance.OpenBase(cfg.Paths, cfg.Index)
+	number := cfg.Index
+	if cfg.Writer {
+		number = -1 // faults do not hit it
+	}
+	base, err := instance.OpenBase(cfg.Paths, number)
 	if err != nil {
 		return nil, err
 	}

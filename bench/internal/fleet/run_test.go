@@ -4,17 +4,16 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	mathrand "math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/doppio-cache/doppio/bench/internal/fault"
 	"github.com/doppio-cache/doppio/bench/internal/instance"
 	"github.com/doppio-cache/doppio/bench/internal/result"
 	"github.com/doppio-cache/doppio/bench/internal/server"
+	"github.com/doppio-cache/doppio/internal/fault"
 	"github.com/doppio-cache/doppio/internal/harness"
 	"github.com/doppio-cache/doppio/internal/redistest"
 	"github.com/doppio-cache/doppio/tiered"
@@ -368,7 +367,7 @@ func TestChaos(t *testing.T) {
 }
 
 // nothing is a fault that does nothing.
-var nothing = fault.Fault{Name: "nothing", About: "nothing", Inject: func(context.Context, fault.Target, *mathrand.Rand) error { return nil }}
+var nothing = fault.Fault{Name: "nothing", About: "nothing", Inject: func(context.Context, fault.Target, fault.Shot) error { return nil }}
 
 func TestChaosConvicts(t *testing.T) {
 	t.Parallel()
@@ -430,7 +429,7 @@ func TestVerdictWantsWhatWasAskedFor(t *testing.T) {
 func TestInterruptedChaosConvictsNobody(t *testing.T) {
 	t.Parallel()
 	ctx, interrupt := context.WithCancel(t.Context())
-	suffered := fault.Fault{Name: "patience", About: "takes until somebody interrupts", Inject: func(ctx context.Context, _ fault.Target, _ *mathrand.Rand) error {
+	suffered := fault.Fault{Name: "patience", About: "takes until somebody interrupts", Inject: func(ctx context.Context, _ fault.Target, _ fault.Shot) error {
 		interrupt()
 		<-ctx.Done()
 		return ctx.Err()
@@ -470,9 +469,9 @@ func TestKilledAtTheEnd(t *testing.T) {
 	t.Parallel()
 	s := open(t, server.Embedded)
 	cfg := small(t, "none")
-	cfg.Faults, cfg.Duration = []fault.Fault{{Name: "kill", Inject: func(ctx context.Context, f fault.Target, _ *mathrand.Rand) error {
+	cfg.Faults, cfg.Duration = []fault.Fault{{Name: "kill", Inject: func(ctx context.Context, f fault.Target, _ fault.Shot) error {
 		<-ctx.Done()
-		return f.Kill(ctx, 0)
+		return errors.Join(f.Kill(0), f.Replace(ctx, 0))
 	}}}, 100*time.Millisecond
 	for range 3 {
 		if out, err := Run(t.Context(), cfg, s, nil); err != nil || out.Run.Reads == 0 {

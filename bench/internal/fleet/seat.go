@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/doppio-cache/doppio/bench/internal/instance"
-	"github.com/doppio-cache/doppio/bench/internal/server"
 	"github.com/doppio-cache/doppio/internal/harness"
 )
 
@@ -13,7 +12,7 @@ import (
 type seat struct {
 	harness.Seat
 	index int
-	relay *server.Relay // nil: it reaches Redis directly
+	ways  harness.Ways // nil: it reaches Redis directly
 }
 
 // start starts the next process of a seat. If that ends before it is told to, the run fails.
@@ -37,14 +36,8 @@ func (f *fleet) start(s *seat) error {
 	return nil
 }
 
-// replace ends the present process of a seat, in good order or as a crash would, and starts another, unless ctx has ended.
-func (f *fleet) replace(ctx context.Context, s *seat, how Churn) error {
-	p := s.Process()
-	if how == Abruptly {
-		p.Kill()
-	} else if err := p.Stop(grace); err != nil {
-		return err
-	}
+// replace starts another process for a seat whose present one has ended, unless ctx has ended.
+func (f *fleet) replace(ctx context.Context, s *seat) error {
 	f.shared.Set(s.index, instance.CoherentAt, 0)
 	f.shared.Set(s.index, instance.Applied, 0)
 	if ctx.Err() != nil {

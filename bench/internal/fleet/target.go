@@ -5,24 +5,31 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/doppio-cache/doppio/bench/internal/fault"
 	"github.com/doppio-cache/doppio/bench/internal/instance"
-	"github.com/doppio-cache/doppio/bench/internal/server"
+	"github.com/doppio-cache/doppio/internal/fault"
+	"github.com/doppio-cache/doppio/internal/harness"
 	"github.com/doppio-cache/doppio/internal/history"
 )
 
 var _ fault.Target = (*fleet)(nil)
 
-// Instances are those that faults may hit: the writer is none of them.
-func (f *fleet) Instances() int { return f.cfg.Instances }
+// Seats are those that faults may hit: the writer has none of them.
+func (f *fleet) Seats() int { return f.cfg.Instances }
 
-func (f *fleet) Relay(n int) *server.Relay { return f.seats[n].relay }
+func (f *fleet) Ways(n int) harness.Ways { return f.seats[n].ways }
 
 func (f *fleet) Signal(n int, sig syscall.Signal) error { return f.seats[n].Signal(sig) }
 
-func (f *fleet) Kill(ctx context.Context, n int) error { return f.replace(ctx, f.seats[n], Abruptly) }
+func (f *fleet) Kill(n int) error {
+	f.seats[n].Process().Kill()
+	return nil
+}
 
-func (f *fleet) Server() *server.Server { return f.server }
+func (f *fleet) Replace(ctx context.Context, n int) error { return f.replace(ctx, f.seats[n]) }
+
+func (f *fleet) Source() *harness.Source { return f.source }
+
+func (f *fleet) Servers() fault.Servers { return f.server }
 
 // AwaitCoherent waits until a change that is made after the call has been applied by each instance, and each has found that it is
 // coherent since. An instance that has not noticed yet what went wrong still calls itself coherent, but it does not know of the change.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -284,10 +283,4 @@ func (s *Server) removeKeys() error {
 		return fmt.Errorf("server: removing the keys of %s: %w", s.namespace, err)
 	}
 	return nil
-}
-
-// dialTCP is how relays are reached.
-func dialTCP(ctx context.Context, network, addr string) (net.Conn, error) {
-	d := net.Dialer{Timeout: timeout}
-	return d.DialContext(ctx, network, addr)
 }

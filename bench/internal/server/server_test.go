@@ -153,7 +153,7 @@ func TestRestartComesBackEmpty(t *testing.T) {
 			if err := s.Pause(0); err != nil { // one that does not answer is restarted too
 				t.Fatal(err)
 			}
-			if err := s.Restart(t.Context(), 0); err != nil {
+			if err := s.Restart(t.Context(), 0, 0); err != nil {
 				t.Fatal(err)
 			}
 			after, err := s.Sample(t.Context())
@@ -190,7 +190,7 @@ func TestRestartComesBackEmpty(t *testing.T) {
 			}
 			ended, end := context.WithCancel(t.Context())
 			end()
-			if err := s.Restart(ended, 0); !errors.Is(err, context.Canceled) {
+			if err := s.Restart(ended, 0, 0); !errors.Is(err, context.Canceled) {
 				t.Errorf("restart by who gave up: %v", err)
 			}
 		})

@@ -1,6 +1,4 @@
-//go:build linux
-
-package attack
+package harness
 
 import (
 	"bufio"
@@ -32,18 +30,18 @@ func TestRepliesAreToldApart(t *testing.T) {
 }
 
 // A server that says what it is told to.
-func talk(t *testing.T) (server net.Conn, client net.Conn, w *way) {
+func talk(t *testing.T) (server net.Conn, client net.Conn, w *Way) {
 	t.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	if w, err = newWay(l.Addr().String(), false); err != nil {
+	if w, err = NewWay(l.Addr().String(), false); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(w.close)
-	if client, err = net.Dial("tcp4", w.addr()); err != nil {
+	t.Cleanup(w.Close)
+	if client, err = net.Dial("tcp4", w.Addr()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { client.Close() })
@@ -78,7 +76,7 @@ func hear(t *testing.T, c net.Conn, want string) {
 
 func TestAWayLosesMessagesAndNothingElse(t *testing.T) {
 	server, client, w := talk(t)
-	w.set(mode{which: subscriptions, lose: 1})
+	w.Set(Mode{Which: Subscriptions, Lose: 1})
 	message := ">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nm\r\n"
 	say(t, server, message+"+1\r\n") // it is no subscription yet
 	hear(t, client, message+"+1\r\n")
@@ -86,27 +84,27 @@ func TestAWayLosesMessagesAndNothingElse(t *testing.T) {
 	hear(t, server, "*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\nc\r\n")
 	say(t, server, message+"+2\r\n"+message)
 	hear(t, client, "+2\r\n")
-	w.set(mode{})
+	w.Set(Mode{})
 	say(t, server, "+3\r\n")
 	hear(t, client, "+3\r\n")
-	if n := w.lost.Load(); n != 2 {
+	if n := w.Lost(); n != 2 {
 		t.Errorf("%d messages lost", n)
 	}
 }
 
 func TestAWayStallsAndGoesOn(t *testing.T) {
 	server, client, w := talk(t)
-	w.set(mode{stall: true})
+	w.Set(Mode{Stall: true})
 	say(t, client, "up")
 	say(t, server, "+down\r\n")
 	_ = client.SetReadDeadline(time.Now().Add(50 * time.Millisecond)) // it cannot fail on an open connection
 	if n, err := client.Read(make([]byte, 1)); err == nil {
 		t.Fatalf("%d bytes passed", n)
 	}
-	w.set(mode{})
+	w.Set(Mode{})
 	hear(t, client, "+down\r\n")
 	hear(t, server, "up")
-	w.cut(false)
+	w.Cut(false)
 	if _, err := client.Read(make([]byte, 1)); err == nil {
 		t.Error("a stalled connection is not cut")
 	}
@@ -114,13 +112,72 @@ func TestAWayStallsAndGoesOn(t *testing.T) {
 
 func TestAWaySwallowsReplies(t *testing.T) {
 	server, client, w := talk(t)
-	w.set(mode{which: others, swallow: true})
+	w.Set(Mode{Which: Commands, Swallow: true})
 	say(t, server, "+lost\r\n")
 	say(t, client, "up")
 	hear(t, server, "up")
-	w.set(mode{which: subscriptions, swallow: true})
+	w.Set(Mode{Which: Subscriptions, Swallow: true})
 	say(t, server, "+2\r\n")
 	hear(t, client, "+2\r\n")
+}
+
+// Replies that came together are late together by a delay, and one after another when they are kept apart.
+func TestAWayIsSlow(t *testing.T) {
+	server, client, w := talk(t)
+	const late = 30 * time.Millisecond
+	for _, c := range []struct {
+		mode  Mode
+		least time.Duration
+	}{
+		{Mode{Delay: late}, late}, {Mode{Apart: late}, 10 * late}, {Mode{}, 0},
+	} {
+		w.Set(c.mode)
+		began := time.Now()
+		say(t, server, strings.Repeat("+1\r\n", 10))
+		hear(t, client, strings.Repeat("+1\r\n", 10))
+		if took := time.Since(began); took < c.least {
+			t.Errorf("%+v: took %v", c.mode, took)
+		}
+	}
+}
+
+// What is not RESP passes as it is, through a way for each address.
+func TestWaysPassWhatIsNotRESP(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	addr := l.Addr().String()
+	ways, err := NewWays([]string{addr, addr}, true)
+	if err != nil || len(ways) != 1 {
+		t.Fatalf("%d ways, %v", len(ways), err)
+	}
+	defer ways.Close()
+	client, err := net.Dial("tcp4", ways.Map()[addr])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	server, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	say(t, server, "\x16\x03 no line")
+	hear(t, client, "\x16\x03 no line")
+	ways.Set(Mode{Swallow: true})
+	say(t, server, "lost")
+	say(t, client, "up")
+	hear(t, server, "up")
+	ways.Set(Mode{})
+	ways.Cut(true)
+	if n, err := client.Read(make([]byte, 8)); err == nil {
+		t.Errorf("%d bytes came through a way that was cut", n)
+	}
+	if ways[addr].Open() > 1 {
+		t.Errorf("%d connections", ways[addr].Open())
+	}
 }
 
 func FuzzReadFrame(f *testing.F) {

@@ -1,0 +1,74 @@
+//go:build unix
+
+package fault
+
+import (
+	"context"
+	"errors"
+)
+
+// servers are faults of Redis.
+var servers = []Fault{
+	{Name: "stop-server", About: "a Redis process is frozen (SIGSTOP), and goes on", Where: Everywhere, Ours: true, Inject: stopServer},
+	{Name: "kill-subscriptions", Where: Everywhere, Ours: true, Inject: command("CLIENT", "KILL", "TYPE", "pubsub")},
+	{Name: "kill-connections", Where: Everywhere, Ours: true, Inject: command("CLIENT", "KILL", "TYPE", "normal")},
+	{Name: "script-flush", Where: Everywhere, Ours: true, Inject: command("SCRIPT", "FLUSH")},
+	{Name: "flushall", About: "somebody empties Redis (FLUSHALL)", Where: Everywhere, Ours: true, Inject: command("FLUSHALL")},
+	{Name: "deny-publish", Where: Everywhere, Ours: true, Inject: deny("-publish", "-spublish")},
+	{Name: "deny-xadd", Where: Everywhere, Ours: true, Inject: deny("-xadd")},
+	{Name: "deny-scripts", Where: Everywhere, Ours: true, Inject: deny("-evalsha", "-eval")},
+	{Name: "out-of-memory", Where: Everywhere, Ours: true, Inject: during(
+		[]any{"CONFIG", "SET", "maxmemory", "1"}, []any{"CONFIG", "SET", "maxmemory", "0"})},
+	{Name: "restart-server", About: "a Redis process dies and comes back empty", Where: "sc", Ours: true, Inject: func(ctx context.Context, t Target, s Shot) error {
+		node, err := node(ctx, t, s)
+		if err != nil {
+			return err
+		}
+		return t.Servers().Restart(ctx, node, s.Length/2)
+	}},
+}
+
+func stopServer(ctx context.Context, t Target, s Shot) error {
+	node, err := node(ctx, t, s)
+	if err != nil {
+		return err
+	}
+	if err := t.Servers().Pause(node); err != nil {
+		return err
+	}
+	return errors.Join(Hold(ctx, s.Length), t.Servers().Resume(node))
+}
+
+// node is the node that is hit.
+func node(ctx context.Context, t Target, s Shot) (int, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	if t.Servers().Nodes() == 0 {
+		return 0, errNoNodes
+	}
+	return s.Node % t.Servers().Nodes(), nil
+}
+
+// command sends one command to every node.
+func command(args ...any) func(context.Context, Target, Shot) error {
+	return func(ctx context.Context, t Target, _ Shot) error { return t.Servers().EachNode(ctx, args...) }
+}
+
+// deny takes what rules take from everybody, and gives it back.
+func deny(rules ...any) func(context.Context, Target, Shot) error {
+	user := []any{"ACL", "SETUSER", "default"}
+	return during(append(user[:3:3], rules...), append(user[:3:3], "+@all"))
+}
+
+// during sends one command to every node, holds that, and sends another.
+func during(do, undo []any) func(context.Context, Target, Shot) error {
+	return func(ctx context.Context, t Target, s Shot) error {
+		err := t.Servers().EachNode(ctx, do...)
+		if err == nil {
+			err = Hold(ctx, s.Length)
+		}
+		// It is undone also if ctx has ended.
+		return errors.Join(err, t.Servers().EachNode(context.WithoutCancel(ctx), undo...))
+	}
+}
