@@ -42,7 +42,7 @@ test: servers lint ## all that CI checks: lint, tests with -race, every benchmar
 		$(GO) -C "$$m" test -race -shuffle on -timeout $(TESTTIME) $$($(GO) -C "$$m" list ./... | grep -v /internal/attack$$); \
 	done
 	@echo "== what the race detector would spoil: allocations, and what ristretto hears"
-	@$(GO) test -run '[Aa]lloc|Hears' -timeout $(TESTTIME) ./...
+	@$(GO) test -run '[Aa]lloc|hearsOfReads' -timeout $(TESTTIME) ./...
 	@echo "== a fleet of processes under faults, for some minutes"
 	@$(GO) test -race -timeout $(TESTTIME) ./internal/attack
 	@for m in $(MODULES); do \
@@ -89,7 +89,7 @@ mutants: servers ## break the implementation in known ways, which the attack mus
 
 .PHONY: model
 model: ## explore the protocol's model with large bounds: some ten minutes, 4 GB
-	@$(GO) test -timeout 4h -run 'TestProtocolHolds$$' -v ./invalidation/model -args -model.large
+	@$(GO) test -timeout 4h -run 'TestProtocol_holdsInEveryState$$' -v ./invalidation/model -args -model.large
 
 .PHONY: bench
 bench: ## run benchmarks: PKG=./local BENCH=Get; the result is kept for benchstat in out/bench.txt

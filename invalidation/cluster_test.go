@@ -13,7 +13,7 @@ import (
 	"github.com/doppio-cache/doppio/internal/redistest"
 )
 
-func TestClusterUsesShardedChannels(t *testing.T) {
+func TestCluster_usesShardedChannels(t *testing.T) {
 	t.Parallel()
 	c := redistest.StartCluster(t, 3)
 	rdb := c.Client(t)
@@ -39,7 +39,7 @@ func TestClusterUsesShardedChannels(t *testing.T) {
 // withoutShards takes sharded pub/sub away, which servers before 7.0 do not have.
 var withoutShards = redistest.WithArgs("--rename-command", "SSUBSCRIBE", "", "--rename-command", "SPUBLISH", "")
 
-func TestClusterWithoutShardedChannels(t *testing.T) {
+func TestCluster_withoutShardedChannels(t *testing.T) {
 	t.Parallel()
 	c := redistest.StartCluster(t, 3, withoutShards)
 	rdb := c.Client(t)
@@ -54,7 +54,7 @@ func TestClusterWithoutShardedChannels(t *testing.T) {
 	}
 }
 
-func TestClusterSlotMovesUnderMessages(t *testing.T) {
+func TestCluster_slotMovesUnderMessages(t *testing.T) {
 	for name, of := range map[string]struct {
 		protocol int
 		servers  []redistest.Option
@@ -128,7 +128,7 @@ func subscribedAt(t *testing.T, rec *recorder, node *redistest.Server, sharded b
 	rec.live(t)
 }
 
-func TestSentinelFailover(t *testing.T) {
+func TestSentinel_failoverIsFollowed(t *testing.T) {
 	t.Parallel()
 	s := redistest.StartSentinel(t)
 	rdb := s.Client(t)

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestAStoppedTimerHasEnded(t *testing.T) {
+func TestTimer_hasEndedWhenItWasStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began, ended := make(chan struct{}), false
 		stop := startTimer(time.Second, func() {

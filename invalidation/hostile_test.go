@@ -49,7 +49,7 @@ var hostileLanes = map[string]func(ctx context.Context, rdb *redis.Client, n lan
 // Another program may have left anything in the lane's keys. Receivers that run then, and receivers
 // that start then, become live again by themselves, and receive changes. Every script of this package
 // is run.
-func TestScriptsMeetHostileLanes(t *testing.T) {
+func TestHostile_scriptsMakeDoWithAnyLane(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("script/*.lua")
 	if fmt.Sprint(files) != "[script/probe.lua script/replay.lua]" || err != nil {
@@ -81,7 +81,7 @@ func TestScriptsMeetHostileLanes(t *testing.T) {
 
 // However many floors another program adds, an answer brings no more than a lane keeps: one for all
 // then.
-func TestAnswersHaveBoundedFloors(t *testing.T) {
+func TestHostile_answersHaveBoundedFloors(t *testing.T) {
 	t.Parallel()
 	rdb, names := shared.Client(t), lane.Of(t.Name(), 0)
 	rec := receive(t, rdb)

@@ -43,7 +43,7 @@ func holds(t *testing.T, rdb redis.UniversalClient, instance uint64, release cha
 	return h
 }
 
-func TestFindCopies(t *testing.T) {
+func TestFindCopies_asksEveryInstance(t *testing.T) {
 	for name, client := range map[string]func(*testing.T) redis.UniversalClient{
 		"standalone": func(t *testing.T) redis.UniversalClient { return shared.Client(t) },
 		"database 3": func(t *testing.T) redis.UniversalClient {
@@ -84,7 +84,7 @@ func TestFindCopies(t *testing.T) {
 	}
 }
 
-func TestQuestionsDoNotHoldMessagesUp(t *testing.T) {
+func TestFindCopies_doesNotHoldMessagesUp(t *testing.T) {
 	t.Parallel()
 	rdb := shared.Client(t)
 	release := make(chan struct{})
@@ -103,7 +103,7 @@ func TestQuestionsDoNotHoldMessagesUp(t *testing.T) {
 	close(release)
 }
 
-func TestWhoCannotAnswerIsCounted(t *testing.T) {
+func TestFindCopies_countsInstancesThatCannotAnswer(t *testing.T) {
 	t.Parallel()
 	rdb := shared.Client(t)
 	receive(t, rdb).live(t) // its handler does not know questions
@@ -115,7 +115,7 @@ func TestWhoCannotAnswerIsCounted(t *testing.T) {
 	}
 }
 
-func TestNobodyIsAsked(t *testing.T) {
+func TestFindCopies_mayFindNoInstanceToAsk(t *testing.T) {
 	t.Parallel()
 	told, asked, err := FindCopies(t.Context(), shared.Client(t), t.Name(), 0, CopyQuery{Key: "k"})
 	if err != nil || asked != 0 || len(told) != 0 {

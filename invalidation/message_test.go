@@ -23,7 +23,7 @@ func mustAppend(t testing.TB, m Message) []byte {
 	return data
 }
 
-func TestMessageComesBackAsItWas(t *testing.T) {
+func TestMessage_readsBack(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		m    Message
@@ -50,14 +50,14 @@ func TestMessageComesBackAsItWas(t *testing.T) {
 	}
 }
 
-func TestMessageAppendsToWhatIsThere(t *testing.T) {
+func TestMessage_appendsToABuffer(t *testing.T) {
 	data, err := (&Message{Type: TypeKeys, Hashes: []uint64{1}}).Append([]byte("before"))
 	if err != nil || !bytes.HasPrefix(data, []byte("before")) || len(data) != 6+44 {
 		t.Fatalf("%d bytes, %v", len(data), err)
 	}
 }
 
-func TestMessageThatCannotBeSentIsRefused(t *testing.T) {
+func TestMessage_thatCannotBeSentIsRefused(t *testing.T) {
 	for name, m := range map[string]Message{
 		"too many hashes":     {Type: TypeKeys, Hashes: make([]uint64, maxHashes+1)},
 		"short trace context": {Type: TypeKeys, Trace: trace25[:24]},
@@ -72,7 +72,7 @@ func TestMessageThatCannotBeSentIsRefused(t *testing.T) {
 	}
 }
 
-func TestParseRefuses(t *testing.T) {
+func TestParse_refusesMalformedMessages(t *testing.T) {
 	good := mustAppend(t, Message{Type: TypeKeys, Publisher: 7, Trace: trace25, Hashes: []uint64{1, 2}})
 	changed := func(at int, b byte) []byte {
 		d := bytes.Clone(good)

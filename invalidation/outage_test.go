@@ -19,7 +19,7 @@ import (
 // slack is what a loaded machine may add to a time that is otherwise bounded.
 const slack = 10 * time.Second
 
-func TestLostMessageIsAGap(t *testing.T) {
+func TestGap_followsALostMessage(t *testing.T) {
 	t.Parallel()
 	rdb := shared.Client(t)
 	rec := receive(t, rdb, bound(20*time.Second)) // a busy machine is no silence
@@ -48,7 +48,7 @@ func TestLostMessageIsAGap(t *testing.T) {
 	}
 }
 
-func TestLostTailIsNoticedByTheNextEcho(t *testing.T) {
+func TestEcho_noticesALostTail(t *testing.T) {
 	t.Parallel()
 	const maxStaleness = 2 * time.Second
 	rdb := shared.Client(t)
@@ -68,7 +68,7 @@ func TestLostTailIsNoticedByTheNextEcho(t *testing.T) {
 	rec.live(t)
 }
 
-func TestWhatIsAnnouncedDuringACutIsReplayed(t *testing.T) {
+func TestReplay_namesTheChangesOfACut(t *testing.T) {
 	for _, c := range []struct{ before, during int }{{0, 3}, {1, 0}, {1, 3}, {5, pageSize - 1}, {5, pageSize}, {5, 2*pageSize + 500}} {
 		t.Run(fmt.Sprintf("%d and %d", c.before, c.during), func(t *testing.T) {
 			t.Parallel()
@@ -111,7 +111,7 @@ func TestWhatIsAnnouncedDuringACutIsReplayed(t *testing.T) {
 	}
 }
 
-func TestMoreThanALaneKeepsIsTrimmed(t *testing.T) {
+func TestReplay_dropsAllWhenTheLaneWasTrimmed(t *testing.T) {
 	t.Parallel()
 	for _, before := range []int{0, 1} {
 		t.Run(fmt.Sprint(before), func(t *testing.T) {
@@ -138,7 +138,7 @@ func TestMoreThanALaneKeepsIsTrimmed(t *testing.T) {
 	}
 }
 
-func TestLostHistory(t *testing.T) {
+func TestLoss_isNoticed(t *testing.T) {
 	flush := func(t *testing.T, rdb *redis.Client) {
 		if err := rdb.FlushAll(t.Context()).Err(); err != nil {
 			t.Fatal(err)
@@ -238,8 +238,8 @@ func TestLostHistory(t *testing.T) {
 	})
 }
 
-// The ways a connection can go silent without an end.
-func TestSilenceIsLostWithinItsBound(t *testing.T) {
+// A connection can go silent in several ways without an end.
+func TestSilence_isNoticedWithinItsBound(t *testing.T) {
 	const maxStaleness = 600 * time.Millisecond
 	for _, c := range []struct {
 		name  string
@@ -281,7 +281,7 @@ func TestSilenceIsLostWithinItsBound(t *testing.T) {
 
 // A server that may not write must not be trusted: it may be a replica, or a master that was
 // replaced.
-func TestReplicaIsNotTrusted(t *testing.T) {
+func TestTrust_isNotGivenToAReplica(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	rec := receive(t, s.Client(t), bound(400*time.Millisecond))
@@ -316,7 +316,7 @@ func TestReplicaIsNotTrusted(t *testing.T) {
 }
 
 // Out of memory, a server still removes; so it must still be trusted.
-func TestServerOutOfMemoryIsTrusted(t *testing.T) {
+func TestTrust_isGivenToAServerOutOfMemory(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	rec := receive(t, s.Client(t), bound(4*time.Second))
@@ -333,7 +333,7 @@ func TestServerOutOfMemoryIsTrusted(t *testing.T) {
 	}
 }
 
-func TestWithoutSubscriptionTheLaneIsLearnedOf(t *testing.T) {
+func TestReceiver_learnsOfTheLaneWithoutASubscription(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t, redistest.WithACLUser("app", "hunter2", "~*", "&nothing", "+@all"))
 	direct := s.Client(t)
@@ -354,7 +354,7 @@ func TestWithoutSubscriptionTheLaneIsLearnedOf(t *testing.T) {
 	}
 }
 
-func TestServerThatComesLater(t *testing.T) {
+func TestReceiver_waitsForAServerThatComesLater(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	rdb := s.Client(t)
@@ -365,7 +365,7 @@ func TestServerThatComesLater(t *testing.T) {
 	rec.live(t)
 }
 
-func TestKilledSubscriberComesBack(t *testing.T) {
+func TestReceiver_comesBackAfterItWasKilled(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	rec := receive(t, s.Client(t))
@@ -387,7 +387,7 @@ func TestKilledSubscriberComesBack(t *testing.T) {
 
 // OnTrust(sent) promises that every change announced before sent is known, also while replies are
 // late, held, connections are cut, and messages lost.
-func TestTrustIsNeverLaterThanTheTruth(t *testing.T) {
+func TestTrust_isNeverLaterThanTheTruth(t *testing.T) {
 	t.Parallel()
 	p, rdb := proxied(t, shared)
 	rec := receive(t, rdb, func(o *Options) { o.MaxStaleness = 400 * time.Millisecond; o.Backoff = 20 * time.Millisecond })

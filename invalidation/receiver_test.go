@@ -16,7 +16,7 @@ import (
 	"github.com/doppio-cache/doppio/internal/redistest"
 )
 
-func TestMessagesArriveInOrder(t *testing.T) {
+func TestReceiver_getsMessagesInOrder(t *testing.T) {
 	for name, client := range map[string]func(*testing.T) *redis.Client{
 		"RESP2":     func(t *testing.T) *redis.Client { return shared.Client(t, func(o *redis.Options) { o.Protocol = 2 }) },
 		"RESP3":     func(t *testing.T) *redis.Client { return shared.Client(t, func(o *redis.Options) { o.Protocol = 3 }) },
@@ -54,7 +54,7 @@ func TestMessagesArriveInOrder(t *testing.T) {
 	}
 }
 
-func TestStatesOfAFirstSubscription(t *testing.T) {
+func TestState_ofAFirstSubscription(t *testing.T) {
 	t.Parallel()
 	rec := receive(t, shared.Client(t))
 	rec.live(t)
@@ -67,7 +67,7 @@ func TestStatesOfAFirstSubscription(t *testing.T) {
 	}
 }
 
-func TestWhatIsOutsideTheLaneDoesNotBreakTheChain(t *testing.T) {
+func TestReceiver_messageOutsideTheLaneDoesNotBreakTheChain(t *testing.T) {
 	t.Parallel()
 	rdb := shared.Client(t)
 	rec := receive(t, rdb)
@@ -85,7 +85,7 @@ func TestWhatIsOutsideTheLaneDoesNotBreakTheChain(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoMessageDropsEverythingAndTheChainGoesOn(t *testing.T) {
+func TestReceiver_malformedMessageDropsEverythingAndTheChainGoesOn(t *testing.T) {
 	t.Parallel()
 	rdb := shared.Client(t)
 	rec := receive(t, rdb, bound(4*time.Second))
@@ -114,7 +114,7 @@ func TestWhatIsNoMessageDropsEverythingAndTheChainGoesOn(t *testing.T) {
 	}
 }
 
-func TestFloorsAreLearnedBeforeTrust(t *testing.T) {
+func TestTrust_isGivenAfterTheFloorsAreLearned(t *testing.T) {
 	t.Parallel()
 	rdb := shared.Client(t)
 	names := lane.Of(t.Name(), 0)
@@ -167,7 +167,7 @@ func TestFloorsAreLearnedBeforeTrust(t *testing.T) {
 	}
 }
 
-func TestLanesThatDisagree(t *testing.T) {
+func TestLanes_thatDisagreeAreNeverTrusted(t *testing.T) {
 	t.Parallel()
 	rdb := shared.Client(t)
 	receive(t, rdb, func(o *Options) { o.Lanes = 3 }).live(t)
@@ -185,7 +185,7 @@ func TestLanesThatDisagree(t *testing.T) {
 	}
 }
 
-func TestDeniedChannelIsReportedAndTriedAgain(t *testing.T) {
+func TestReceiver_reportsADeniedChannelAndTriesAgain(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t, redistest.WithACLUser("app", "hunter2", "~*", "&allowed", "+@all"))
 	rec := receive(t, s.ClientAs(t, "app", "hunter2"))
@@ -204,7 +204,7 @@ func TestDeniedChannelIsReportedAndTriedAgain(t *testing.T) {
 	rec.live(t)
 }
 
-func TestAttemptsBackOff(t *testing.T) {
+func TestReceiver_backsOff(t *testing.T) {
 	t.Parallel()
 	p, rdb := proxied(t, shared)
 	p.Refuse(true)
@@ -218,7 +218,7 @@ func TestAttemptsBackOff(t *testing.T) {
 }
 
 // An idle receiver costs the server one script every quarter of MaxStaleness.
-func TestIdleReceiverIsCheap(t *testing.T) {
+func TestReceiver_isCheapWhenItIsIdle(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	rec := receive(t, s.Client(t), bound(2*time.Second))
@@ -250,7 +250,7 @@ func TestIdleReceiverIsCheap(t *testing.T) {
 	}
 }
 
-func TestZeroOptionsAreCompleted(t *testing.T) {
+func TestOptions_zeroOnesAreCompleted(t *testing.T) {
 	o := Options{}.withDefaults()
 	if o.MaxStaleness != DefaultMaxStaleness || o.Backoff != DefaultBackoff || o.Lanes != 1 || o.Logger == nil ||
 		o.Logger.Enabled(context.Background(), slog.LevelError) {

@@ -33,7 +33,7 @@ func (c *sequence) do(s step) DropReason {
 	return 0
 }
 
-func TestSequence(t *testing.T) {
+func TestSequence_handsOnOrDropsEachMessage(t *testing.T) {
 	msg := func(from, id lane.ID, why DropReason) step {
 		return step{what: "message", from: from, id: id, why: why}
 	}
@@ -88,7 +88,7 @@ func TestSequence(t *testing.T) {
 }
 
 // The end of a lost history is the newest id of it that is known, however the loss shows.
-func TestSequenceKnowsWhereALostHistoryEnded(t *testing.T) {
+func TestSequence_knowsWhereALostHistoryEnded(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		steps []step // after a first sync at 10; the last one shows the loss
@@ -127,7 +127,7 @@ func TestSequenceKnowsWhereALostHistoryEnded(t *testing.T) {
 	}
 }
 
-func TestSequenceReportsWhenAReplayMayEnd(t *testing.T) {
+func TestSequence_reportsWhenAReplayMayEnd(t *testing.T) {
 	c := sequence{hasPosition: true, applied: 10}
 	c.startSync()
 	if c.onReplayed(11, 12) {
@@ -165,8 +165,8 @@ func FuzzChain(f *testing.F) {
 	})
 }
 
-// TestSequenceAgainstTheOracle is what the fuzzing would find soon.
-func TestSequenceAgainstTheOracle(t *testing.T) {
+// This is the part of FuzzChain that fuzzing would find soon.
+func TestSequence_againstTheOracle(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 5))
 	ops := make([]byte, 60)
 	for range 20_000 {

@@ -38,7 +38,7 @@ func asked(r *Receiver, session uint64, sent time.Time, last lane.ID, floor stri
 	return probeNonce(session, r.probes.add(sent, time.Minute, 0)) + " " + last.String() + " " + floor
 }
 
-func TestEchoBelongsToItsProbe(t *testing.T) {
+func TestEcho_belongsToItsProbe(t *testing.T) {
 	rec := &recorder{}
 	r, s := quiet(t, rec)
 	begin := time.Now().Add(-300 * time.Millisecond)
@@ -68,7 +68,7 @@ func TestEchoBelongsToItsProbe(t *testing.T) {
 	}
 }
 
-func TestEchoFromBeforeTheReplayJudgesNothing(t *testing.T) {
+func TestEcho_fromBeforeTheReplayJudgesNothing(t *testing.T) {
 	rec := &recorder{}
 	r, s := quiet(t, rec)
 	old := asked(r, 7, time.Now(), 8, "0-0")
@@ -85,7 +85,7 @@ func TestEchoFromBeforeTheReplayJudgesNothing(t *testing.T) {
 	}
 }
 
-func TestTrustWaitsForFloors(t *testing.T) {
+func TestTrust_waitsForFloors(t *testing.T) {
 	rec := &recorder{}
 	r, s := quiet(t, rec)
 	r.onEcho(s, asked(r, 7, time.Now(), 10, "0-5"))
@@ -103,7 +103,7 @@ func TestTrustWaitsForFloors(t *testing.T) {
 	}
 }
 
-func TestLateAnswersTellNothingOld(t *testing.T) {
+func TestEcho_lateAnswersTellNothingOld(t *testing.T) {
 	rec := &recorder{}
 	r, s := quiet(t, rec)
 	number := r.probes.add(time.Now(), time.Minute, 0)
@@ -126,7 +126,7 @@ func TestLateAnswersTellNothingOld(t *testing.T) {
 	}
 }
 
-func TestSilenceIsCountedFromTheAnsweredEcho(t *testing.T) {
+func TestSilence_isCountedFromTheAnsweredEcho(t *testing.T) {
 	rec := &recorder{}
 	r, s := quiet(t, rec)
 	sent := time.Now()
@@ -142,9 +142,9 @@ func TestSilenceIsCountedFromTheAnsweredEcho(t *testing.T) {
 	}
 }
 
-// go-redis connects again by itself where a command cannot be written: what was published in
-// between is lost.
-func TestSecondConfirmationEndsTheSubscription(t *testing.T) {
+// go-redis connects again by itself where a command cannot be written: messages that were
+// published in between are lost.
+func TestSubscription_endsWithASecondConfirmation(t *testing.T) {
 	r, s := quiet(t, &recorder{})
 	if _, err := r.confirm(s, &redis.Subscription{Kind: "subscribe", Channel: "a"}); !errors.Is(err, errResubscribed) {
 		t.Errorf("error %v", err)
@@ -156,7 +156,7 @@ func TestSecondConfirmationEndsTheSubscription(t *testing.T) {
 	}
 }
 
-func TestNothingIsToldAfterLost(t *testing.T) {
+func TestSubscription_tellsNothingAfterLost(t *testing.T) {
 	rec := &recorder{}
 	r, s := quiet(t, rec)
 	echo := asked(r, 7, time.Now(), 10, "0-0")
@@ -187,7 +187,7 @@ func TestNothingIsToldAfterLost(t *testing.T) {
 	}
 }
 
-func TestUnreadableEntriesOfALane(t *testing.T) {
+func TestReplay_ofUnreadableEntries(t *testing.T) {
 	rec := &recorder{}
 	r, s := quiet(t, rec)
 	r.seq.startSync()
@@ -206,7 +206,7 @@ func TestUnreadableEntriesOfALane(t *testing.T) {
 	}
 }
 
-func TestRepliesThatAreNotUnderstood(t *testing.T) {
+func TestReplay_ofRepliesThatAreNotUnderstood(t *testing.T) {
 	list := []any{"1-1"}
 	for _, reply := range [][]any{
 		{}, {int64(1)}, {"1", "0-1"}, {"1", "x", "0-0"}, {"1", "0-1", "0-0", "x"}, {"1", "0-1", "0-0", list},
@@ -245,7 +245,7 @@ func redisDialer(test context.Context, dialing chan<- struct{}) func(context.Con
 	}
 }
 
-func TestCloseIsPromptAtAnyMoment(t *testing.T) {
+func TestClose_isPromptAtAnyMoment(t *testing.T) {
 	const readTimeout = time.Second // of the client: what go-redis waits for a greeting, or a reply
 	up := func(t *testing.T, rec *recorder) { rec.live(t) }
 	down := func(t *testing.T, rec *recorder) { rec.await(t, "lost", 2) }
@@ -305,7 +305,7 @@ func TestCloseIsPromptAtAnyMoment(t *testing.T) {
 }
 
 // A dial that hangs is interrupted.
-func TestCloseInterruptsADial(t *testing.T) {
+func TestClose_interruptsADial(t *testing.T) {
 	t.Parallel()
 	dialing := make(chan struct{}, 1)
 	rdb := shared.Client(t, func(o *redis.Options) {

@@ -14,7 +14,7 @@ func hashOf(bucket uint16, print uint32) uint64 {
 	return uint64(print)<<32 | uint64(bucket)%buckets
 }
 
-func TestTableKnowsNothingAtFirst(t *testing.T) {
+func TestTable_knowsNothingAtFirst(t *testing.T) {
 	table := NewTable()
 	for _, h := range []uint64{0, 1, hashOf(3, 0), hashOf(3, 1), 1<<64 - 1} {
 		if !table.Valid(h, 0) {
@@ -26,7 +26,7 @@ func TestTableKnowsNothingAtFirst(t *testing.T) {
 	}
 }
 
-func TestRaiseInvalidatesWhatBeganBefore(t *testing.T) {
+func TestRaise_invalidatesReadsThatBeganBefore(t *testing.T) {
 	// A fingerprint of 0 looks like a free place.
 	for _, h := range []uint64{0, 1, hashOf(7, 0), hashOf(7, 0xFFFFFFFF)} {
 		table := NewTable()
@@ -47,7 +47,7 @@ func TestRaiseInvalidatesWhatBeganBefore(t *testing.T) {
 	}
 }
 
-func TestRaiseOfManyIsOnePosition(t *testing.T) {
+func TestRaise_ofManyIsOnePosition(t *testing.T) {
 	table := NewTable()
 	hashes := []uint64{hashOf(1, 1), hashOf(2, 2), hashOf(1, 1), hashOf(1, 3)}
 	position := table.Raise(hashes...)
@@ -69,9 +69,9 @@ func TestRaiseOfManyIsOnePosition(t *testing.T) {
 	}
 }
 
-// An entry that is found valid again and again, and given the stamp of what was settled before each
+// An entry that is found valid again and again, and given the stamp that was settled before each
 // look, is invalid for good once it was invalidated.
-func TestConfirmedStampHidesNothing(t *testing.T) {
+func TestTable_confirmedStampHidesNothing(t *testing.T) {
 	table := NewTable()
 	for round := range 2000 {
 		hash := hashOf(uint16(round), uint32(round))
@@ -108,8 +108,8 @@ func TestConfirmedStampHidesNothing(t *testing.T) {
 	}
 }
 
-// What is pushed out of its bucket stays invalid, at the price of its neighbours.
-func TestMoreHashesThanWaysStayInvalid(t *testing.T) {
+// A hash that is pushed out of its bucket stays invalid, at the price of its neighbours.
+func TestTable_moreHashesThanWaysStayInvalid(t *testing.T) {
 	table := NewTable()
 	stamp := table.Now()
 	var raised []uint64
@@ -137,7 +137,7 @@ type model map[uint64]uint64
 
 func (m model) valid(hash, stamp uint64) bool { return m[hash] <= stamp }
 
-func TestTableNeverServesWhatTheModelRefuses(t *testing.T) {
+func TestTable_servesNoEntryThatTheModelRefuses(t *testing.T) {
 	for _, c := range []struct {
 		name           string
 		buckets, print uint32 // how many of each are in play
@@ -186,7 +186,7 @@ func TestTableNeverServesWhatTheModelRefuses(t *testing.T) {
 	}
 }
 
-func TestRaiseAndCheck(t *testing.T) {
+func TestRaiseAndCheck_tellsWhetherOthersWereRaised(t *testing.T) {
 	key, tag, other := hashOf(1, 1), hashOf(2, 2), hashOf(3, 3)
 	for _, c := range []struct {
 		name      string
@@ -221,7 +221,7 @@ func TestRaiseAndCheck(t *testing.T) {
 
 // Of RaiseAndCheck and Raise of one hash, one comes first: either RaiseAndCheck sees the other, or
 // the position of the other is higher.
-func TestRaiseAndCheckIsOneStep(t *testing.T) {
+func TestRaiseAndCheck_isOneStep(t *testing.T) {
 	table := NewTable()
 	h := hashOf(9, 9)
 	for range 5_000 {
@@ -243,7 +243,7 @@ func TestRaiseAndCheckIsOneStep(t *testing.T) {
 
 // A reader that starts after Raise returned must see it, whatever other writers push out of the
 // same bucket meanwhile.
-func TestReadersNeverMissWhatWasRaised(t *testing.T) {
+func TestTable_readersMissNoRaise(t *testing.T) {
 	const hashes, rounds = 3 * ways, 4_000
 	table := NewTable()
 	var known [hashes]atomic.Uint64 // the position of the last Raise that returned
@@ -275,7 +275,7 @@ func TestReadersNeverMissWhatWasRaised(t *testing.T) {
 	readers.Wait()
 }
 
-func TestFalseInvalidationsAreRare(t *testing.T) {
+func TestTable_falseInvalidationsAreRare(t *testing.T) {
 	const entries, raised = 100_000, 1_000
 	rng := rand.New(rand.NewPCG(4, 4))
 	table := NewTable()
@@ -308,7 +308,7 @@ func TestFalseInvalidationsAreRare(t *testing.T) {
 	}
 }
 
-func TestBucketsAreCacheLines(t *testing.T) {
+func TestTable_bucketsAreCacheLines(t *testing.T) {
 	const line = 64
 	table := NewTable()
 	if size := unsafe.Sizeof(bucket{}); size != line {
@@ -319,7 +319,7 @@ func TestBucketsAreCacheLines(t *testing.T) {
 	}
 }
 
-func TestValidAllocatesNothing(t *testing.T) {
+func TestValid_allocatesNothing(t *testing.T) {
 	table := NewTable()
 	table.Raise(1, 2, 3)
 	if n := testing.AllocsPerRun(100, func() { table.Valid(2, 0); table.Valid(9, table.Now()) }); n != 0 {

@@ -116,7 +116,7 @@ func outsideSet(t *testing.T, rdb redis.UniversalClient, key string) {
 	trackingDo(t, rdb, "SET", key, "v")
 }
 
-func TestTrackingTellsOfEveryWriter(t *testing.T) {
+func TestTracking_tellsOfEveryWriter(t *testing.T) {
 	t.Parallel()
 	for name, start := range map[string]func(redistest.Host, ...redistest.Option) *redistest.Server{
 		"redis": redistest.Start, "valkey": redistest.StartValkey,
@@ -182,7 +182,7 @@ func TestTrackingTellsOfEveryWriter(t *testing.T) {
 	}
 }
 
-func TestTrackingTellsOfEvictions(t *testing.T) {
+func TestTracking_tellsOfEvictions(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t, redistest.WithArgs("--maxmemory", "4mb", "--maxmemory-policy", "allkeys-lru"))
 	out := s.Client(t)
@@ -207,7 +207,7 @@ func TestTrackingTellsOfEvictions(t *testing.T) {
 }
 
 // Many keys at once come as one push.
-func TestTrackingTellsOfManyKeysAtOnce(t *testing.T) {
+func TestTracking_tellsOfManyKeysAtOnce(t *testing.T) {
 	t.Parallel()
 	const n = 200_000
 	s := redistest.Start(t)
@@ -241,7 +241,7 @@ func TestTrackingTellsOfManyKeysAtOnce(t *testing.T) {
 	}
 }
 
-func TestTrackingComesBackAfterKill(t *testing.T) {
+func TestTracking_comesBackAfterItWasKilled(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	out := s.Client(t)
@@ -270,7 +270,7 @@ func TestTrackingComesBackAfterKill(t *testing.T) {
 	}
 }
 
-func TestTrackingNoticesSilence(t *testing.T) {
+func TestTracking_noticesSilence(t *testing.T) {
 	t.Parallel()
 	const silence = 600 * time.Millisecond
 	type proxy = redistest.Proxy
@@ -331,7 +331,7 @@ func TestTrackingNoticesSilence(t *testing.T) {
 }
 
 // A connection that ends is lost at once, whatever a new one would take.
-func TestTrackingNoticesAnEndAtOnce(t *testing.T) {
+func TestTracking_noticesAnEndAtOnce(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	p := redistest.NewProxy(t, s.Addr)
@@ -345,7 +345,7 @@ func TestTrackingNoticesAnEndAtOnce(t *testing.T) {
 	}
 }
 
-func TestTrackingReadsInvalidations(t *testing.T) {
+func TestTracking_readsInvalidations(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name    string
@@ -383,8 +383,8 @@ func TestTrackingReadsInvalidations(t *testing.T) {
 	}
 }
 
-// What Redis said when it refused reaches the handler each time, and attempts get rarer.
-func TestTrackingThatIsRefused(t *testing.T) {
+// The words with which Redis refused reach the handler each time, and attempts get rarer.
+func TestTracking_reportsARefusalEachTime(t *testing.T) {
 	t.Parallel()
 	old := redistest.Start(t, redistest.WithArgs("--rename-command", "HELLO", "no-such-command"))
 	denied := redistest.Start(t, redistest.WithACLUser("notracking", "pw", "~*", "&*", "+@all", "-client|tracking"))
@@ -424,7 +424,7 @@ func TestTrackingThatIsRefused(t *testing.T) {
 }
 
 // The connection is derived whatever the client is.
-func TestTrackingOfAnyClient(t *testing.T) {
+func TestTracking_ofAnyClient(t *testing.T) {
 	t.Parallel()
 	plain := redistest.Start(t)
 	safe := redistest.Start(t, redistest.WithTLS(), redistest.WithPassword("pw"))
@@ -461,7 +461,7 @@ func TestTrackingOfAnyClient(t *testing.T) {
 	}
 }
 
-func TestTrackingFollowsSentinel(t *testing.T) {
+func TestTracking_followsSentinel(t *testing.T) {
 	t.Parallel()
 	s := redistest.StartSentinel(t)
 	_, notes := startTrackingOf(t, s.Client(t), TrackingSilence)
@@ -475,7 +475,7 @@ func TestTrackingFollowsSentinel(t *testing.T) {
 	notes.await(t, 1, noteOfKey("ns:after"))
 }
 
-func TestTrackingRefusesWhatCannotTrack(t *testing.T) {
+func TestTracking_refusesClientsThatCannotTrack(t *testing.T) {
 	t.Parallel()
 	one := redis.NewClient(&redis.Options{})
 	cluster := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}})
@@ -503,8 +503,8 @@ func TestTrackingRefusesWhatCannotTrack(t *testing.T) {
 	}
 }
 
-// Close is prompt in any state; goleak looks for what it leaves.
-func TestTrackingCloses(t *testing.T) {
+// Close is prompt in any state; goleak looks for goroutines that it leaves.
+func TestTracking_closesPromptlyInAnyState(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	up := func(t *testing.T, n *trackingNotes) { n.await(t, 1, noteOf("tracking")) }
@@ -565,7 +565,7 @@ func TestTrackingCloses(t *testing.T) {
 	}
 }
 
-func TestTrackingCloseInterruptsADial(t *testing.T) {
+func TestTracking_closeInterruptsADial(t *testing.T) {
 	t.Parallel()
 	dialing := make(chan struct{}, 1)
 	rdb := redis.NewClient(&redis.Options{DialTimeout: time.Minute, Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) {

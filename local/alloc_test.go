@@ -6,7 +6,7 @@ package local
 
 import "testing"
 
-func TestReadsDoNotAllocate(t *testing.T) {
+func TestLookup_allocatesNothing(t *testing.T) {
 	eachEngine(t, func(t *testing.T, kind EngineKind) {
 		s, it := newTier(t, Options{Engine: kind}).NewScope(), itemOf(1)
 		s.Set(it.hash, it.entry(1))

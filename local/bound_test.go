@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestLenReturnsToTheBound(t *testing.T) {
+func TestMaxBytes_isReturnedToInLen(t *testing.T) {
 	eachEngine(t, func(t *testing.T, kind EngineKind) {
 		for _, limit := range []int64{1, 10, 1_000} {
 			tier := newTier(t, Options{Engine: kind, MaxEntries: limit})
@@ -30,9 +30,9 @@ func TestLenReturnsToTheBound(t *testing.T) {
 	})
 }
 
-// TestGrowingUpdatesStayWithinBytes: bare ristretto evicts for new keys only, so that updates in place may
-// exceed its bound for as long as no new key comes.
-func TestGrowingUpdatesStayWithinBytes(t *testing.T) {
+// Bare ristretto evicts for new keys only, so that updates in place may exceed its bound for as
+// long as no new key comes.
+func TestMaxBytes_boundsUpdatesThatGrow(t *testing.T) {
 	eachEngine(t, func(t *testing.T, kind EngineKind) {
 		tier := newTier(t, Options{Engine: kind, MaxBytes: MinMaxBytes})
 		s := tier.NewScope()
@@ -51,9 +51,9 @@ func TestGrowingUpdatesStayWithinBytes(t *testing.T) {
 	})
 }
 
-// TestPendingIsBounded: writers wait for the settler, so that what is not applied stays within a part of the
+// Writers wait for the settler, so that the writes that are not applied stay within a part of the
 // bound, give or take one write each.
-func TestPendingIsBounded(t *testing.T) {
+func TestSet_waitsWhenTooMuchIsPending(t *testing.T) {
 	const limit, writers = 3_200, 4
 	tier := newTier(t, Options{MaxEntries: limit})
 	s, r := tier.NewScope(), tier.engine.(*ristrettoEngine)
@@ -76,9 +76,9 @@ func TestPendingIsBounded(t *testing.T) {
 	}
 }
 
-// TestWritersDoNotOutrunTheBound: whoever writes waits for the engine, or evicts, so that the bound is exceeded by the
-// stated part and one entry for each writer at most, at every moment.
-func TestWritersDoNotOutrunTheBound(t *testing.T) {
+// A writer waits for the engine, or evicts, so that the bound is exceeded by the stated part and
+// one entry for each writer at most, at every moment.
+func TestMaxBytes_isNotOutrunByWriters(t *testing.T) {
 	eachEngine(t, func(t *testing.T, kind EngineKind) {
 		for _, tc := range []struct {
 			name          string

@@ -18,7 +18,7 @@ func newCache[V any](t *testing.T, opts Options) *Cache[V] {
 	return c
 }
 
-func TestCacheTTL(t *testing.T) {
+func TestCache_entriesEndWithTheirTTL(t *testing.T) {
 	eachEngine(t, func(t *testing.T, kind EngineKind) {
 		synctest.Test(t, func(t *testing.T) {
 			c := newCache[string](t, Options{Engine: kind})
@@ -46,7 +46,7 @@ func TestCacheTTL(t *testing.T) {
 	})
 }
 
-func TestCacheSetDeleteClear(t *testing.T) {
+func TestCache_setsDeletesAndClears(t *testing.T) {
 	eachEngine(t, func(t *testing.T, kind EngineKind) {
 		c := newCache[int](t, Options{Engine: kind})
 		for i := range 3 {
@@ -76,7 +76,7 @@ func TestCacheSetDeleteClear(t *testing.T) {
 	})
 }
 
-func TestNewCacheValidates(t *testing.T) {
+func TestNewCache_refusesInvalidOptions(t *testing.T) {
 	if _, err := NewCache[int](Options{MaxEntries: -1}); !errors.Is(err, ErrInvalidOptions) {
 		t.Error(err)
 	}

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestCloseBesideEverything runs every method from many goroutines while the tier is closed from several.
-func TestCloseBesideEverything(t *testing.T) {
+// Every method runs in many goroutines while the tier is closed from several.
+func TestClose_besideEveryMethod(t *testing.T) {
 	eachEngine(t, func(t *testing.T, kind EngineKind) {
 		for round := range 20 {
 			tier := newTier(t, Options{Engine: kind, MaxEntries: 200})
@@ -62,7 +62,7 @@ func TestCloseBesideEverything(t *testing.T) {
 	})
 }
 
-func TestClosedTierDoesNothing(t *testing.T) {
+func TestClose_leavesATierThatDoesNothing(t *testing.T) {
 	eachEngine(t, func(t *testing.T, kind EngineKind) {
 		tier := newTier(t, Options{Engine: kind})
 		s, it := tier.NewScope(), itemOf(1)
@@ -86,8 +86,8 @@ func TestClosedTierDoesNothing(t *testing.T) {
 	})
 }
 
-// TestCloseWaitsForLookups: Close returns only when a Lookup that is under way has been concluded.
-func TestCloseWaitsForLookups(t *testing.T) {
+// Close returns only when a Lookup that is under way has been concluded.
+func TestClose_waitsForLookups(t *testing.T) {
 	eachEngine(t, func(t *testing.T, kind EngineKind) {
 		tier := newTier(t, Options{Engine: kind})
 		s, it := tier.NewScope(), itemOf(1)

@@ -8,7 +8,7 @@ import (
 
 // What an entry needs besides its key and value, in bytes of heap after a collection: the Entry itself
 // (136), the engine's tables and lists at their mean fill, and the rounding of key and value to the
-// allocator's sizes. Measured by TestMaxBytesIsMeasuredHeap.
+// allocator's sizes. Measured by TestMaxBytes_isMeasuredHeap.
 const (
 	ristrettoPerEntry = 270
 	otterPerEntry     = 250

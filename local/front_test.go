@@ -11,7 +11,7 @@ import (
 )
 
 // A hit reads one line of the front and one of the entry; that is what both are for.
-func TestHotDataKeepsToCacheLines(t *testing.T) {
+func TestFront_hotDataKeepsToCacheLines(t *testing.T) {
 	if n := unsafe.Sizeof(frontBucket{}); n != 64 {
 		t.Errorf("a bucket of the front has %d bytes, must be a cache line", n)
 	}
@@ -21,7 +21,7 @@ func TestHotDataKeepsToCacheLines(t *testing.T) {
 	}
 }
 
-func TestFrontMatchesTags(t *testing.T) {
+func TestFront_matchesTags(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 100_000 {
 		tags, tag := r.Uint64(), frontTag(r.Uint64())
@@ -42,7 +42,7 @@ func TestFrontMatchesTags(t *testing.T) {
 	}
 }
 
-func TestFrontIsSizedByEntries(t *testing.T) {
+func TestFront_isSizedByEntries(t *testing.T) {
 	for _, c := range []struct{ entries, want int64 }{
 		{1, 1}, {4, 1}, {5, 2}, {1000, 256}, {100_000, 32_768}, {1_000_000, 262_144}, {1 << 40, frontLimit}, {math.MaxInt64, frontLimit},
 	} {
@@ -52,8 +52,8 @@ func TestFrontIsSizedByEntries(t *testing.T) {
 	}
 }
 
-// What is dead is let go of: neither found, nor kept from being collected.
-func TestFrontForgetsTheDead(t *testing.T) {
+// A dead entry is let go of: neither found, nor kept from being collected.
+func TestFront_forgetsDeadEntries(t *testing.T) {
 	tier := newTier(t, Options{MaxEntries: 1000})
 	s := tier.NewScope()
 	resident := func() (n int) {
@@ -105,7 +105,7 @@ func TestFrontForgetsTheDead(t *testing.T) {
 }
 
 // More entries in a bucket than it has ways are found all the same, by way of the engine, and none of them as another.
-func TestFullBucketOfTheFront(t *testing.T) {
+func TestFront_fullBucketHidesNoEntry(t *testing.T) {
 	tier := newTier(t, Options{MaxEntries: 1000})
 	s, f := tier.NewScope(), tier.front
 	var items []item
@@ -131,7 +131,7 @@ func TestFullBucketOfTheFront(t *testing.T) {
 	}
 }
 
-func TestEntryKeepsItsKeyAndValue(t *testing.T) {
+func TestEntry_keepsItsKeyAndValue(t *testing.T) {
 	long := make([]byte, 300)
 	for i := range long {
 		long[i] = byte('a' + i%26)

@@ -9,9 +9,9 @@ import (
 	"github.com/doppio-cache/doppio/internal/keyhash"
 )
 
-// TestMaxBytesIsMeasuredHeap fills a tier with a million entries of 100 bytes and compares the heap that it
-// keeps alive with MaxBytes.
-func TestMaxBytesIsMeasuredHeap(t *testing.T) {
+// A tier is filled with a million entries of 100 bytes, and the heap that it keeps alive is
+// compared with MaxBytes.
+func TestMaxBytes_isMeasuredHeap(t *testing.T) {
 	const entries, size = 250_000, 100
 	// Fewer collections while the tier fills: what is measured comes after two of them anyway.
 	defer debug.SetGCPercent(debug.SetGCPercent(400))

@@ -6,9 +6,10 @@ package local
 
 import "testing"
 
-// The engine decides what to keep by what it hears of reads: a key that is read four times as often as all others together stays. Of
-// one whose reads it does not hear it knows the misses only, and evicts it some 30 times here.
-func TestEngineHearsOfReadsInFront(t *testing.T) {
+// The engine decides which entries to keep by the reads that it hears of: a key that is read four
+// times as often as all others together stays. Of one whose reads it does not hear it knows the
+// misses only, and evicts it some 30 times here.
+func TestEngine_hearsOfReadsInFront(t *testing.T) {
 	tier := newTier(t, Options{MaxEntries: 64})
 	s, hot := tier.NewScope(), itemOf(0)
 	const rounds, reads = 20_000, 4

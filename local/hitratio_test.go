@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// TestFullSpeedHitsLikePaced replays one Zipf trace twice: at full speed, and with the engine given all the
-// time it wants after every miss. Bare ristretto loses a third of its hits at full speed.
-func TestFullSpeedHitsLikePaced(t *testing.T) {
+// One Zipf trace is replayed twice: at full speed, and with the engine given all the time it wants
+// after every miss. Bare ristretto loses a third of its hits at full speed.
+func TestHitRatio_isTheSameAtFullSpeed(t *testing.T) {
 	const keys, requests, size, tolerance = 20_000, 100_000, 1_000, 0.03
 	items := make([]item, keys)
 	for i := range items {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestEveryOptionHasADefault(t *testing.T) {
+func TestOptions_haveADefaultEach(t *testing.T) {
 	o := reflect.ValueOf(Options{}.withDefaults())
 	zero := map[string]bool{"MaxBytes": true, "Engine": true} // their zero values are their defaults
 	for i := range o.NumField() {
@@ -20,7 +20,7 @@ func TestEveryOptionHasADefault(t *testing.T) {
 	}
 }
 
-func TestEveryOptionIsChecked(t *testing.T) {
+func TestOptions_areCheckedEach(t *testing.T) {
 	bad := map[string]Options{
 		"MaxEntries": {MaxEntries: -1},
 		"MaxBytes":   {MaxBytes: -1},
@@ -49,7 +49,7 @@ func TestEveryOptionIsChecked(t *testing.T) {
 	}
 }
 
-func TestNewReportsEveryFault(t *testing.T) {
+func TestNew_reportsEveryFault(t *testing.T) {
 	for _, c := range []struct {
 		opts   Options
 		faults int
@@ -65,7 +65,7 @@ func TestNewReportsEveryFault(t *testing.T) {
 	}
 }
 
-func TestEngineKindText(t *testing.T) {
+func TestEngineKind_readsItsText(t *testing.T) {
 	for _, kind := range engines {
 		text, err := kind.MarshalText()
 		var back EngineKind
@@ -82,7 +82,7 @@ func TestEngineKindText(t *testing.T) {
 	}
 }
 
-func TestEstimateCost(t *testing.T) {
+func TestCost_isEstimatedFromTheValue(t *testing.T) {
 	type row struct{ A, B int64 }
 	text, raw := "12345678", make([]byte, 10, 32)
 	for _, c := range []struct {
@@ -98,7 +98,7 @@ func TestEstimateCost(t *testing.T) {
 	}
 }
 
-func TestCountersForBytes(t *testing.T) {
+func TestMaxBytes_boundsTheSketchOfRistretto(t *testing.T) {
 	for _, limit := range []int64{MinMaxBytes, 100 << 20, 1 << 30, 1 << 50, math.MaxInt64} {
 		n := countersForBytes(limit)
 		if n&(n-1) != 0 || n < 1<<10 || n > maxCounters || ristrettoSketch(n) > limit/8 {

@@ -8,8 +8,8 @@ import (
 
 const orderKeys = 20_000
 
-// TestNewerOfTwoSetsWins fails on bare ristretto for every key: see the next test.
-func TestNewerOfTwoSetsWins(t *testing.T) {
+// This fails on bare ristretto for every key: see the next test.
+func TestSet_newerOfTwoWins(t *testing.T) {
 	eachEngine(t, func(t *testing.T, kind EngineKind) {
 		s := newTier(t, Options{Engine: kind}).NewScope()
 		for i := range orderKeys {
@@ -29,9 +29,9 @@ func TestNewerOfTwoSetsWins(t *testing.T) {
 	})
 }
 
-// TestBareRistrettoKeepsTheOlder is the reason for pending.go. If it fails, ristretto has changed, and the
-// engine may be made simpler.
-func TestBareRistrettoKeepsTheOlder(t *testing.T) {
+// This is the reason for pending.go. If it fails, ristretto has changed, and the engine may be
+// made simpler.
+func TestRistretto_bareKeepsTheOlderOfTwoSets(t *testing.T) {
 	c, err := ristretto.NewCache(&ristretto.Config[uint64, string]{
 		NumCounters: 10 * orderKeys, MaxCost: 2 * orderKeys, BufferItems: 64, IgnoreInternalCost: true,
 	})
@@ -55,7 +55,7 @@ func TestBareRistrettoKeepsTheOlder(t *testing.T) {
 	}
 }
 
-func TestDeletedIsNeverRead(t *testing.T) {
+func TestDelete_isNeverReadAgain(t *testing.T) {
 	eachEngine(t, func(t *testing.T, kind EngineKind) {
 		s := newTier(t, Options{Engine: kind}).NewScope()
 		steps := []struct {

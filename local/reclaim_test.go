@@ -15,7 +15,7 @@ func expiring(it item, now int64, ttl time.Duration) *Entry {
 	return e
 }
 
-func TestExpiredEntriesAreReclaimedUnread(t *testing.T) {
+func TestReclaim_removesExpiredEntriesUnread(t *testing.T) {
 	eachEngine(t, func(t *testing.T, kind EngineKind) {
 		synctest.Test(t, func(t *testing.T) {
 			tier := newTier(t, Options{Engine: kind})
@@ -46,7 +46,7 @@ func TestExpiredEntriesAreReclaimedUnread(t *testing.T) {
 	})
 }
 
-func TestOverwrittenExpiryDoesNotReclaimTheNewer(t *testing.T) {
+func TestReclaim_leavesTheNewerOfTwoEntries(t *testing.T) {
 	eachEngine(t, func(t *testing.T, kind EngineKind) {
 		synctest.Test(t, func(t *testing.T) {
 			s, it := newTier(t, Options{Engine: kind}).NewScope(), itemOf(1)
@@ -65,8 +65,8 @@ func TestOverwrittenExpiryDoesNotReclaimTheNewer(t *testing.T) {
 	})
 }
 
-// TestIdleTierSleeps: with nothing to expire soon, the reclaimer's next look is not before it is due.
-func TestIdleTierSleeps(t *testing.T) {
+// With nothing to expire soon, the reclaimer's next look is not before it is due.
+func TestReclaim_sleepsWhenNothingIsDue(t *testing.T) {
 	eachEngine(t, func(t *testing.T, kind EngineKind) {
 		synctest.Test(t, func(t *testing.T) {
 			var readings atomic.Int64
@@ -91,9 +91,9 @@ func TestIdleTierSleeps(t *testing.T) {
 	})
 }
 
-// TestSetOfAnExpiredEntry races each Set with the reclaimer, which is due at once. The invariants at the end
-// of the test find an entry that died before the engine had it, and stayed.
-func TestSetOfAnExpiredEntry(t *testing.T) {
+// Each Set races with the reclaimer, which is due at once. The invariants at the end of the test
+// find an entry that died before the engine had it, and stayed.
+func TestReclaim_removesAnEntryThatExpiredBeforeItsSet(t *testing.T) {
 	eachEngine(t, func(t *testing.T, kind EngineKind) {
 		tier := newTier(t, Options{Engine: kind})
 		s := tier.NewScope()
@@ -104,7 +104,7 @@ func TestSetOfAnExpiredEntry(t *testing.T) {
 	})
 }
 
-func TestReclaimFollowsTheClockGiven(t *testing.T) {
+func TestReclaim_followsTheClockGiven(t *testing.T) {
 	eachEngine(t, func(t *testing.T, kind EngineKind) {
 		var now atomic.Int64
 		tier := newTier(t, Options{Engine: kind, Clock: now.Load})
@@ -117,7 +117,7 @@ func TestReclaimFollowsTheClockGiven(t *testing.T) {
 	})
 }
 
-func TestBucketOf(t *testing.T) {
+func TestReclaim_bucketsAreDueSoonAfterTheirEntries(t *testing.T) {
 	for _, c := range []struct{ expires, now time.Duration }{
 		{0, 0}, {1, 0}, {5 * time.Second, 0}, {5*time.Second + 1, 0}, {time.Hour, 0}, {48 * time.Hour, time.Hour},
 		{10_000 * time.Hour, 1}, {time.Second, time.Hour}, {-7 * time.Second, -10 * time.Second},

@@ -32,9 +32,10 @@ func (r *register) step(s *Scope, rnd *rand.Rand) {
 	r.floor.Store(r.version)
 }
 
-// TestReadsNeverGoBack lets writers, readers, evictions, the reclaimer and Clear loose on few keys in a tier
-// that holds only some of them, and checks every read against what was known before it began.
-func TestReadsNeverGoBack(t *testing.T) {
+// Writers, readers, evictions, the reclaimer and Clear are let loose on few keys in a tier that
+// holds only some of them, and every read is checked against the state that was known before it
+// began.
+func TestLookup_neverGoesBack(t *testing.T) {
 	eachEngine(t, func(t *testing.T, kind EngineKind) {
 		for _, size := range []struct{ keys, max int64 }{{4, 100}, {64, 16}, {1_000, 100}} {
 			s := newTier(t, Options{Engine: kind, MaxEntries: size.max}).NewScope()

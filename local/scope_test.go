@@ -7,7 +7,7 @@ import (
 )
 
 // A scope that is not used by several goroutines at once takes little memory: a tier may have many thousands.
-func TestScopesAreSmall(t *testing.T) {
+func TestScope_isSmall(t *testing.T) {
 	const n, most = 10_000, 512
 	tier := newTier(t, Options{MaxEntries: 100})
 	scopes := make([]*Scope, n)
@@ -25,7 +25,7 @@ func TestScopesAreSmall(t *testing.T) {
 }
 
 // A scope whose operations overlap gets counters for each processor, and loses none of its counts meanwhile.
-func TestCrowdedScopeIsStriped(t *testing.T) {
+func TestScope_isStripedWhenItIsCrowded(t *testing.T) {
 	eachEngine(t, func(t *testing.T, kind EngineKind) {
 		const readers, reads = 4, 20_000
 		tier := newTier(t, Options{Engine: kind})

@@ -4,7 +4,7 @@ import (
 	"testing"
 )
 
-func TestSetIsReadAtOnceAndStays(t *testing.T) {
+func TestSet_isReadAtOnceAndStays(t *testing.T) {
 	eachEngine(t, func(t *testing.T, kind EngineKind) {
 		s := newTier(t, Options{Engine: kind}).NewScope()
 		for round := range 2 {
@@ -30,7 +30,7 @@ func TestSetIsReadAtOnceAndStays(t *testing.T) {
 	})
 }
 
-func TestScopesNeverMeet(t *testing.T) {
+func TestScope_meetsNoOther(t *testing.T) {
 	eachEngine(t, func(t *testing.T, kind EngineKind) {
 		tier := newTier(t, Options{Engine: kind})
 		a, b := tier.NewScope(), tier.NewScope()
@@ -53,7 +53,7 @@ func TestScopesNeverMeet(t *testing.T) {
 	})
 }
 
-func TestCollisionIsAMiss(t *testing.T) {
+func TestLookup_ofACollisionIsAMiss(t *testing.T) {
 	eachEngine(t, func(t *testing.T, kind EngineKind) {
 		for _, applied := range []bool{false, true} {
 			s := newTier(t, Options{Engine: kind}).NewScope()
@@ -92,7 +92,7 @@ func TestCollisionIsAMiss(t *testing.T) {
 	})
 }
 
-func TestClear(t *testing.T) {
+func TestClear_removesEveryEntry(t *testing.T) {
 	eachEngine(t, func(t *testing.T, kind EngineKind) {
 		tier := newTier(t, Options{Engine: kind})
 		s := tier.NewScope()
@@ -119,7 +119,7 @@ func TestClear(t *testing.T) {
 	})
 }
 
-func TestTooLargeIsRefusedAndReplacesTheOlder(t *testing.T) {
+func TestSet_refusesTooLargeAndEndsTheOlder(t *testing.T) {
 	eachEngine(t, func(t *testing.T, kind EngineKind) {
 		for _, applied := range []bool{false, true} {
 			tier := newTier(t, Options{Engine: kind, MaxBytes: MinMaxBytes})
@@ -143,7 +143,7 @@ func TestTooLargeIsRefusedAndReplacesTheOlder(t *testing.T) {
 	})
 }
 
-func TestScopeStats(t *testing.T) {
+func TestScope_countsItsHitsAndMisses(t *testing.T) {
 	eachEngine(t, func(t *testing.T, kind EngineKind) {
 		s, it := newTier(t, Options{Engine: kind}).NewScope(), itemOf(1)
 		read(s, it)

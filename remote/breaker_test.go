@@ -44,7 +44,7 @@ func (b *lockedBuffer) String() string {
 	return b.b.String()
 }
 
-func TestBreakerOpensAfterOutagesAndRecovers(t *testing.T) {
+func TestBreaker_opensAfterOutagesAndRecovers(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	rdb := server.Client(t)
@@ -82,7 +82,7 @@ func TestBreakerOpensAfterOutagesAndRecovers(t *testing.T) {
 	}
 }
 
-func TestOpenBreakerFailsWithoutAsking(t *testing.T) {
+func TestBreaker_failsCallsWithoutAskingWhileItIsOpen(t *testing.T) {
 	t.Parallel()
 	p, rdb := proxied(t, shared)
 	s := newStore(t, rdb, func(o *Options) { o.BreakerFailures, o.BreakerPause = 1, time.Hour })
@@ -97,7 +97,7 @@ func TestOpenBreakerFailsWithoutAsking(t *testing.T) {
 	}
 }
 
-func TestSuccessForgetsOutages(t *testing.T) {
+func TestBreaker_forgetsOutagesAfterASuccess(t *testing.T) {
 	t.Parallel()
 	p, rdb := proxied(t, shared)
 	s := newStore(t, rdb, func(o *Options) { o.BreakerFailures = 2 })
@@ -122,7 +122,7 @@ func TestSuccessForgetsOutages(t *testing.T) {
 }
 
 // The caller has left, and its call meets an outage: that is news of the server.
-func TestOutageOfAnAbandonedCallReachesTheBreaker(t *testing.T) {
+func TestBreaker_countsTheOutageOfAnAbandonedCall(t *testing.T) {
 	t.Parallel()
 	p, rdb := proxied(t, shared, func(o *redis.Options) { o.ReadTimeout = time.Minute })
 	s := newStore(t, rdb, func(o *Options) { o.BreakerFailures, o.BreakerPause, o.Timeout = 1, time.Hour, time.Minute })
@@ -162,7 +162,7 @@ func (f failing) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPip
 }
 
 // Where all shards fail, one may not have been asked and another may have changed something.
-func TestBatchThatFailsAsAWholeKeepsEachOutcome(t *testing.T) {
+func TestSetMany_keepsEachOutcomeWhenAllFail(t *testing.T) {
 	refused := &net.OpError{Op: "dial", Err: errors.New("connection refused")}
 	for name, errs := range map[string][]error{"refused first": {refused, io.EOF}, "refused last": {io.EOF, refused}} {
 		rdb := shared.Client(t)
@@ -182,7 +182,7 @@ func TestBatchThatFailsAsAWholeKeepsEachOutcome(t *testing.T) {
 	}
 }
 
-func TestCloseWaitsForCallsThatWereAbandoned(t *testing.T) {
+func TestClose_waitsForAbandonedCalls(t *testing.T) {
 	t.Parallel()
 	p, rdb := proxied(t, shared)
 	s, err := New(rdb, Options{Timeout: time.Minute, Namespace: "closed"})
@@ -223,7 +223,7 @@ func TestCloseWaitsForCallsThatWereAbandoned(t *testing.T) {
 	must(t, rdb.Ping(t.Context()).Err()) // the client is its owner's
 }
 
-func TestCloseBesideCalls(t *testing.T) {
+func TestClose_besideCalls(t *testing.T) {
 	t.Parallel()
 	rdb := shared.Client(t)
 	for range 20 {

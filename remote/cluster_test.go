@@ -14,8 +14,8 @@ import (
 	"github.com/doppio-cache/doppio/internal/redistest"
 )
 
-// TestCluster starts one Cluster for all that needs one; the last of its parts stop a master.
-func TestCluster(t *testing.T) {
+// One Cluster serves all parts that need one; the last of them stop a master.
+func TestCluster_everyOperationAndFault(t *testing.T) {
 	t.Parallel()
 	c := redistest.StartCluster(t, 3, redistest.WithArgs("--cluster-require-full-coverage", "no", "--cluster-node-timeout", "60000"))
 	for _, part := range []struct {

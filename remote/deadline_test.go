@@ -9,9 +9,9 @@ import (
 	"github.com/doppio-cache/doppio/internal/redistest"
 )
 
-// A change that stores something is held up until its caller has given it up, and another was made since: it must not
-// undo that. What removes may come late.
-func TestChangeThatComesTooLateIsNotMade(t *testing.T) {
+// A change that stores a value is held up until its caller has given it up, and another change was
+// made since: the late one must not undo that. A removal may come late.
+func TestDeadline_changeThatComesTooLateIsNotMade(t *testing.T) {
 	t.Parallel()
 	const timeout = 2 * time.Second // the command is sent within it
 	changes := map[string]struct {
@@ -71,8 +71,9 @@ func scriptsRun(t *testing.T, server *redistest.Server) string {
 	return count
 }
 
-// What is thought of the servers' time may be wrong, as the clocks of a Cluster's nodes differ: that costs a round trip.
-func TestWrongIdeaOfTheServersTimeCostsARoundTrip(t *testing.T) {
+// A store's idea of the servers' time may be wrong, as the clocks of a Cluster's nodes differ:
+// that costs a round trip.
+func TestDeadline_wrongIdeaOfTheServersTimeCostsARoundTrip(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	s := newStore(t, server.Client(t))

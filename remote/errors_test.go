@@ -18,7 +18,7 @@ type replyError string
 func (e replyError) Error() string { return string(e) }
 func (replyError) RedisError()     {}
 
-func TestRepliesAreClassified(t *testing.T) {
+func TestError_classifiesReplies(t *testing.T) {
 	const script = " script: 0123abcd, on @user_script:12."
 	for reply, want := range map[string]error{
 		"LOADING Redis is loading the dataset in memory":                                                   ErrUnavailable,
@@ -81,7 +81,7 @@ func TestRepliesAreClassified(t *testing.T) {
 	}
 }
 
-func TestFailuresOfTheClientAreClassified(t *testing.T) {
+func TestError_classifiesFailuresOfTheClient(t *testing.T) {
 	dial := &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}
 	read := &net.OpError{Op: "read", Net: "tcp", Err: errors.New("connection reset by peer")}
 	for _, c := range []struct {
@@ -127,7 +127,7 @@ func TestFailuresOfTheClientAreClassified(t *testing.T) {
 	wantErr(t, classify("get", true, fmt.Errorf("hook: %w", redis.Nil)), ErrNotFound)
 }
 
-func TestCallersEndIsNoOutage(t *testing.T) {
+func TestError_endOfACallersContextIsNoOutage(t *testing.T) {
 	canceled, cancel := context.WithCancel(context.Background())
 	cancel()
 	for _, write := range []bool{false, true} {
@@ -149,8 +149,8 @@ func TestCallersEndIsNoOutage(t *testing.T) {
 	}
 }
 
-// Redis and go-redis repeat what they were sent in some messages.
-func TestMessagesDoNotRepeatWhatWasSent(t *testing.T) {
+// Redis and go-redis repeat in some messages the text that they were sent.
+func TestError_messageRepeatsNothingThatWasSent(t *testing.T) {
 	const secret = "hunter2"
 	for _, cause := range []error{
 		replyError("ERR unknown command 'EVALSHA', with args beginning with: 'sha' '1' '" + secret + "' "),
@@ -172,7 +172,7 @@ func TestMessagesDoNotRepeatWhatWasSent(t *testing.T) {
 	}
 }
 
-func TestErrorOfAnOperationNamesIt(t *testing.T) {
+func TestError_namesItsOperation(t *testing.T) {
 	err := &Error{Op: "set", kinds: []error{ErrUnavailable, ErrUnknownOutcome}, Err: io.EOF}
 	if got, want := err.Error(), "remote: set: remote unavailable: unknown outcome: EOF"; got != want {
 		t.Errorf("%q, want %q", got, want)
@@ -184,7 +184,7 @@ func TestErrorOfAnOperationNamesIt(t *testing.T) {
 }
 
 // The codes of our own scripts are no words for users.
-func TestErrorsShowNoCodeOfAScript(t *testing.T) {
+func TestError_showsNoCodeOfAScript(t *testing.T) {
 	t.Parallel()
 	s, rdb := onShared(t)
 	put(t, rdb, t.Name(), value("text"))
@@ -195,7 +195,7 @@ func TestErrorsShowNoCodeOfAScript(t *testing.T) {
 	}
 }
 
-func TestPlainErrorsNameNoStep(t *testing.T) {
+func TestPlain_namesNoStep(t *testing.T) {
 	for err, want := range map[error]string{
 		classify("floors", false, io.EOF):     "remote unavailable: EOF",
 		classify("raise-floor", true, io.EOF): "remote unavailable: unknown outcome: EOF",

@@ -81,7 +81,7 @@ var judges = []struct {
 	}},
 }
 
-func TestRecordsBelowTheFloorAreAbsent(t *testing.T) {
+func TestFloor_recordsBelowItAreAbsent(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s *Store, rdb redis.UniversalClient) {
 		for _, j := range judges {
@@ -108,7 +108,7 @@ func TestRecordsBelowTheFloorAreAbsent(t *testing.T) {
 	})
 }
 
-func TestClearReclaimsWhatIsOlder(t *testing.T) {
+func TestClear_removesOlderEntries(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s *Store, rdb redis.UniversalClient) {
 		const reclaim = 1764089278123<<20 | 7
@@ -152,8 +152,9 @@ func TestClearReclaimsWhatIsOlder(t *testing.T) {
 	})
 }
 
-// The next to come marks a lease, and whoever ends it is told: to wake those who wait.
-func TestLeaseThatIsWaitedForSaysSo(t *testing.T) {
+// The next caller to come marks a lease, and the caller that ends it is told: to wake those that
+// wait.
+func TestRelease_tellsWhetherTheLeaseIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s *Store, rdb redis.UniversalClient) {
 		ctx := t.Context()

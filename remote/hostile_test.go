@@ -188,7 +188,7 @@ func wantTold(t *testing.T, err error, told []error) {
 	}
 }
 
-func TestScriptsMeetHostileRecords(t *testing.T) {
+func TestHostile_scriptsMakeDoWithAnyRecord(t *testing.T) {
 	t.Parallel()
 	files, err := fs.Glob(scriptFiles, "script/*.lua")
 	must(t, err)
@@ -267,9 +267,9 @@ var hostileLanes = map[string]func(ctx context.Context, rdb *redis.Client, n lan
 	},
 }
 
-// Whatever another program has left in a lane's keys, each script makes do with it or replaces it: ids rise, floors can
-// be read, and nobody has to delete a key by hand.
-func TestScriptsMeetHostileLanes(t *testing.T) {
+// Whatever another program has left in a lane's keys, each script makes do with it or replaces it:
+// ids rise, floors can be read, and no user has to delete a key by hand.
+func TestHostile_scriptsMakeDoWithAnyLane(t *testing.T) {
 	t.Parallel()
 	for name, row := range scriptRows {
 		if row.part() {
@@ -307,9 +307,9 @@ func TestScriptsMeetHostileLanes(t *testing.T) {
 	}
 }
 
-// Floors that cannot be read, or are too many, are one for all: what any of them had made invalid stays so, and what is
-// stored afterwards does not become so.
-func TestFloorsWithoutEndAreOne(t *testing.T) {
+// Floors that cannot be read, or are too many, are one for all: every record that any of them had
+// made invalid stays so, and those that are stored afterwards do not become so.
+func TestHostile_floorsWithoutEndBecomeOne(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(ctx context.Context, rdb *redis.Client, floors string) error{
 		"another type": func(ctx context.Context, rdb *redis.Client, floors string) error {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestIncrementIsExact(t *testing.T) {
+func TestIncrement_isExact(t *testing.T) {
 	s, rdb := onShared(t)
 	const p53 = 1 << 53 // where Lua's numbers lose the unit
 	for _, c := range []struct{ from, delta, want int64 }{
@@ -47,7 +47,7 @@ func TestIncrementIsExact(t *testing.T) {
 	}
 }
 
-func TestIncrementOutOfBoundsChangesNothing(t *testing.T) {
+func TestIncrement_outOfBoundsChangesNothing(t *testing.T) {
 	s, rdb := onShared(t)
 	ch := subscribe(t, rdb)
 	const p53 = 1 << 53
@@ -114,7 +114,7 @@ func TestIncrementOutOfBoundsChangesNothing(t *testing.T) {
 	ch.want(t, rdb)
 }
 
-func TestIncrementOfWhatIsNoNumberChangesNothing(t *testing.T) {
+func TestIncrement_leavesValuesThatAreNoNumbers(t *testing.T) {
 	s, rdb := onShared(t)
 	flagged := func(payload string) *Record { r := value(payload); r.Number = true; return r }
 	for name, record := range map[string]func(key string) []byte{
@@ -159,7 +159,7 @@ func TestIncrementOfWhatIsNoNumberChangesNothing(t *testing.T) {
 	wantErr(t, err, ErrWrongType)
 }
 
-func TestIncrementOfWhatUsersDoNotSeeBeginsAtZero(t *testing.T) {
+func TestIncrement_beginsAtZeroWhereUsersSeeNoEntry(t *testing.T) {
 	s, rdb := onShared(t)
 	for _, c := range anything {
 		if c.present {
@@ -191,7 +191,7 @@ func TestIncrementOfWhatUsersDoNotSeeBeginsAtZero(t *testing.T) {
 	}
 }
 
-func TestIncrementKeepsAnEntryWithoutEnd(t *testing.T) {
+func TestIncrement_keepsAnEntryWithoutEnd(t *testing.T) {
 	s, rdb := onShared(t)
 	r := number(1)
 	r.TTL = 0

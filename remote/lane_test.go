@@ -160,8 +160,9 @@ func (m mutation) stores() bool {
 	return strings.HasPrefix(m.name, "Set") || m.name == "Increment of nothing"
 }
 
-// What is published, what the lane keeps and what the caller is told are one sequence without a gap.
-func TestEveryChangeHasAPlaceInItsLane(t *testing.T) {
+// The messages that are published, the entries that the lane keeps and the ids that callers are
+// told are one sequence without a gap.
+func TestLane_hasAPlaceForEveryChange(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s *Store, rdb redis.UniversalClient) {
 		ch := listen(t, rdb, 1)
@@ -224,7 +225,7 @@ func TestEveryChangeHasAPlaceInItsLane(t *testing.T) {
 }
 
 // A batch has a place for each of its keys, and the chain holds when many write at once.
-func TestConcurrentChangesMakeOneChain(t *testing.T) {
+func TestLane_concurrentChangesMakeOneChain(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s *Store, rdb redis.UniversalClient) {
 		ch := listen(t, rdb, 0)
@@ -268,7 +269,7 @@ func TestConcurrentChangesMakeOneChain(t *testing.T) {
 	})
 }
 
-func TestChangesThatChangeNothingAreNotAnnounced(t *testing.T) {
+func TestLane_changesThatChangeNothingAreNotAnnounced(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s *Store, rdb redis.UniversalClient) {
 		key := t.Name()
@@ -344,7 +345,7 @@ func (h *trips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 	}
 }
 
-func TestAnAnnouncedChangeIsOneRoundTripAndTwoOnACluster(t *testing.T) {
+func TestLane_announcedChangeIsOneRoundTripAndTwoOnACluster(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s *Store, rdb redis.UniversalClient) {
 		hook := &trips{}
@@ -390,7 +391,7 @@ func TestAnAnnouncedChangeIsOneRoundTripAndTwoOnACluster(t *testing.T) {
 }
 
 // On a Cluster the change is made before it is announced.
-func TestChangeThatCouldNotBeAnnouncedIsOfUnknownOutcome(t *testing.T) {
+func TestErrUnknownOutcome_ofAChangeThatCouldNotBeAnnounced(t *testing.T) {
 	t.Parallel()
 	rdb := onSharedCluster(t)
 	s := newStore(t, rdb, never)
@@ -463,8 +464,8 @@ func TestChangeThatCouldNotBeAnnouncedIsOfUnknownOutcome(t *testing.T) {
 	}
 }
 
-// A reply that is not understood says nothing of what happened.
-func TestReplyOfAnotherShapeIsOfUnknownOutcome(t *testing.T) {
+// A reply that is not understood does not tell what happened.
+func TestErrUnknownOutcome_ofAReplyOfAnotherShape(t *testing.T) {
 	for name, reply := range map[string]any{
 		"none": nil, "number": int64(1), "empty": []any{}, "short": []any{int64(1)},
 		"id that is none": []any{int64(1), "garbage"}, "id of another type": []any{int64(1), int64(5)},
@@ -479,8 +480,8 @@ func TestReplyOfAnotherShapeIsOfUnknownOutcome(t *testing.T) {
 	}
 }
 
-// Where a server does not know sharded pub/sub, classic pub/sub is what its instances listen to.
-func TestServerWithoutShardedPubSubPublishesClassically(t *testing.T) {
+// Where a server does not know sharded pub/sub, its instances listen to classic pub/sub.
+func TestLane_isPublishedClassicallyWithoutShardedPubSub(t *testing.T) {
 	t.Parallel()
 	for name, rdb := range map[string]*redis.Client{
 		"Redis":     redistest.Start(t, redistest.WithArgs("--rename-command", "SPUBLISH", "")).Client(t),
@@ -496,7 +497,7 @@ func TestServerWithoutShardedPubSubPublishesClassically(t *testing.T) {
 	}
 }
 
-func TestInstancesAgreeOnTheNumberOfLanes(t *testing.T) {
+func TestCheckLanes_refusesAnotherNumber(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s *Store, rdb redis.UniversalClient) {
 		must(t, s.CheckLanes(t.Context()))

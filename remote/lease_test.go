@@ -82,7 +82,7 @@ func dump(t testing.TB, rdb redis.UniversalClient, key string) string {
 	return b
 }
 
-func TestGetSaysWhatIsThere(t *testing.T) {
+func TestGet_tellsWhatAKeyHolds(t *testing.T) {
 	s, rdb := onShared(t)
 	for _, c := range anything {
 		t.Run(c.name, func(t *testing.T) {
@@ -99,7 +99,7 @@ func TestGetSaysWhatIsThere(t *testing.T) {
 	}
 }
 
-func TestAcquireTakesOnlyWhatIsFree(t *testing.T) {
+func TestAcquire_takesOnlyAFreeKey(t *testing.T) {
 	s, rdb := onShared(t)
 	ch := subscribe(t, rdb)
 	for _, c := range anything {
@@ -138,7 +138,7 @@ func TestAcquireTakesOnlyWhatIsFree(t *testing.T) {
 	ch.want(t, rdb)
 }
 
-func TestAcquireManyTakesEachOnItsOwn(t *testing.T) {
+func TestAcquireMany_takesEachKeyOnItsOwn(t *testing.T) {
 	s, rdb := onShared(t)
 	var claims []Claim
 	for _, c := range anything {
@@ -163,7 +163,7 @@ func TestAcquireManyTakesEachOnItsOwn(t *testing.T) {
 }
 
 // A fill is let in by the token that was seen, and by nothing else.
-func TestFillComparesAndSets(t *testing.T) {
+func TestFill_comparesAndSets(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		change func(t *testing.T, s *Store, rdb *redis.Client, key string)
@@ -257,7 +257,7 @@ func TestFillComparesAndSets(t *testing.T) {
 	}
 }
 
-func TestFillByAnotherTokenIsRefused(t *testing.T) {
+func TestFill_refusesAnotherToken(t *testing.T) {
 	s, rdb := onShared(t)
 	key, token := t.Name(), NewToken()
 	before := put(t, rdb, key, lease(token))
@@ -285,8 +285,8 @@ func TestFillByAnotherTokenIsRefused(t *testing.T) {
 	}
 }
 
-// What cannot be read is replaced by a fill that saw it, unless a later version wrote it.
-func TestFillReplacesWhatIsMalformed(t *testing.T) {
+// A record that cannot be read is replaced by a fill that saw it, unless a later version wrote it.
+func TestFill_replacesAMalformedRecord(t *testing.T) {
 	s, rdb := onShared(t)
 	for name, data := range map[string]string{
 		"garbage":     strings.Repeat("garbage", 20),
@@ -309,7 +309,7 @@ func TestFillReplacesWhatIsMalformed(t *testing.T) {
 	}
 }
 
-func TestFillManyIsInTheOrderOfItsInput(t *testing.T) {
+func TestFillMany_keepsTheOrderOfItsInput(t *testing.T) {
 	s, rdb := onShared(t)
 	var fillings []Filling
 	for i := range 20 {
@@ -334,7 +334,7 @@ func TestFillManyIsInTheOrderOfItsInput(t *testing.T) {
 	}
 }
 
-func TestReleaseGivesBackOnlyItsOwn(t *testing.T) {
+func TestRelease_givesBackOnlyItsOwnLease(t *testing.T) {
 	s, rdb := onShared(t)
 	key, token := t.Name(), NewToken()
 	put(t, rdb, key, lease(token))

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestExpireGivesAnotherLife(t *testing.T) {
+func TestExpire_givesAnotherLife(t *testing.T) {
 	s, rdb := onShared(t)
 	for _, c := range anything {
 		t.Run(c.name, func(t *testing.T) {
@@ -38,7 +38,7 @@ func TestExpireGivesAnotherLife(t *testing.T) {
 	}
 }
 
-func TestExpireChangesTheRecordsOwnLife(t *testing.T) {
+func TestExpire_changesTheRecordsOwnLife(t *testing.T) {
 	s, rdb := onShared(t)
 	const day = 24 * time.Hour
 	for _, c := range []struct {
@@ -87,7 +87,7 @@ func TestExpireChangesTheRecordsOwnLife(t *testing.T) {
 	}
 }
 
-func TestTTLIsTheLifeThatUsersSee(t *testing.T) {
+func TestTTL_isTheLifeThatUsersSee(t *testing.T) {
 	s, rdb := onShared(t)
 	for _, c := range anything {
 		t.Run(c.name, func(t *testing.T) {
@@ -123,7 +123,7 @@ func TestTTLIsTheLifeThatUsersSee(t *testing.T) {
 	}
 }
 
-func TestTagVersions(t *testing.T) {
+func TestTagVersions_liveAsLongAsTheirEntries(t *testing.T) {
 	s, rdb := onShared(t)
 	ctx, a, b := t.Context(), t.Name()+"a", t.Name()+"b"
 	hour, forever := time.Hour, time.Duration(0)

@@ -30,8 +30,8 @@ func calls(t *testing.T, rdb *redis.Client, command string) int {
 	return count
 }
 
-// A client that retries must not repeat what changes something.
-func TestLostReplyIsNotAskedForAgain(t *testing.T) {
+// A client that retries must not repeat a change.
+func TestRetry_repeatsNoChangeWhoseReplyWasLost(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	direct := server.Client(t)
@@ -105,7 +105,7 @@ func TestLostReplyIsNotAskedForAgain(t *testing.T) {
 }
 
 // Reads may be repeated, and survive one lost reply.
-func TestReadsAreAskedForAgain(t *testing.T) {
+func TestRetry_repeatsReads(t *testing.T) {
 	t.Parallel()
 	p, rdb := proxied(t, shared, func(o *redis.Options) { o.MaxRetries, o.MinRetryBackoff, o.MaxRetryBackoff = 0, -1, -1 })
 	s := newStore(t, rdb)
@@ -126,7 +126,7 @@ func TestReadsAreAskedForAgain(t *testing.T) {
 	}
 }
 
-func TestServerThatForgotItsScriptsLearnsThemAgain(t *testing.T) {
+func TestScripts_areLearnedAgainByAServerThatForgotThem(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t) // scripts are flushed
 	rdb := server.Client(t)

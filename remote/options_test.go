@@ -29,7 +29,7 @@ func faults(err error) map[string]bool {
 }
 
 // A field that is added later must not lack its default or its check.
-func TestEveryOptionHasADefaultAndACheck(t *testing.T) {
+func TestOptions_haveADefaultAndACheckEach(t *testing.T) {
 	rdb := shared.Client(t)
 	var all Options
 	every := reflect.ValueOf(&all).Elem()
@@ -65,7 +65,7 @@ func TestEveryOptionHasADefaultAndACheck(t *testing.T) {
 	}
 }
 
-func TestNewRefusesWhatCannotWork(t *testing.T) {
+func TestNew_refusesOptionsThatCannotWork(t *testing.T) {
 	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": shared.Addr}})
 	defer ring.Close()
 	cluster := func(mutate func(*redis.ClusterOptions)) redis.UniversalClient {

@@ -136,7 +136,7 @@ func greeted(rdb *redis.Client) error {
 
 func never(o *Options) { o.BreakerFailures = 1 << 30 }
 
-func TestRefusedConnectionIsAnOutageWithAKnownOutcome(t *testing.T) {
+func TestOutage_refusedConnectionHasAKnownOutcome(t *testing.T) {
 	t.Parallel()
 	for name, retries := range map[string]int{"default": 0, "none": -1} {
 		t.Run(name, func(t *testing.T) {
@@ -150,7 +150,7 @@ func TestRefusedConnectionIsAnOutageWithAKnownOutcome(t *testing.T) {
 	}
 }
 
-func TestNoSuchHostIsAnOutageWithAKnownOutcome(t *testing.T) {
+func TestOutage_unknownHostHasAKnownOutcome(t *testing.T) {
 	t.Parallel()
 	rdb := shared.Client(t, func(o *redis.Options) {
 		o.Dialer = func(context.Context, string, string) (net.Conn, error) {
@@ -160,14 +160,14 @@ func TestNoSuchHostIsAnOutageWithAKnownOutcome(t *testing.T) {
 	each(t, newStore(t, rdb, never), []error{ErrUnavailable})
 }
 
-func TestClosedClientIsAnOutageWithAKnownOutcome(t *testing.T) {
+func TestOutage_closedClientHasAKnownOutcome(t *testing.T) {
 	t.Parallel()
 	rdb := shared.Client(t)
 	must(t, rdb.Close())
 	each(t, newStore(t, rdb, never), []error{ErrUnavailable})
 }
 
-func TestLostReplyLeavesTheOutcomeOfAChangeUnknown(t *testing.T) {
+func TestErrUnknownOutcome_ofAChangeWhoseReplyWasLost(t *testing.T) {
 	t.Parallel()
 	for name, setup := range map[string]func(*redistest.Proxy, *redis.Options){
 		"connection ends": func(*redistest.Proxy, *redis.Options) {},
@@ -201,7 +201,7 @@ func TestLostReplyLeavesTheOutcomeOfAChangeUnknown(t *testing.T) {
 	}
 }
 
-func TestCallerThatLeavesBeforehandChangesNothing(t *testing.T) {
+func TestContext_thatEndedBeforehandChangesNothing(t *testing.T) {
 	t.Parallel()
 	s, rdb := onShared(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -221,8 +221,8 @@ func TestCallerThatLeavesBeforehandChangesNothing(t *testing.T) {
 	}
 }
 
-// go-redis would wait for the reply. The caller does not; and its impatience says nothing about the server.
-func TestCallerThatLeavesInFlightReturnsAtOnce(t *testing.T) {
+// go-redis would wait for the reply. The caller does not; and that says nothing about the server.
+func TestContext_thatEndsInFlightReturnsAtOnce(t *testing.T) {
 	t.Parallel()
 	p, rdb := proxied(t, shared, func(o *redis.Options) { o.ReadTimeout = time.Minute })
 	for _, end := range []struct {
@@ -283,7 +283,7 @@ func TestCallerThatLeavesInFlightReturnsAtOnce(t *testing.T) {
 	}
 }
 
-func TestTimeoutIsAnOutage(t *testing.T) {
+func TestOutage_timeout(t *testing.T) {
 	t.Parallel()
 	for _, op := range operations {
 		p, rdb := proxied(t, shared, func(o *redis.Options) { o.ReadTimeout = 5 * time.Second })
@@ -303,7 +303,7 @@ func TestTimeoutIsAnOutage(t *testing.T) {
 	}
 }
 
-func TestPoolTimeoutIsAnOutageWithAKnownOutcome(t *testing.T) {
+func TestOutage_poolTimeoutHasAKnownOutcome(t *testing.T) {
 	t.Parallel()
 	rdb := shared.Client(t, func(o *redis.Options) { o.PoolSize, o.PoolTimeout, o.MaxActiveConns = 1, time.Millisecond, 1 })
 	conn := rdb.Conn()
@@ -319,7 +319,7 @@ func TestPoolTimeoutIsAnOutageWithAKnownOutcome(t *testing.T) {
 	}
 }
 
-func TestWrongPasswordIsDenied(t *testing.T) {
+func TestErrAccessDenied_forAWrongPassword(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, redistest.WithPassword("hunter2"))
 	for name, password := range map[string]string{"none": "", "wrong": "hunter2-not"} {
@@ -336,7 +336,7 @@ func TestWrongPasswordIsDenied(t *testing.T) {
 	}
 }
 
-func TestForbiddenCommandIsDeniedAndChangesNothing(t *testing.T) {
+func TestErrAccessDenied_forAForbiddenCommandThatChangesNothing(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t,
 		redistest.WithACLUser("keys", "pw", "~other:*", "&*", "+@all"),
@@ -383,7 +383,7 @@ func TestForbiddenCommandIsDeniedAndChangesNothing(t *testing.T) {
 	wantRaw(t, admin, "n", before)
 }
 
-func TestFullServerRefusesWritesOnly(t *testing.T) {
+func TestErrWriteRefused_byAFullServerForWritesOnly(t *testing.T) {
 	t.Parallel()
 	for _, start := range []func(redistest.Host, ...redistest.Option) *redistest.Server{redistest.Start, redistest.StartValkey} {
 		server := start(t)
@@ -446,7 +446,7 @@ func TestFullServerRefusesWritesOnly(t *testing.T) {
 	}
 }
 
-func TestReplicaIsUnavailableForWrites(t *testing.T) {
+func TestOutage_replicaIsUnavailableForWrites(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	rdb := server.Client(t)
@@ -463,7 +463,7 @@ func TestReplicaIsUnavailableForWrites(t *testing.T) {
 	})
 }
 
-func TestBusyServerIsUnavailable(t *testing.T) {
+func TestOutage_busyServerIsUnavailable(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t, redistest.WithArgs("--lua-time-limit", "10"))
 	rdb := server.Client(t)

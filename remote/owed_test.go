@@ -14,9 +14,9 @@ import (
 )
 
 // A lease that was granted after its caller had left is given back: when its reply comes, or when
-// there is none to come. Nobody else could know that it need not be waited for until its end, which
-// is an hour away here.
-func TestALeaseThatNobodyHoldsIsGivenBack(t *testing.T) {
+// there is none to come. No other caller could know that it need not be waited for until its end,
+// which is an hour away here.
+func TestAcquire_givesBackALeaseGrantedAfterItsCallerLeft(t *testing.T) {
 	t.Parallel()
 	const life = time.Hour
 	single := func(ctx context.Context, s *Store, keys []string) error {
@@ -105,7 +105,7 @@ func TestALeaseThatNobodyHoldsIsGivenBack(t *testing.T) {
 }
 
 // A lease that could not be given back is tried again, and not waited for by Close.
-func TestGivingALeaseBackIsTriedAgain(t *testing.T) {
+func TestAcquire_triesAgainToGiveALeaseBack(t *testing.T) {
 	t.Parallel()
 	for _, comes := range []bool{true, false} {
 		t.Run(fmt.Sprintf("the server comes back: %t", comes), func(t *testing.T) {

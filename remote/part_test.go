@@ -51,7 +51,7 @@ func floorsOf(t *testing.T, s *Store) map[string]uint64 {
 	return floors
 }
 
-func TestFloorsAreRaisedAndNeverLowered(t *testing.T) {
+func TestRaiseFloor_neverLowersOne(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s *Store, rdb redis.UniversalClient) {
 		ctx := t.Context()
@@ -99,9 +99,9 @@ func TestFloorsAreRaisedAndNeverLowered(t *testing.T) {
 	}
 }
 
-// All instances that notice a loss put the floor in one place, whenever they notice: below what changes have been
-// acknowledged since.
-func TestHistoriesPartInOnePlace(t *testing.T) {
+// All instances that notice a loss put the floor in one place, whenever they notice: below the
+// changes that have been acknowledged since.
+func TestPart_isInOnePlaceForAllInstances(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s *Store, rdb redis.UniversalClient) {
 		ctx := t.Context()
@@ -145,10 +145,10 @@ func TestHistoriesPartInOnePlace(t *testing.T) {
 	})
 }
 
-// A change whose sender knows more than the lane begins the new history: above all ids that anybody
-// was told, whatever the server's clock says, and with a floor below it. The next sender finds it
-// begun.
-func TestAChangeBeginsTheNewHistory(t *testing.T) {
+// A change whose sender knows more than the lane begins the new history: above all ids that any
+// instance was told, whatever the server's clock says, and with a floor below it. The next sender
+// finds it begun.
+func TestLoss_isEndedByAChangeThatBeginsTheNewHistory(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s *Store, rdb redis.UniversalClient) {
 		ctx := t.Context()
@@ -176,8 +176,8 @@ func TestAChangeBeginsTheNewHistory(t *testing.T) {
 	})
 }
 
-// Nobody can move a lane to the end of time: a forged message may have told a sender of any id.
-func TestAnIDFarAheadIsNotBelieved(t *testing.T) {
+// No message can move a lane to the end of time: a forged one may have told a sender of any id.
+func TestLoss_idFarAheadIsNotBelieved(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s *Store, _ redis.UniversalClient) {
 		must(t, s.Announce(t.Context(), telling(0, 0)))
@@ -189,7 +189,7 @@ func TestAnIDFarAheadIsNotBelieved(t *testing.T) {
 }
 
 // Floors that are ahead of a lane that was lost would make every later record absent.
-func TestAnEmptyLaneBeginsAboveTheFloors(t *testing.T) {
+func TestLoss_emptyLaneBeginsAboveTheFloors(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s *Store, rdb redis.UniversalClient) {
 		ahead := later(time.Hour)
@@ -215,7 +215,7 @@ func TestAnEmptyLaneBeginsAboveTheFloors(t *testing.T) {
 // A record that is stored by the first change after a loss, or by a later one of an instance that
 // has not noticed it, lies above the floor; on a Cluster, too, where it is stored before the floor
 // is known.
-func TestRecordsOfANewHistoryLieAboveItsFloor(t *testing.T) {
+func TestLoss_recordsOfTheNewHistoryLieAboveItsFloor(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s *Store, rdb redis.UniversalClient) {
 		ctx := t.Context()

@@ -26,7 +26,7 @@ func sameRecord(a, b *Record) bool {
 	return bytes.Equal(a.Payload, b.Payload) && reflect.DeepEqual(x, y)
 }
 
-func TestRecordComesBackAsItWas(t *testing.T) {
+func TestRecord_readsBack(t *testing.T) {
 	for _, c := range []struct {
 		name, key string
 		r         *Record
@@ -55,7 +55,7 @@ func TestRecordComesBackAsItWas(t *testing.T) {
 	}
 }
 
-func TestRecordThatIsTooLargeIsRefused(t *testing.T) {
+func TestAppendRecord_refusesARecordThatIsTooLarge(t *testing.T) {
 	long := strings.Repeat("x", math.MaxUint16+1)
 	for name, c := range map[string]struct {
 		key string
@@ -73,7 +73,7 @@ func TestRecordThatIsTooLargeIsRefused(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotTheRecordOfItsKeyIsMalformed(t *testing.T) {
+func TestParseRecord_refusesARecordOfAnotherKey(t *testing.T) {
 	const key = "cache:key"
 	r := full()
 	r.Tags = r.Tags[:2]
@@ -121,7 +121,7 @@ func TestWhatIsNotTheRecordOfItsKeyIsMalformed(t *testing.T) {
 	}
 }
 
-func TestUnknownVersionIsNeitherValueNorMalformed(t *testing.T) {
+func TestParseRecord_tellsAnUnknownVersionFromAMalformedRecord(t *testing.T) {
 	for _, kind := range []Kind{KindLease, KindValue, KindNegative, 4, 5} {
 		data := futureVersion(t, "k", &Record{Kind: kind, Payload: []byte("secret")})
 		for _, key := range []string{"k", "another"} { // where a later version keeps its key is not known
@@ -135,7 +135,7 @@ func TestUnknownVersionIsNeitherValueNorMalformed(t *testing.T) {
 	}
 }
 
-func TestTagCountIsNotBelievedWithMemory(t *testing.T) {
+func TestParseRecord_believesNoTagCountWithMemory(t *testing.T) {
 	data := encode(t, "k", value(""))
 	data[headerSize], data[headerSize+1] = 0xFF, 0xFF
 	if n := testing.Benchmark(func(b *testing.B) {
@@ -147,7 +147,7 @@ func TestTagCountIsNotBelievedWithMemory(t *testing.T) {
 	}
 }
 
-func TestParseOfAValueWithoutTagsAllocatesNothing(t *testing.T) {
+func TestParseRecord_allocatesNothingWithoutTags(t *testing.T) {
 	data := encode(t, "cache:key", value("v"))
 	if n := testing.AllocsPerRun(100, func() { _, _ = ParseRecord("cache:key", data) }); n != 0 {
 		t.Errorf("%v allocations", n)
@@ -213,7 +213,7 @@ func FuzzChangedByteIsNoOtherKey(f *testing.F) {
 	})
 }
 
-func TestDurationsArePacked(t *testing.T) {
+func TestRecord_packsDurations(t *testing.T) {
 	const day = 24 * time.Hour
 	for _, c := range []struct{ in, out time.Duration }{
 		{-time.Second, 0},
@@ -237,7 +237,7 @@ func TestDurationsArePacked(t *testing.T) {
 	}
 }
 
-func TestLifetimeIsWhatRedisTakes(t *testing.T) {
+func TestRecord_lifetimeIsOneThatRedisTakes(t *testing.T) {
 	for _, c := range []struct {
 		ttl, grace time.Duration
 		want       int64
@@ -277,7 +277,7 @@ func TestLifetimeIsWhatRedisTakes(t *testing.T) {
 	}
 }
 
-func TestRemainingIsNeverMoreThanTheLife(t *testing.T) {
+func TestRemaining_isNeverMoreThanTheLife(t *testing.T) {
 	now := time.Now()
 	const ttl = time.Minute
 	for _, c := range []struct {
@@ -309,7 +309,7 @@ func TestRemainingIsNeverMoreThanTheLife(t *testing.T) {
 	}
 }
 
-func TestTokensDiffer(t *testing.T) {
+func TestNewToken_differsEachTime(t *testing.T) {
 	seen := make(map[Token]bool)
 	for range 1000 {
 		seen[NewToken()] = true

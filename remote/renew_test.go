@@ -8,8 +8,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Of many leases each is renewed, or given back, where it is held with its token, and the others are told apart.
-func TestManyLeasesAreRenewedAndGivenBack(t *testing.T) {
+// Of many leases each is renewed, or given back, where it is held with its token; the result tells
+// the others apart.
+func TestRenewMany_renewsAndReleasesOnlyItsOwnLeases(t *testing.T) {
 	for name, client := range map[string]func(t testing.TB) redis.UniversalClient{
 		"one server": func(t testing.TB) redis.UniversalClient { fresh(t, shared.Client(t)); return shared.Client(t) },
 		"Cluster":    func(t testing.TB) redis.UniversalClient { return onSharedCluster(t) },

@@ -16,7 +16,7 @@ import (
 // hostile are parts of keys that mean something in a glob pattern.
 var hostile = []string{"*", "?", "[", "]", "[a]", "[^a]", "[a-z]", "\\", "\\*", "\\\\", "^", "-", "{", "}", "{a}", "a", "", "*\\", "[\\", "[a", "ab", "\x00", "\xff", "é", "\n", " "}
 
-func TestClearAndCountStayUnderTheirPrefix(t *testing.T) {
+func TestClear_staysUnderItsPrefix(t *testing.T) {
 	rdb := shared.Client(t, func(o *redis.Options) { o.DB = 8 })
 	must(t, rdb.FlushDB(t.Context()).Err())
 	s := newStore(t, rdb, func(o *Options) { o.ScanPage, o.Namespace = 7, "" })
@@ -59,7 +59,7 @@ func TestClearAndCountStayUnderTheirPrefix(t *testing.T) {
 	}
 }
 
-func TestCountAndClearCountEntries(t *testing.T) {
+func TestCount_countsEntriesAsClearDoes(t *testing.T) {
 	s, rdb := onShared(t)
 	prefix, want := t.Name()+":", 0
 	for _, c := range anything {
@@ -79,7 +79,7 @@ func TestCountAndClearCountEntries(t *testing.T) {
 	}
 }
 
-func TestScanGoesOverManyPages(t *testing.T) {
+func TestScan_goesOverManyPages(t *testing.T) {
 	s, rdb := onShared(t)
 	small := newStore(t, rdb, func(o *Options) { o.ScanPage, o.BatchSize = 10, 3 })
 	prefix, want := t.Name()+":", 2000
@@ -106,7 +106,7 @@ func (repeat) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-func TestKeysThatScanRepeatsCountOnce(t *testing.T) {
+func TestScan_countsRepeatedKeysOnce(t *testing.T) {
 	rdb := shared.Client(t)
 	rdb.AddHook(repeat{})
 	s := newStore(t, rdb)
@@ -120,7 +120,7 @@ func TestKeysThatScanRepeatsCountOnce(t *testing.T) {
 	}
 }
 
-func TestScanStopsWithItsCaller(t *testing.T) {
+func TestScan_stopsWithItsCaller(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	p, rdb := proxied(t, server)

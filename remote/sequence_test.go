@@ -10,9 +10,9 @@ import (
 	"github.com/doppio-cache/doppio/internal/lane"
 )
 
-// A server's clock was ahead for a moment, and a million changes were made since: ids never go back, and have 20 bits for
-// what is not time.
-func TestChangesPastALargeSequenceNumber(t *testing.T) {
+// A server's clock was ahead for a moment, and a million changes were made since: ids never go
+// back, and have 20 bits for the part that is not time.
+func TestLane_changesPastALargeSequenceNumber(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s *Store, rdb redis.UniversalClient) {
 		ctx, key := t.Context(), t.Name()
@@ -45,7 +45,7 @@ func TestChangesPastALargeSequenceNumber(t *testing.T) {
 // A sequence number past 20 bits stands for milliseconds that the lane has not reached: an hour of
 // them here. Changes come after those in the order of their stamps and places, although the
 // server's clock gives earlier ids.
-func TestChangesAfterACarriedSequenceNumber(t *testing.T) {
+func TestLane_changesAfterACarriedSequenceNumber(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s *Store, rdb redis.UniversalClient) {
 		const hour = 3_600_000

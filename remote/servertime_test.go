@@ -13,7 +13,7 @@ import (
 )
 
 // Whatever the clock of the machine that stores a record, the server dates it, and every machine agrees on its life.
-func TestTheServersClockDecidesHowLongRecordsLive(t *testing.T) {
+func TestServerTime_decidesHowLongRecordsLive(t *testing.T) {
 	rdb := shared.Client(t)
 	fresh(t, rdb)
 	s := newStore(t, rdb, func(o *Options) { o.Lanes = 1 })
@@ -98,7 +98,7 @@ func TestTheServersClockDecidesHowLongRecordsLive(t *testing.T) {
 }
 
 // A reader whose clock differs from the server's judges a record with a grace by the server's.
-func TestAReadersClockDoesNotDecideWhatHasALifeLeft(t *testing.T) {
+func TestServerTime_decidesWhetherARecordHasALifeLeft(t *testing.T) {
 	for _, ahead := range []time.Duration{-time.Hour, time.Hour} { // the server's clock, of the reader's
 		for _, age := range []time.Duration{time.Minute, 3 * time.Minute} {
 			t.Run(fmt.Sprintf("the server is ahead by %v, the record is of %v ago", ahead, age), func(t *testing.T) {
@@ -169,8 +169,9 @@ func (h *timeless) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 	return next
 }
 
-// The server's time is asked for once in a while, not with each read, and a read of what cannot be judged without it says so.
-func TestTheServersTimeIsAskedForNowAndThen(t *testing.T) {
+// The server's time is asked for once in a while, not with each read, and a read of a record that
+// cannot be judged without it says so.
+func TestServerTime_isAskedForNowAndThen(t *testing.T) {
 	_, rdb := onShared(t)
 	hook := &timeless{}
 	watched := redis.NewClient(rdb.Options())

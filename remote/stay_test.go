@@ -29,7 +29,7 @@ func (h *stackHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-func TestCallsStayOnlyWhereNobodyLeavesAndDeadlinesAreHeeded(t *testing.T) {
+func TestStay_onlyWhereNoCallerLeavesAndDeadlinesAreHeeded(t *testing.T) {
 	t.Parallel()
 	leaves, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -52,15 +52,16 @@ func TestCallsStayOnlyWhereNobodyLeavesAndDeadlinesAreHeeded(t *testing.T) {
 			s := newStore(t, rdb)
 			_, err := s.Get(c.ctx, t.Name())
 			wantErr(t, err, ErrNotFound)
-			if got := strings.Contains(*h.stack.Load(), "TestCallsStay"); got != c.stays {
+			if got := strings.Contains(*h.stack.Load(), "TestStay_onlyWhere"); got != c.stays {
 				t.Errorf("sent by its caller's goroutine: %v, want %v", got, c.stays)
 			}
 		})
 	}
 }
 
-// Whatever a call that stays is held up by, it ends by the timeout, says so, and speaks against the server.
-func TestCallThatStaysEndsByTheTimeout(t *testing.T) {
+// Whatever holds up a call that stays, the call ends by the timeout, says so, and speaks against
+// the server.
+func TestStay_endsByTheTimeout(t *testing.T) {
 	t.Parallel()
 	const timeout = 100 * time.Millisecond
 	patient := func(o *redis.Options) {
@@ -113,7 +114,7 @@ func TestCallThatStaysEndsByTheTimeout(t *testing.T) {
 	}
 }
 
-func TestCallThatStaysLeavesAFullPool(t *testing.T) {
+func TestStay_leavesAFullPool(t *testing.T) {
 	t.Parallel()
 	rdb := shared.Client(t, func(o *redis.Options) {
 		o.PoolSize, o.MaxActiveConns, o.PipelinePoolSize, o.PoolTimeout, o.ContextTimeoutEnabled = 1, 1, -1, time.Hour, true

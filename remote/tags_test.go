@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestExtendTagsOnlyLengthensWhatIsThere(t *testing.T) {
+func TestExtendTags_onlyLengthensVersionsThatExist(t *testing.T) {
 	s, rdb := onShared(t)
 	for _, c := range []struct {
 		name       string
@@ -46,7 +46,7 @@ func TestExtendTagsOnlyLengthensWhatIsThere(t *testing.T) {
 	must(t, s.ExtendTags(t.Context(), nil, time.Hour))
 }
 
-func TestSweepRemovesOnlyWhatHoldsNothing(t *testing.T) {
+func TestSweep_removesOnlyKeysThatHoldNothing(t *testing.T) {
 	s, rdb := onShared(t)
 	for _, c := range []struct {
 		name, text   string

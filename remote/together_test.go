@@ -60,9 +60,9 @@ func wantLane(t *testing.T, rdb redis.UniversalClient, index int, want ...string
 	}
 }
 
-// One message, in the lane and to those who listen, for all that share an announcement; and what is beside them in the same call
-// has its own, or none.
-func TestTogetherThereIsOneAnnouncement(t *testing.T) {
+// There is one message, in the lane and to those that listen, for all changes that share an
+// announcement; and others in the same call have their own, or none.
+func TestTogether_isOneAnnouncement(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s *Store, rdb redis.UniversalClient) {
 		ch := listen(t, rdb, 0)
@@ -128,7 +128,7 @@ func TestTogetherThereIsOneAnnouncement(t *testing.T) {
 }
 
 // On one server it is one command; on a Cluster one for each key, and one more, after them all.
-func TestTogetherIsOneRoundTripAndTwoOnACluster(t *testing.T) {
+func TestTogether_isOneRoundTripAndTwoOnACluster(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s *Store, rdb redis.UniversalClient) {
 		hook := &trips{}
@@ -159,7 +159,7 @@ func TestTogetherIsOneRoundTripAndTwoOnACluster(t *testing.T) {
 func sorted(sent [][]string) []string { return slices.Sorted(slices.Values(slices.Concat(sent...))) }
 
 // A batch of several groups takes no more round trips than one.
-func TestTogetherGroupsShareRoundTrips(t *testing.T) {
+func TestTogether_groupsShareRoundTrips(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s *Store, rdb redis.UniversalClient) {
 		hook := &trips{}
@@ -204,8 +204,9 @@ func TestTogetherGroupsShareRoundTrips(t *testing.T) {
 	})
 }
 
-// What shares an announcement is made in as few scripts as there is room for; none is divided that fits, whatever precedes it.
-func TestTogetherWithMoreThanABatchHolds(t *testing.T) {
+// The changes that share an announcement are made in as few scripts as there is room for; none is
+// divided that fits, whatever precedes it.
+func TestTogether_withMoreThanABatchHolds(t *testing.T) {
 	t.Parallel()
 	rdb := shared.Client(t)
 	fresh(t, rdb)
@@ -246,7 +247,7 @@ func TestTogetherWithMoreThanABatchHolds(t *testing.T) {
 	wantLane(t, rdb, 0, "a", "b", "many", "many", "many", "gone", "gone", "gone")
 }
 
-func TestTogetherWithoutANamespaceNothingIsAnnounced(t *testing.T) {
+func TestTogether_announcesNothingWithoutANamespace(t *testing.T) {
 	t.Parallel()
 	rdb := shared.Client(t)
 	fresh(t, rdb)
@@ -265,7 +266,7 @@ func TestTogetherWithoutANamespaceNothingIsAnnounced(t *testing.T) {
 	wantLane(t, rdb, 0)
 }
 
-func TestTogetherServersThatForgotTheScriptsLearnThemAgain(t *testing.T) {
+func TestTogether_serverThatForgotTheScriptsLearnsThemAgain(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t) // scripts are flushed
 	rdb := server.Client(t)
@@ -289,8 +290,8 @@ func TestTogetherServersThatForgotTheScriptsLearnThemAgain(t *testing.T) {
 	wantLane(t, rdb, 0, "set", "delete", "set", "delete")
 }
 
-// Each key of a group is told for itself whether there was an entry, whatever lies there.
-func TestTogetherEachDeletionTellsItsOwn(t *testing.T) {
+// Each key of a group is told for itself whether there was an entry, whatever the key holds.
+func TestTogether_tellsEachDeletionItsOwnResult(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s *Store, rdb redis.UniversalClient) {
 		var keys []string
@@ -329,8 +330,8 @@ func TestTogetherEachDeletionTellsItsOwn(t *testing.T) {
 	})
 }
 
-// Sets of a group replace what is there, whatever it is; of one key the last counts.
-func TestTogetherSetsReplaceAnything(t *testing.T) {
+// Sets of a group replace any record or other value under their keys; of one key the last counts.
+func TestTogether_setsReplaceAnything(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s *Store, rdb redis.UniversalClient) {
 		var keys []string
@@ -352,7 +353,7 @@ func TestTogetherSetsReplaceAnything(t *testing.T) {
 }
 
 // One that cannot be a record is not sent; the others are stored, and announced once.
-func TestTogetherAMalformedRecordIsLeftOut(t *testing.T) {
+func TestTogether_leavesOutAMalformedRecord(t *testing.T) {
 	t.Parallel()
 	onEachServer(t, func(t *testing.T, s *Store, rdb redis.UniversalClient) {
 		for _, at := range []int{0, 1, 3} {
@@ -382,7 +383,7 @@ func TestTogetherAMalformedRecordIsLeftOut(t *testing.T) {
 	})
 }
 
-func TestLeftSaysWhetherItWasSent(t *testing.T) {
+func TestLeft_tellsWhetherTheChangeWasSent(t *testing.T) {
 	t.Parallel()
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -390,7 +391,7 @@ func TestLeftSaysWhetherItWasSent(t *testing.T) {
 	wantErr(t, Left(gone, "set", true), context.Canceled, ErrUnknownOutcome)
 }
 
-func TestJoinedMakesASpanOfItsOwn(t *testing.T) {
+func TestJoined_makesASpanOfItsOwn(t *testing.T) {
 	t.Parallel()
 	p := &spans{}
 	s := newStore(t, shared.Client(t), func(o *Options) { o.TracerProvider = p })

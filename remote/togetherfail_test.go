@@ -17,8 +17,8 @@ import (
 	"github.com/doppio-cache/doppio/internal/redistest"
 )
 
-// What needs memory is refused whole, and not announced; what takes something away is done, and announced.
-func TestTogetherOnAFullServer(t *testing.T) {
+// Changes that need memory are refused whole, and not announced; removals are made, and announced.
+func TestTogether_onAFullServer(t *testing.T) {
 	t.Parallel()
 	for name, start := range map[string]func(redistest.Host, ...redistest.Option) *redistest.Server{"Redis": redistest.Start, "Valkey": redistest.StartValkey} {
 		t.Run(name, func(t *testing.T) {
@@ -53,8 +53,8 @@ func TestTogetherOnAFullServer(t *testing.T) {
 	}
 }
 
-// What may not be announced is not made, no part of it.
-func TestTogetherWhatMayNotBeAnnouncedIsNotMade(t *testing.T) {
+// Changes that may not be announced are not made, no part of them.
+func TestTogether_makesNoChangeThatMayNotBeAnnounced(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t,
 		redistest.WithACLUser("channel", "pw", "~*", "resetchannels", "+@all"),
@@ -94,7 +94,7 @@ func TestTogetherWhatMayNotBeAnnouncedIsNotMade(t *testing.T) {
 }
 
 // A wrong idea of the server's time costs one more round trip, and no more than one.
-func TestTogetherTooLateIsTriedOnceMore(t *testing.T) {
+func TestTogether_triesOnceMoreWhenTooLate(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	rdb := server.Client(t)
@@ -125,8 +125,8 @@ func TestTogetherTooLateIsTriedOnceMore(t *testing.T) {
 	}
 }
 
-// Held up until it was given up and others have followed, none of it is stored.
-func TestTogetherWhatComesTooLateIsNotMade(t *testing.T) {
+// Changes that were held up until they were given up, and others have followed, are not stored.
+func TestTogether_makesNoChangeThatComesTooLate(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	p, rdb := proxied(t, server)
@@ -154,8 +154,8 @@ func TestTogetherWhatComesTooLateIsNotMade(t *testing.T) {
 	wantLane(t, server.Client(t), 0, "old", "newer")
 }
 
-// A client that retries must not repeat what changes something.
-func TestTogetherALostReplyIsNotAskedForAgain(t *testing.T) {
+// A client that retries must not repeat changes.
+func TestTogether_repeatsNoChangeWhoseReplyWasLost(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	direct := server.Client(t)
@@ -192,8 +192,8 @@ func TestTogetherALostReplyIsNotAskedForAgain(t *testing.T) {
 	}
 }
 
-// However many changes met it, it was one outage.
-func TestTogetherABreakerCountsOneOutage(t *testing.T) {
+// However many changes met an outage together, it was one.
+func TestTogether_countsAsOneOutageForTheBreaker(t *testing.T) {
 	t.Parallel()
 	p, rdb := proxied(t, shared)
 	s := newStore(t, rdb, func(o *Options) { o.BreakerFailures, o.BreakerPause = 2, time.Hour })
@@ -219,7 +219,7 @@ func TestTogetherABreakerCountsOneOutage(t *testing.T) {
 }
 
 // A caller that leaves does not know what becomes of any of them.
-func TestTogetherACallerLeaves(t *testing.T) {
+func TestTogether_isOfUnknownOutcomeToACallerThatLeaves(t *testing.T) {
 	t.Parallel()
 	p, rdb := proxied(t, shared, func(o *redis.Options) { o.ReadTimeout = time.Minute })
 	s := newStore(t, rdb)
@@ -270,8 +270,8 @@ func (h *answering) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// A reply that is not understood says nothing of what happened, to any of them.
-func TestTogetherAReplyOfAnotherShapeIsOfUnknownOutcome(t *testing.T) {
+// A reply that is not understood does not tell what happened, to any of the changes.
+func TestTogether_isOfUnknownOutcomeAfterAReplyOfAnotherShape(t *testing.T) {
 	t.Parallel()
 	rdb := shared.Client(t)
 	fresh(t, rdb)
@@ -343,9 +343,9 @@ func (h *partly) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 	}
 }
 
-// On a Cluster each is made, or not, by itself. It is announced once if any was made, or may have been; and what was made and is not
-// announced is of unknown outcome.
-func TestTogetherOnAClusterEachHasItsOwnOutcome(t *testing.T) {
+// On a Cluster each change is made, or not, by itself. There is one announcement if any was made,
+// or may have been; a change that was made and is not announced is of unknown outcome.
+func TestTogether_onAClusterEachHasItsOwnOutcome(t *testing.T) {
 	t.Parallel()
 	rdb := onSharedCluster(t)
 	s := newStore(t, rdb, never)

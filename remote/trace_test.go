@@ -80,7 +80,7 @@ func (s *spans) take() []*recorded {
 	return out
 }
 
-func TestEachCallHasASpan(t *testing.T) {
+func TestTracerProvider_getsASpanOfEachCall(t *testing.T) {
 	recorder := &spans{}
 	rdb := shared.Client(t)
 	fresh(t, rdb)
@@ -124,7 +124,7 @@ func TestEachCallHasASpan(t *testing.T) {
 	}
 }
 
-func TestSpanOfAFailureSaysWhichKind(t *testing.T) {
+func TestTracerProvider_getsTheKindOfAFailure(t *testing.T) {
 	recorder := &spans{}
 	p, rdb := proxied(t, shared)
 	s := newStore(t, rdb, never, func(o *Options) { o.TracerProvider = recorder })
@@ -155,7 +155,7 @@ func TestSpanOfAFailureSaysWhichKind(t *testing.T) {
 	p.ReleaseReplies()
 }
 
-func TestNothingIsAllocatedWhenNobodyRecords(t *testing.T) {
+func TestTracerProvider_allocatesNothingWhenItDoesNotRecord(t *testing.T) {
 	silent := trace.ContextWithSpanContext(context.Background(), trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}}))
 	for name, c := range map[string]struct {
 		ctx context.Context //nolint:containedctx // a table

@@ -14,7 +14,7 @@ import (
 
 // Callers that have less patience than Options say nothing about the server, but that it is silent for longer than the
 // timeout is news of it.
-func TestSilenceOpensTheBreakerAfterCallersHaveLeft(t *testing.T) {
+func TestBreaker_opensForSilenceAfterCallersHaveLeft(t *testing.T) {
 	t.Parallel()
 	for name, do := range map[string]func(context.Context, *Store) error{
 		"read":  func(ctx context.Context, s *Store) error { _, err := s.Get(ctx, t.Name()); return err },
@@ -62,8 +62,9 @@ func TestSilenceOpensTheBreakerAfterCallersHaveLeft(t *testing.T) {
 	}
 }
 
-// What has not been sent when its caller leaves must not be sent later: others may have written meanwhile.
-func TestAbandonedWriteThatWasNotSentNeverIs(t *testing.T) {
+// A write that has not been sent when its caller leaves must not be sent later: others may have
+// written meanwhile.
+func TestContext_writeThatWasNotSentWhenItEndsNeverIs(t *testing.T) {
 	t.Parallel()
 	type obstacle func(t *testing.T) (rdb *redis.Client, remove func())
 	obstacles := map[string]obstacle{
@@ -134,7 +135,7 @@ func TestAbandonedWriteThatWasNotSentNeverIs(t *testing.T) {
 }
 
 // A probe whose caller left before anything was sent has shown nothing: the next call is the probe then.
-func TestProbeThatWasNotSentDecidesNothing(t *testing.T) {
+func TestBreaker_probeThatWasNotSentDecidesNothing(t *testing.T) {
 	t.Parallel()
 	p, rdb := proxied(t, shared, func(o *redis.Options) {
 		o.PoolSize, o.MaxActiveConns, o.PoolTimeout, o.MaxRetries = 1, 1, time.Minute, -1

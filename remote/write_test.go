@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestSetReplacesAnything(t *testing.T) {
+func TestSet_replacesAnything(t *testing.T) {
 	s, rdb := onShared(t)
 	for _, c := range anything {
 		t.Run(c.name, func(t *testing.T) {
@@ -30,7 +30,7 @@ func TestSetReplacesAnything(t *testing.T) {
 	}
 }
 
-func TestSetIfAbsentFollowsWhatUsersSee(t *testing.T) {
+func TestSetIfAbsent_followsTheEntriesThatUsersSee(t *testing.T) {
 	s, rdb := onShared(t)
 	for _, c := range anything {
 		t.Run(c.name, func(t *testing.T) {
@@ -61,7 +61,7 @@ func TestSetIfAbsentFollowsWhatUsersSee(t *testing.T) {
 	}
 }
 
-func TestDeleteRemovesAnything(t *testing.T) {
+func TestDelete_removesAnything(t *testing.T) {
 	s, rdb := onShared(t)
 	for _, c := range anything {
 		t.Run(c.name, func(t *testing.T) {
@@ -86,7 +86,7 @@ func TestDeleteRemovesAnything(t *testing.T) {
 	}
 }
 
-func TestExistsFollowsWhatUsersSee(t *testing.T) {
+func TestExists_followsTheEntriesThatUsersSee(t *testing.T) {
 	s, rdb := onShared(t)
 	keys, want := []string{}, []bool{}
 	for _, c := range anything {
@@ -105,9 +105,9 @@ func TestExistsFollowsWhatUsersSee(t *testing.T) {
 	}
 }
 
-// Every change publishes its message, once; what changes nothing publishes nothing; but a Delete of nothing is
-// announced, since others may hold it.
-func TestEachChangeAnnouncesItself(t *testing.T) {
+// Every change publishes its message, once; a call that changes nothing publishes nothing; but a
+// Delete of a missing entry is announced, since others may hold a copy.
+func TestLane_eachChangeAnnouncesItself(t *testing.T) {
 	s, rdb := onShared(t)
 	ch := subscribe(t, rdb)
 	ctx, key := t.Context(), t.Name()+"key"
@@ -165,7 +165,7 @@ func TestEachChangeAnnouncesItself(t *testing.T) {
 	}
 }
 
-func TestStoreWithoutNamespaceAnnouncesNothing(t *testing.T) {
+func TestLane_isNotUsedWithoutANamespace(t *testing.T) {
 	rdb := shared.Client(t)
 	s := newStore(t, rdb, func(o *Options) { o.Namespace = "" })
 	ch := subscribe(t, rdb)

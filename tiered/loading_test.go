@@ -290,7 +290,8 @@ func TestGetOrSet_loaderMayLoadAnotherKey(t *testing.T) {
 	wantGet(t, c, "4", 10)
 }
 
-// The answer is its caller's variable: what a loader reads must not write to it, least of all after the caller left.
+// The answer is its caller's variable: the reads of a loader must not write to it, least of all after
+// the caller left.
 func TestWithAnswer_isNotWrittenByALoader(t *testing.T) {
 	t.Parallel()
 	_, c := one[string](t, tiered.CacheOptions{})

@@ -16,7 +16,7 @@ func (r *recorder) Errorf(string, ...any) { r.failed = true }
 
 var sink []byte
 
-func TestWhatAllocatesTooMuchFails(t *testing.T) {
+func TestAtMost_failsWhenTooMuchIsAllocated(t *testing.T) {
 	pool := sync.Pool{New: func() any { return make([]byte, 0) }}
 	once := true
 	for _, c := range []struct {

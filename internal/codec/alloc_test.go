@@ -31,7 +31,7 @@ func checkAllocs[V any](t *testing.T, name string, o Options, v V, encode, decod
 	}
 }
 
-func TestAllocs(t *testing.T) {
+func TestTyped_allocatesLittle(t *testing.T) {
 	checkAllocs(t, "json", Options{}, ada, 0, 0)
 	checkAllocs(t, "json, strings", Options{}, user{Name: string(make([]byte, 300)), Email: "@"}, 0, 2)
 	checkAllocs(t, "json, s2", Options{Compression: S2, CompressAbove: 1}, ada, 0, 0)

@@ -42,7 +42,7 @@ func checkRoundTrip[V any](t *testing.T, c Codec, old V, values ...V) {
 	}
 }
 
-func TestRoundTrip(t *testing.T) {
+func TestDecode_givesTheEncodedValue(t *testing.T) {
 	small := int8(-5)
 	w := wide{
 		embedded: embedded{Deep: 3, Plain: "p"}, User: ada, Ptr: &ada, List: []user{ada, {}},
@@ -78,7 +78,7 @@ func TestRoundTrip(t *testing.T) {
 	checkRoundTrip(t, nil, json.Number("5"), "12345678901234567890123", "")
 }
 
-func TestRaw(t *testing.T) {
+func TestRaw_readsBack(t *testing.T) {
 	checkRoundTrip(t, nil, []byte("old"), nil, []byte{}, []byte("new\x00\xff"))
 	checkRoundTrip(t, nil, "old", "", "new\x00\xff")
 	checkRoundTrip(t, nil, namedText("old"), "", "new")
@@ -87,7 +87,7 @@ func TestRaw(t *testing.T) {
 	checkRoundTrip(t, nil, bytes.Repeat([]byte("ab"), 1<<20), bytes.Repeat([]byte("abc"), 1<<20))
 }
 
-func TestProtobuf(t *testing.T) {
+func TestProtobuf_readsBack(t *testing.T) {
 	s, err := structpb.NewStruct(map[string]any{"k": strings.Repeat("v", 2000)})
 	if err != nil {
 		t.Fatal(err)
@@ -117,8 +117,8 @@ func TestProtobuf(t *testing.T) {
 	}
 }
 
-// What one codec wrote, another refuses, even where the bytes would make sense.
-func TestWrongCodec(t *testing.T) {
+// Bytes that one codec wrote are refused by another, even where they would make sense.
+func TestDecode_refusesTheBytesOfAnotherCodec(t *testing.T) {
 	data, form := mustEncode(t, mustNew[string](t, Options{Codec: JSON()}), "k", "v")
 	for _, c := range []Codec{MessagePack(), Raw(), reverser{id: 64}} {
 		var s string
@@ -129,7 +129,7 @@ func TestWrongCodec(t *testing.T) {
 }
 
 // A record of another shape is an error that quotes nothing of it.
-func TestErrorsHoldNoValue(t *testing.T) {
+func TestValueError_holdsNoValue(t *testing.T) {
 	const secret = "hunter2"
 	for _, c := range []Codec{JSON(), MessagePack()} {
 		text, form := mustEncode(t, mustNew[any](t, Options{Codec: c}), "k", any(map[string]any{secret: secret, "ID": secret, "Time": secret, "id": secret}))
@@ -165,7 +165,7 @@ type failing struct{ text string }
 func (f failing) MarshalJSON() ([]byte, error) { return nil, errors.New(f.text) }
 
 // A failure leaves nothing of the value behind.
-func TestFailureLeavesZero(t *testing.T) {
+func TestDecode_leavesZeroWhenItFails(t *testing.T) {
 	data, form := mustEncode(t, mustNew[map[string]any](t, Options{}), "k", map[string]any{"a_name": "Ada", "id": 5.0, "score": "x"})
 	got := ada
 	if err := mustNew[user](t, Options{}).Decode("k", data, form, &got); err == nil || got != (user{}) {
@@ -209,7 +209,7 @@ func (r reverser) Decode(data []byte, into any) error {
 	return r.fail
 }
 
-func TestUserCodec(t *testing.T) {
+func TestCodec_mayBeTheUsersOwn(t *testing.T) {
 	checkRoundTrip(t, reverser{id: 64}, "old", "", "abc")
 	checkRoundTrip(t, reverser{id: 255, spoilDst: true}, "old", "", "abc")
 	if ok, _, _, _ := mustNew[int](t, Options{Codec: reverser{id: 64}}).Numeric(); ok {
@@ -246,7 +246,7 @@ func (*runtimePanic) get() (r any) {
 	return one[two]
 }
 
-func TestNames(t *testing.T) {
+func TestName_tellsCodecCompressionAndCipher(t *testing.T) {
 	for want, got := range map[string]string{
 		"json":                 mustNew[user](t, Options{}).Name(),
 		"raw":                  mustNew[string](t, Options{}).Name(),

@@ -13,7 +13,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-func TestCompressionIsOnlyUsedWhenItHelps(t *testing.T) {
+func TestCompression_isUsedOnlyWhenItHelps(t *testing.T) {
 	long := strings.Repeat("doppio ", 1000)
 	for _, compression := range []Compression{S2, Zstd} {
 		c := mustNew[string](t, Options{Compression: compression, CompressAbove: 50})
@@ -47,8 +47,8 @@ func incompressible() string {
 	return string(b)
 }
 
-// What could not be read is not written.
-func TestMaxDecodedBytes(t *testing.T) {
+// A value that could not be read back is not written.
+func TestMaxDecodedBytes_boundsReadingAndWriting(t *testing.T) {
 	long := strings.Repeat("a", 5000)
 	for _, compression := range []Compression{S2, Zstd} {
 		data, form := mustEncode(t, mustNew[string](t, Options{Compression: compression}), "k", long)
@@ -68,7 +68,7 @@ func TestMaxDecodedBytes(t *testing.T) {
 }
 
 // A bomb, whether it confesses its size or not, costs no more memory than it claims and the limit allows.
-func TestBombs(t *testing.T) {
+func TestBombs_costNoMoreThanTheyClaim(t *testing.T) {
 	const bomb = 64 << 20
 	zeros := make([]byte, bomb)
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
@@ -126,7 +126,7 @@ func TestBombs(t *testing.T) {
 	}
 }
 
-func TestSharedCompressorsAreConcurrent(t *testing.T) {
+func TestCompression_isConcurrent(t *testing.T) {
 	for _, compression := range []Compression{S2, Zstd} {
 		c := mustNew[string](t, Options{Compression: compression, CompressAbove: 1, Keyring: keyring("k")})
 		var wg sync.WaitGroup

@@ -20,8 +20,8 @@ func allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// What small records claim is refused before room is made for it.
-func TestBombsAreRefusedUnallocated(t *testing.T) {
+// A claim of a small record is refused before room is made for it.
+func TestBombs_areRefusedUnallocated(t *testing.T) {
 	type big struct{ A [64]int64 }
 	nils := append(binary.BigEndian.AppendUint32([]byte{0xdd}, 200_000), bytes.Repeat([]byte{0xc0}, 200_000)...)
 	frame := []byte{0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xa0, 1 | 1<<1 | 8, 0, 0, 'a'}
@@ -56,8 +56,8 @@ func bomb[V any](t *testing.T, o Options, c Compression, size int, body []byte) 
 	}
 }
 
-// What compresses too well to be read is stored as it is, and dense values stay readable.
-func TestHonestValuesAreWithinTheirCost(t *testing.T) {
+// A value that compresses too well to be read is stored as it is, and dense values stay readable.
+func TestEncode_honestValuesAreWithinTheirCost(t *testing.T) {
 	text := strings.Repeat("a", 8<<20)
 	for _, c := range []Compression{S2, Zstd} {
 		if got := roundTrip(t, mustNew[string](t, Options{Compression: c, CompressAbove: 1}), text, ""); got != text {
@@ -75,8 +75,8 @@ func TestHonestValuesAreWithinTheirCost(t *testing.T) {
 	}
 }
 
-// What a hostile payload is refused for may be in an honest one of the same type.
-func TestHonestMessagePackIsNotTakenForHostile(t *testing.T) {
+// A part that a hostile payload is refused for may be in an honest one of the same type.
+func TestMessagePack_honestIsNotTakenForHostile(t *testing.T) {
 	type mixed struct {
 		Items  []struct{ A [64]int64 }
 		Scores []int
@@ -108,7 +108,7 @@ func TestHonestMessagePackIsNotTakenForHostile(t *testing.T) {
 }
 
 // Tags that stand beside an encrypted value cannot be taken away, added or replaced; without any the format is as it was.
-func TestBoundIsAuthenticated(t *testing.T) {
+func TestDecodeBound_authenticatesTags(t *testing.T) {
 	c := mustNew[string](t, Options{Keyring: keyring("k")})
 	v, got := "value", ""
 	for _, bound := range []string{"", "tag", "tags"} {
@@ -125,7 +125,7 @@ func TestBoundIsAuthenticated(t *testing.T) {
 	}
 }
 
-func TestExact(t *testing.T) {
+func TestExact_tellsWhichTypesAre(t *testing.T) {
 	check := func(name string, got, want bool) {
 		if got != want {
 			t.Errorf("%s: exact is %t", name, got)
@@ -153,7 +153,7 @@ type onlyText struct{ N int }
 
 func (onlyText) MarshalText() ([]byte, error) { return []byte("text"), nil }
 
-func TestTypesThatCannotBeReadBack(t *testing.T) {
+func TestNew_refusesTypesThatCannotBeReadBack(t *testing.T) {
 	type hidden struct{ _, a int } //nolint:unused // which is the point
 	refused := func(err error, path string) {
 		t.Helper()

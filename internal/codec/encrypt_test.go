@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-func TestKeyRotation(t *testing.T) {
+func TestKeyring_rotates(t *testing.T) {
 	v := "value"
 	before := mustNew[string](t, Options{Keyring: keyring("1")})
 	prepared := mustNew[string](t, Options{Keyring: keyring("1", "2")})
@@ -43,7 +43,7 @@ func TestKeyRotation(t *testing.T) {
 	}
 }
 
-func TestEncryptionOnOneSideOnly(t *testing.T) {
+func TestKeyring_onOneSideOnly(t *testing.T) {
 	v := "value"
 	plain, sealed := mustNew[string](t, Options{}), mustNew[string](t, Options{Keyring: keyring("k")})
 	var got string
@@ -64,8 +64,8 @@ func TestEncryptionOnOneSideOnly(t *testing.T) {
 	}
 }
 
-// Someone who can recompute the checksum still cannot change anything.
-func TestAuthentication(t *testing.T) {
+// A writer that can recompute the checksum still cannot change anything.
+func TestKeyring_authenticates(t *testing.T) {
 	c := mustNew[string](t, Options{Keyring: keyring("k", "l"), Compression: S2, CompressAbove: 1})
 	data, form := mustEncode(t, c, "key", strings.Repeat("value", 100))
 	var got string
@@ -86,7 +86,7 @@ func TestAuthentication(t *testing.T) {
 	}
 }
 
-func TestKeyringIsNeverShown(t *testing.T) {
+func TestKeyring_isNeverShown(t *testing.T) {
 	k := Keyring{Active: "main", Keys: map[string][]byte{"main": []byte("hunter2-hunter2-hunter2-hunter2-")}}
 	var log bytes.Buffer
 	logger := slog.New(slog.NewTextHandler(&log, nil))

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestChecksumIsCRC32C(t *testing.T) {
+func TestChecksum_isCRC32C(t *testing.T) {
 	data, _ := mustEncode(t, mustNew[string](t, Options{}), "some key", "some value")
 	all := append([]byte("some key"), data[:3]...)
 	all = append(all, data[headerSize:]...)
@@ -49,7 +49,7 @@ func checkDamage[V any](t *testing.T, o Options, v V) {
 	}
 }
 
-func TestDamage(t *testing.T) {
+func TestDecode_refusesDamage(t *testing.T) {
 	for _, o := range settings(nil) {
 		checkDamage(t, o, ada)
 		checkDamage[*user](t, o, nil)
@@ -59,8 +59,8 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// What a writer that knows the checksum could claim.
-func TestForgedHeaders(t *testing.T) {
+// The headers claim all that a writer that knows the checksum could claim.
+func TestDecode_refusesForgedHeaders(t *testing.T) {
 	c := mustNew[string](t, Options{})
 	tests := []struct {
 		name string
@@ -88,7 +88,7 @@ func TestForgedHeaders(t *testing.T) {
 	}
 }
 
-func TestMaxEncodedBytes(t *testing.T) {
+func TestMaxEncodedBytes_boundsTheEncodedForm(t *testing.T) {
 	for _, k := range []*Keyring{nil, keyring("k")} {
 		s := "0123456789"
 		data, _ := mustEncode(t, mustNew[string](t, Options{Keyring: k}), "k", s)

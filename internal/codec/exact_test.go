@@ -70,7 +70,7 @@ func honest[V any](v V, jsonExact, packExact bool) func(*testing.T) {
 }
 
 // A type is called exact only if every value of it is read back as it was, in memory of its own.
-func TestWhatIsCalledExactIsReadBackAsItWas(t *testing.T) {
+func TestExact_typesAreReadBackAsTheyWere(t *testing.T) {
 	one := 1
 	for i, check := range []func(*testing.T){
 		honest(struct {

@@ -153,8 +153,9 @@ func decodeOntoLarge(t *testing.T, data []byte) {
 	decodeOnto(t, Options{}, data, &descriptorpb.FileDescriptorSet{})
 }
 
-// What is small and claims or holds much costs what it is, whatever it is decoded onto.
-func TestBombsCostWhatTheyAre(t *testing.T) {
+// A payload that is small and claims or holds much costs what its size justifies, whatever it is
+// decoded onto.
+func TestBombs_costWhatTheyAre(t *testing.T) {
 	for name, bomb := range bombs() {
 		t.Run(name, func(t *testing.T) { decodeAnyhow(t, bomb) })
 	}
@@ -162,7 +163,7 @@ func TestBombsCostWhatTheyAre(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	for _, bomb := range bombs() {
-		if len(bomb) < 4<<10 { // what is larger takes the fuzzer's time, and TestBombsCostWhatTheyAre has it
+		if len(bomb) < 4<<10 { // what is larger takes the fuzzer's time, and TestBombs_costWhatTheyAre has it
 			f.Add(bomb)
 		}
 	}

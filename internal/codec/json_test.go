@@ -73,7 +73,7 @@ var documents = []string{
 	`{"n":1,"p":2.50,"l":[1e400,-0],"m":{"a":12345678901234567890},"s":"7","raw":{"a":[1, 2]}}`, `{"n":"1"}`, `{"n":"x"}`, `{"n":""}`, `{"n":null,"p":null,"s":null}`, `{"s":7}`, `{"s":"x"}`, `{"n":true}`,
 }
 
-func TestDecodesLikeStandard(t *testing.T) {
+func TestJSON_decodesLikeTheStandardLibrary(t *testing.T) {
 	for _, doc := range documents {
 		sameForAll(t, []byte(doc))
 	}
@@ -100,7 +100,7 @@ func mutate(r *rand.Rand, doc []byte) []byte {
 	return doc
 }
 
-func TestDecodesDamagedLikeStandard(t *testing.T) {
+func TestJSON_decodesDamageLikeTheStandardLibrary(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for _, doc := range documents {
 		for range 200 {
@@ -111,8 +111,8 @@ func TestDecodesDamagedLikeStandard(t *testing.T) {
 	}
 }
 
-// What is encoded, encoding/json reads, and makes what it makes of its own encoding.
-func TestEncodesLikeStandard(t *testing.T) {
+// encoding/json reads the encoded value, and makes of it the same as of its own encoding.
+func TestJSON_encodesForTheStandardLibrary(t *testing.T) {
 	small := int8(1)
 	values := []any{
 		ada, wide{Text: 7}, &wide{Ptr: &ada, Small: &small, Map: map[string]any{"<": "&\u2028"}, Wait: time.Hour, Dynamic: stdjson.Number("1.50"), Quoted: 5, Bytes: []byte{}},
@@ -146,8 +146,9 @@ func standardAny(t *testing.T, doc []byte) (v any) {
 	return v
 }
 
-// encoding/json replaces what is not UTF-8; a cache must not answer with another string than it was given.
-func TestInvalidUTF8IsRefused(t *testing.T) {
+// encoding/json replaces bytes that are not UTF-8; a cache must not answer with another string
+// than it was given.
+func TestJSON_refusesInvalidUTF8(t *testing.T) {
 	for _, v := range []any{"a\xff", map[string]any{"\xff": 1.0}, []any{"\xed\xa0\x80"}, user{Name: "\xc3"}} {
 		if _, err := JSON().Append(nil, v); !errors.Is(err, ErrEncode) || !strings.Contains(err.Error(), "UTF-8") {
 			t.Errorf("%q: %v", v, err)
@@ -157,7 +158,7 @@ func TestInvalidUTF8IsRefused(t *testing.T) {
 
 type chain struct{ Next *chain }
 
-func TestNesting(t *testing.T) {
+func TestJSON_refusesDeepNestingAndCycles(t *testing.T) {
 	for _, doc := range []string{strings.Repeat("[", 1_000_000), strings.Repeat(`{"Next":`, 1_000_000), strings.Repeat("[", 10_001) + strings.Repeat("]", 10_001)} {
 		var v any
 		if err := JSON().Decode([]byte(doc), &v); !errors.Is(err, ErrDecode) {
@@ -175,7 +176,7 @@ func TestNesting(t *testing.T) {
 	}
 }
 
-func TestWhichValuesCanHoldNumbers(t *testing.T) {
+func TestJSON_knowsWhichTypesCanHoldNumbers(t *testing.T) {
 	type inner struct{ N []*stdjson.Number }
 	tests := []struct {
 		t    reflect.Type

@@ -11,7 +11,7 @@ import (
 )
 
 // Declared lengths that are not there must cost nothing, and nesting must not exhaust the stack.
-func TestHostileMessagePack(t *testing.T) {
+func TestMessagePack_hostileCostsNothing(t *testing.T) {
 	docs := map[string][]byte{
 		"array32": {0xdd, 255, 255, 255, 255}, "map32": {0xdf, 255, 255, 255, 255}, "map 2^31": {0xdf, 0x80, 0, 0, 0, 1, 1}, "bin32": {0xc6, 255, 255, 255, 255}, "str32": {0xdb, 255, 255, 255, 255},
 		"ext32": {0xc9, 255, 255, 255, 255, 0}, "array16": {0xdc, 255, 255, 1}, "unused": {0xc1}, "empty": {}, "trailing": {1, 1}, "short": {0xcd, 1},
@@ -35,8 +35,8 @@ func TestHostileMessagePack(t *testing.T) {
 	}
 }
 
-// The scanner accepts whatever the library writes.
-func TestScannerAcceptsAllForms(t *testing.T) {
+// The scanner accepts everything that the library writes.
+func TestMessagePack_scannerAcceptsAllForms(t *testing.T) {
 	for _, n := range []int{0, 1, 15, 16, 31, 32, 255, 256, 65535, 65536} {
 		for _, v := range []any{
 			bytes.Repeat([]byte{1}, n), string(bytes.Repeat([]byte{'a'}, n)), make([]bool, n), numbered(n), int64(n), int64(-n), uint64(n) << 32, float32(n), float64(n),
@@ -66,7 +66,7 @@ func numbered(n int) map[int]bool {
 	return m
 }
 
-func TestMessagePackInterfaceTypes(t *testing.T) {
+func TestMessagePack_interfaceTypes(t *testing.T) {
 	checkRoundTrip[any](t, MessagePack(), nil, []any{int64(1), int64(-200), uint64(1 << 63), int8(5), uint16(6), 1.5, float32(2), "s", []byte("b"), nil, true})
 	now := time.Unix(1_700_000_000, 5)
 	if got := roundTrip(t, mustNew[time.Time](t, Options{Codec: MessagePack()}), now, time.Time{}); !got.Equal(now) {

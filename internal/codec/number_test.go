@@ -28,7 +28,7 @@ func checkNumber[V comparable](t *testing.T, text string, want V, wantErr error)
 	}
 }
 
-func TestNumberForm(t *testing.T) {
+func TestNumber_hasOneFormWithinTheBoundsOfItsType(t *testing.T) {
 	checkNumber(t, "0", 0, nil)
 	checkNumber(t, "-1", int8(-1), nil)
 	checkNumber(t, "127", int8(127), nil)
@@ -59,7 +59,7 @@ func TestNumberForm(t *testing.T) {
 	checkNumber(t, "5", loudInt(0), ErrWrongCodec)
 }
 
-func TestNumberInInterface(t *testing.T) {
+func TestNumber_inAnInterface(t *testing.T) {
 	type hidden int8
 	tests := []struct {
 		in   any
@@ -84,7 +84,7 @@ func TestNumberInInterface(t *testing.T) {
 	}
 }
 
-func TestNumeric(t *testing.T) {
+func TestNumeric_givesTheBoundsOfTheType(t *testing.T) {
 	type result struct {
 		ok       bool
 		min, max int64
@@ -127,7 +127,7 @@ func TestNumeric(t *testing.T) {
 }
 
 // A number is not authenticated, so a cache with a keyring refuses it.
-func TestEncryptedRefusesNumber(t *testing.T) {
+func TestKeyring_refusesNumbers(t *testing.T) {
 	n := 5
 	if err := mustNew[int](t, Options{Keyring: keyring("k")}).Decode("k", []byte("5"), Number, &n); !errors.Is(err, ErrWrongCodec) || n != 0 {
 		t.Error(n, err)

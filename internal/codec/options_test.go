@@ -23,7 +23,7 @@ func faultsOf(err error) (fields []string) {
 	return fields
 }
 
-func TestValidate(t *testing.T) {
+func TestNew_reportsEveryFault(t *testing.T) {
 	errOf := func(_ any, err error) error { return err }
 	forText := func(o Options) error { return errOf(New[string](o)) }
 	tests := []struct {
@@ -58,7 +58,7 @@ func TestValidate(t *testing.T) {
 }
 
 // Every field has a default or is useful at zero, and every field is checked.
-func TestEveryFieldIsDefaultedAndChecked(t *testing.T) {
+func TestOptions_haveADefaultAndACheckEach(t *testing.T) {
 	zeroIsUseful := map[string]bool{"Compression": true, "Keyring": true}
 	full := reflect.ValueOf(Options{}.withDefaults(reflect.TypeFor[user]()))
 	bad := map[string]Options{
@@ -82,7 +82,7 @@ func TestEveryFieldIsDefaultedAndChecked(t *testing.T) {
 }
 
 // Changing the caller's options later changes nothing.
-func TestOptionsAreCopied(t *testing.T) {
+func TestOptions_areCopied(t *testing.T) {
 	k := keyring("k")
 	c := mustNew[string](t, Options{Keyring: k})
 	data, form := mustEncode(t, c, "key", "v")

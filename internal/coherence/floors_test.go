@@ -28,7 +28,7 @@ func unasked(t *testing.T) *Manager {
 
 // Messages that clear caches which this instance does not have take bounded memory, however many they name, and a cache
 // that is made later keeps its floor.
-func TestClearedCachesOfOthersTakeBoundedMemory(t *testing.T) {
+func TestManager_boundsClearsOfOtherCaches(t *testing.T) {
 	co := unasked(t)
 	late := Seed("shop", "late")
 	hashes := []uint64{late}
@@ -54,7 +54,7 @@ func TestClearedCachesOfOthersTakeBoundedMemory(t *testing.T) {
 // However many floors of caches that this instance does not have come and go in Redis, it keeps a
 // bounded number of them. Floors of its own caches stay what they are, and a cache that is made
 // later begins no lower than any that was let go.
-func TestFloorsOfOthersTakeBoundedMemory(t *testing.T) {
+func TestManager_boundsFloorsOfOtherCaches(t *testing.T) {
 	co := unasked(t)
 	own := co.Cache("own")
 	for round := range 10 {

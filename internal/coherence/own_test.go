@@ -2,9 +2,10 @@ package coherence
 
 import "testing"
 
-// What an instance knows of a message that several of its changes share: whether it is to be heeded when it comes, whether those under
-// way are told that it has come, and that all is forgotten when nothing can come any more.
-func TestOwnMessageOfSeveralChanges(t *testing.T) {
+// An instance knows of a message that several of its changes share whether it is to be heeded when
+// it comes, whether changes under way are told that it has come, and that all is forgotten when
+// nothing can come any more.
+func TestOwnChanges_knowTheMessageThatTheyShare(t *testing.T) {
 	t.Parallel()
 	const (
 		acknowledged = iota // a change ends
@@ -64,8 +65,9 @@ func TestOwnMessageOfSeveralChanges(t *testing.T) {
 	}
 }
 
-// What was passed over while a change is not concluded is not in the table yet: whoever follows the lane for a token has to know.
-func TestOwnMessageThatIsEarly(t *testing.T) {
+// A message that was passed over while a change is not concluded is not in the table yet: a reader
+// that follows the lane for a token has to know.
+func TestOwnChanges_knowAMessageThatIsEarly(t *testing.T) {
 	t.Parallel()
 	o := ownChanges{instance: 7, known: make(map[uint32]progress)}
 	p := o.begin(2)

@@ -17,7 +17,7 @@ import (
 
 // Each of aclRules is needed, and aclAboveZero in a database above 0: without it some operation fails, or the
 // subscription does. That together they are enough, the tour says for database 0, and the whole table for another one.
-func TestACLRulesAreMinimal(t *testing.T) {
+func TestACL_rulesAreEnoughAndEachIsNeeded(t *testing.T) {
 	t.Parallel()
 	d := secured.start()
 	try := func(t *testing.T, db int, without string) error {
@@ -131,7 +131,7 @@ func tour(t *testing.T, client *tiered.Client, cut func() error) error {
 	return lost
 }
 
-func TestACLRulesNameWhatTheyAllow(t *testing.T) {
+func TestACL_rulesNameWhatTheyAllow(t *testing.T) {
 	if strings.Contains(aclRules, "+@") || strings.Contains(aclRules, "~*") || strings.Contains(aclRules, "&*") {
 		t.Fatal("a rule allows more than is needed")
 	}

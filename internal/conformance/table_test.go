@@ -28,7 +28,7 @@ func table() []row {
 	)
 }
 
-func TestConformance(t *testing.T) {
+func TestConformance_onEveryServer(t *testing.T) {
 	if !redistest.ValkeyInstalled() {
 		t.Log("valkey-server is not installed: the table does not run against it")
 	}
@@ -40,9 +40,9 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// TestConformanceAfterFailover runs the table through clients that have lived through a failover. It has to come after
-// TestConformance.
-func TestConformanceAfterFailover(t *testing.T) {
+// The table runs through clients that have lived through a failover. This test has to come after
+// TestConformance_onEveryServer.
+func TestConformance_afterAFailover(t *testing.T) {
 	for _, engine := range engines {
 		fleetOf(&sentinel, engine)
 	}
@@ -114,7 +114,7 @@ func (f *fleet) env(other bool) *env {
 }
 
 // Every exported method has rows, and no two rows have the same name.
-func TestTableIsComplete(t *testing.T) {
+func TestConformance_coversEveryMethod(t *testing.T) {
 	seen := make(map[string]bool)
 	ops := make(map[string]bool)
 	for _, r := range table() {

@@ -13,7 +13,7 @@ import (
 )
 
 // aclRules is all that the library asks of Redis, where <ns> is the namespace: two patterns of keys, for entries and for
-// lanes, one of channels, and these commands, most of them called by scripts. HELLO and AUTH need no rule. TestACLRulesAreMinimal takes each away
+// lanes, one of channels, and these commands, most of them called by scripts. HELLO and AUTH need no rule. TestACL_rulesAreEnoughAndEachIsNeeded takes each away
 // and sees something fail; go-redis's CLIENT SETINFO may be refused.
 //
 // Clear and Count need SCAN, which gives the names of all keys to whoever may call it: Redis has no rule for that. A

@@ -177,7 +177,7 @@ func publicPatterns(t *testing.T) []string {
 	return patterns
 }
 
-func TestPublicPackagesLinkOnlyWhatIsAllowed(t *testing.T) {
+func TestImports_publicPackagesLinkOnlyWhatIsAllowed(t *testing.T) {
 	t.Parallel()
 	noteSources(t)
 	patterns := publicPatterns(t)
@@ -214,7 +214,7 @@ func TestPublicPackagesLinkOnlyWhatIsAllowed(t *testing.T) {
 	}
 }
 
-func TestImportsGoOneWay(t *testing.T) {
+func TestImports_goOneWay(t *testing.T) {
 	t.Parallel()
 	noteSources(t)
 	for _, p := range list(t, "linux", "./...") {
@@ -250,7 +250,7 @@ func ruleFor(f string) (rule string, ok bool) {
 }
 
 // Only tieredtest may bring a test's tools to a package that users import.
-func TestOnlyTieredtestImportsTestTools(t *testing.T) {
+func TestImports_onlyTieredtestHasTestTools(t *testing.T) {
 	t.Parallel()
 	noteSources(t)
 	for _, p := range list(t, "linux", "./...") {

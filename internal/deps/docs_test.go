@@ -23,9 +23,8 @@ var telemetryName = regexp.MustCompile("`(doppio[._][a-z_.-]+)(?:\\{[^`]*\\})?`"
 // operation is what a span of the remote tier is named after.
 var operation = regexp.MustCompile(`^[a-z]+(-[a-z]+)*$`)
 
-// TestDocsNameTelemetryThatExists holds every document to the code: whoever looks for a metric, a span or a counter that
-// a document names must find it.
-func TestDocsNameTelemetryThatExists(t *testing.T) {
+// Every document is held to the code: a metric, a span or a counter that it names must exist.
+func TestDocs_nameTelemetryThatExists(t *testing.T) {
 	names, fields := telemetry(t)
 	if !names["doppio.near.hits"] || !names["doppio.load"] || !fields["PendingAge"] || !fields["NearHits"] {
 		t.Fatalf("the code's own names are not found: %d names, %d fields", len(names), len(fields))
@@ -142,8 +141,8 @@ func documents(t *testing.T) map[string]string {
 // gutterSpan is how long Gutter keeps what is loaded, as every document says it. tiered has the test that it is true.
 const gutterSpan = "for 1 s, or three quarters of `MaxStaleness` if that is less, from the begin of the load"
 
-// TestDocsAgreeOnTheGutter: its span was once said in three ways.
-func TestDocsAgreeOnTheGutter(t *testing.T) {
+// The gutter's span was once said in three ways.
+func TestDocs_agreeOnTheGutter(t *testing.T) {
 	if tiered.DefaultGutterTTL != time.Second {
 		t.Errorf("the documents say 1 s, DefaultGutterTTL is %v", tiered.DefaultGutterTTL)
 	}

@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// TestGuaranteesNameTestsThatExist holds docs/guarantees.md to its word: a promise whose test was renamed or removed is
-// a promise that nothing holds.
-func TestGuaranteesNameTestsThatExist(t *testing.T) {
+// docs/guarantees.md is held to its word: a promise whose test was renamed or removed is a promise
+// that nothing holds.
+func TestDocs_nameTestsThatExist(t *testing.T) {
 	root := filepath.Join("..", "..")
 	doc, err := os.ReadFile(filepath.Join(root, "docs", "guarantees.md"))
 	if err != nil {

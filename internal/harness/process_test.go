@@ -65,7 +65,7 @@ func spec(t *testing.T, dir string, generation int, cfg told) Spec {
 
 const patience = time.Minute
 
-func TestOneProcessAfterAnotherTakesASeat(t *testing.T) {
+func TestSeat_isTakenByOneProcessAfterAnother(t *testing.T) {
 	dir := t.TempDir()
 	var s Seat
 	if s.Process() != nil || s.Signal(syscall.SIGCONT) != nil {
@@ -103,7 +103,7 @@ func TestOneProcessAfterAnotherTakesASeat(t *testing.T) {
 	}
 }
 
-func TestInstancesThatEndByThemselves(t *testing.T) {
+func TestProcess_mayEndByItself(t *testing.T) {
 	dir := t.TempDir()
 	p, err := Start(spec(t, dir, 1, told{Exit: 7}))
 	if err != nil {
@@ -131,7 +131,7 @@ func TestInstancesThatEndByThemselves(t *testing.T) {
 	}
 }
 
-func TestAnInstanceThatDoesNotEndIsKilled(t *testing.T) {
+func TestStop_killsAProcessThatDoesNotEnd(t *testing.T) {
 	deaf := spec(t, t.TempDir(), 1, told{})
 	deaf.Command = []string{"sh", "-c", "trap '' QUIT; echo '{\"Ready\":true}'; while :; do sleep 1; done"}
 	p, err := Start(deaf)
@@ -145,7 +145,7 @@ func TestAnInstanceThatDoesNotEndIsKilled(t *testing.T) {
 	<-p.Done
 }
 
-func TestBegin(t *testing.T) {
+func TestBegin_readsItsConfiguration(t *testing.T) {
 	var cfg told
 	var out strings.Builder
 	p, err := Begin(strings.NewReader("{\"Number\": 3}\nmore"), &out, &cfg)
@@ -164,7 +164,7 @@ func TestBegin(t *testing.T) {
 	}
 }
 
-func TestSleep(t *testing.T) {
+func TestSleep_endsWithItsContext(t *testing.T) {
 	if !Sleep(t.Context(), time.Millisecond) {
 		t.Error("did not wait")
 	}

@@ -45,7 +45,7 @@ func dial(t *testing.T, socket string, instance int) *SourceClient {
 	return c
 }
 
-func TestSource(t *testing.T) {
+func TestSource_keepsVersions(t *testing.T) {
 	s, socket := serve(t, SourceOptions{})
 	c := dial(t, socket, 0)
 	if v, err := c.Load(t.Context(), 1); v != 1 || err != nil {
@@ -79,7 +79,7 @@ func TestSource(t *testing.T) {
 	}
 }
 
-func TestALoadEndsWithItsContext(t *testing.T) {
+func TestSource_loadEndsWithItsContext(t *testing.T) {
 	asked := make(chan struct{})
 	s, socket := serve(t, SourceOptions{Takes: func() (before, after time.Duration) {
 		close(asked)
@@ -103,7 +103,7 @@ func TestALoadEndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestTurnsBelongToConnections(t *testing.T) {
+func TestSource_turnsBelongToConnections(t *testing.T) {
 	_, socket := serve(t, SourceOptions{})
 	var conns [3]*SourceConn
 	for i := range conns {
@@ -146,7 +146,7 @@ func TestTurnsBelongToConnections(t *testing.T) {
 	}
 }
 
-func TestTrapsTellWhoReachedThem(t *testing.T) {
+func TestTrap_tellsWhichInstanceReachedIt(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "parent.log")
 	log, err := history.Create(path, "parent", 0)
 	if err != nil {

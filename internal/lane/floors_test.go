@@ -7,7 +7,7 @@ import (
 	"github.com/doppio-cache/doppio/internal/alloctest"
 )
 
-func TestFieldThatIsNoIDIsNoFloor(t *testing.T) {
+func TestFloors_leaveOutFieldsThatAreNoIDs(t *testing.T) {
 	floors, unreadable := Floors(map[string]string{"a": "5-1", "b": "", "c": "17592186044416-0", "d": "5-1048576", "!": "x y"})
 	if len(floors) != 2 || unreadable != 3 || floors["a"] != 5<<20|1 || floors["d"] != 6<<20 {
 		t.Errorf("floors %v, %d unreadable", floors, unreadable)

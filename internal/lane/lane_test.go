@@ -8,7 +8,7 @@ import (
 	"github.com/doppio-cache/doppio/internal/alloctest"
 )
 
-func TestIDsReadBackAndKeepTheirOrder(t *testing.T) {
+func TestID_readsBackAndKeepsItsOrder(t *testing.T) {
 	ids := []string{"0-0", "0-1", "1-0", "1764089278123-0", "1764089278123-1048575", "1764089278124-0", "17592186044415-1048575"}
 	var before ID
 	for i, s := range ids {
@@ -30,7 +30,7 @@ func TestIDsReadBackAndKeepTheirOrder(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoIDIsRefused(t *testing.T) {
+func TestParse_refusesTextThatIsNoID(t *testing.T) {
 	for _, s := range []string{"", "-", "1", "1-", "-1", "a-b", "1-2-3", "1 - 2", "17592186044416-0", "17592186044415-1048576", "1-18446744073709551616", "99999999999999999999-0", "1-" + strings.Repeat("0", 40)} {
 		if id, err := Parse(s); err == nil {
 			t.Errorf("%q is read as %v", s, id)
@@ -42,7 +42,7 @@ func TestWhatIsNoIDIsRefused(t *testing.T) {
 }
 
 // While the server's clock is behind an id of the stream, ids rise by seq alone, past its 20 bits.
-func TestLargeSequenceNumberIsCarried(t *testing.T) {
+func TestID_carriesALargeSequenceNumber(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
 		{"100-1048575", "100-1048575"}, {"100-1048576", "101-0"}, {"100-1048583", "101-7"}, {"100-4294967295", "4195-1048575"},
 	} {
@@ -57,7 +57,7 @@ func TestLargeSequenceNumberIsCarried(t *testing.T) {
 	}
 }
 
-func TestEveryLaneIsUsed(t *testing.T) {
+func TestIndex_usesEveryLane(t *testing.T) {
 	const count = 5
 	var seen [count]int
 	for i := range uint64(10_000) {

@@ -10,7 +10,7 @@ import (
 )
 
 // A client that waits for ever is bounded; any other keeps the timeouts that its owner gave it.
-func TestBound(t *testing.T) {
+func TestBound_limitsAClientThatWaitsForEver(t *testing.T) {
 	t.Parallel()
 	const bound = 3 * time.Second
 	for name, tt := range map[string]struct {
@@ -46,8 +46,8 @@ func TestBound(t *testing.T) {
 	}
 }
 
-// What is no client of one server is given back as it is, and so is a client that is nil.
-func TestBoundLeavesOthersAlone(t *testing.T) {
+// A client that is not of one server is given back as it is, and so is a client that is nil.
+func TestBound_leavesOtherClientsAlone(t *testing.T) {
 	t.Parallel()
 	cluster := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}, ReadTimeout: -1})
 	t.Cleanup(func() { _ = cluster.Close() })

@@ -13,7 +13,7 @@ import (
 	"github.com/doppio-cache/doppio/internal/redistest"
 )
 
-func TestCluster(t *testing.T) {
+func TestStartCluster_movesSlots(t *testing.T) {
 	t.Parallel()
 	began := time.Now()
 	c := redistest.StartCluster(t, 3)
@@ -67,7 +67,7 @@ func TestCluster(t *testing.T) {
 	}
 }
 
-func TestClusterWithPassword(t *testing.T) {
+func TestStartCluster_withAPassword(t *testing.T) {
 	t.Parallel()
 	c := redistest.StartCluster(t, 2, redistest.WithPassword("pw"))
 	set(t, c.Client(t), "k", "v")
@@ -81,7 +81,7 @@ func TestClusterWithPassword(t *testing.T) {
 	wantValue(t, to.Client(t), "k", "v")
 }
 
-func TestSentinel(t *testing.T) {
+func TestStartSentinel_failsOver(t *testing.T) {
 	t.Parallel()
 	began := time.Now()
 	s := redistest.StartSentinel(t)
@@ -110,7 +110,7 @@ func TestSentinel(t *testing.T) {
 	}
 }
 
-func TestSentinelWithPassword(t *testing.T) {
+func TestStartSentinel_withAPassword(t *testing.T) {
 	t.Parallel()
 	s := redistest.StartSentinel(t, redistest.WithPassword("pw"))
 	set(t, s.Client(t), "k", "v")

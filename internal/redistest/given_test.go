@@ -25,7 +25,7 @@ func folder(t *testing.T, binaries ...string) string {
 	return dir
 }
 
-func TestGivenServersAreStarted(t *testing.T) {
+func TestGiven_serversAreStarted(t *testing.T) {
 	both, one := folder(t, redisBinary, valkeyBinary), folder(t, redisBinary)
 	t.Setenv(GivenEnv, strings.Join([]string{both, one, ""}, string(filepath.ListSeparator)))
 	given, err := GivenServers()
@@ -53,14 +53,14 @@ func TestGivenServersAreStarted(t *testing.T) {
 	}
 }
 
-func TestWithoutGivenServersThereAreNone(t *testing.T) {
+func TestGiven_mayBeNone(t *testing.T) {
 	t.Setenv(GivenEnv, "")
 	if given, err := GivenServers(); len(given) != 0 || err != nil {
 		t.Errorf("given %v, %v", given, err)
 	}
 }
 
-func TestFoldersWithoutAServerAreNamed(t *testing.T) {
+func TestGiven_foldersWithoutAServerAreNamed(t *testing.T) {
 	good, empty, broken := folder(t, redisBinary), t.TempDir(), t.TempDir()
 	if err := os.WriteFile(filepath.Join(broken, redisBinary), []byte("#!/bin/sh\necho something else\n"), 0o700); err != nil {
 		t.Fatal(err)

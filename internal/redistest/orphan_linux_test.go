@@ -17,7 +17,7 @@ import (
 const orphanEnv = "REDISTEST_MAKE_AN_ORPHAN"
 
 // A test process that is killed cleans nothing up: the kernel has to end its servers.
-func TestServersDieWithTheTestProcess(t *testing.T) {
+func TestStart_serversDieWithTheTestProcess(t *testing.T) {
 	t.Parallel()
 	if os.Getenv(orphanEnv) != "" {
 		fmt.Println("addr", redistest.Start(t).Addr)
@@ -54,8 +54,9 @@ func TestServersDieWithTheTestProcess(t *testing.T) {
 	})
 }
 
-// An interrupt of the terminal goes to the group of who started the server: it must not end the server.
-func TestServersHaveAGroupOfTheirOwn(t *testing.T) {
+// An interrupt of the terminal goes to the process group that started the server: it must not end
+// the server.
+func TestStart_serversHaveAGroupOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	group, err := syscall.Getpgid(shared.PID())
 	if err != nil || group != shared.PID() {

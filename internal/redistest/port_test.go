@@ -7,7 +7,7 @@ import (
 )
 
 // A stranger may take the port after it was found free: the start says so, and Start tries another.
-func TestTakenPortIsRecognized(t *testing.T) {
+func TestPort_thatIsTakenIsRecognized(t *testing.T) {
 	t.Parallel()
 	p, err := reservePort()
 	if err != nil {
@@ -28,7 +28,7 @@ func TestTakenPortIsRecognized(t *testing.T) {
 	}
 }
 
-func TestReservedPortsDiffer(t *testing.T) {
+func TestPort_reservedOnesDiffer(t *testing.T) {
 	t.Parallel()
 	seen := make(map[int]bool)
 	for range 500 {

@@ -70,7 +70,7 @@ func awaitValue(t *testing.T, c *redis.Client, key, want string) {
 	})
 }
 
-func TestProxyPasses(t *testing.T) {
+func TestProxy_passes(t *testing.T) {
 	t.Parallel()
 	p, through, around := behind(t)
 	big := strings.Repeat("x", 1<<20)
@@ -91,7 +91,7 @@ func TestProxyPasses(t *testing.T) {
 	})
 }
 
-func TestProxySwallowsReplies(t *testing.T) {
+func TestProxy_swallowsReplies(t *testing.T) {
 	t.Parallel()
 	p, through, around := behind(t)
 	set(t, through, t.Name(), "before")
@@ -103,7 +103,7 @@ func TestProxySwallowsReplies(t *testing.T) {
 }
 
 // A reply that comes after the loss must not be taken for the answer to the command whose reply was lost.
-func TestProxyClosesWhatLostBytes(t *testing.T) {
+func TestProxy_closesAConnectionThatLostBytes(t *testing.T) {
 	t.Parallel()
 	for name, lose := range map[string]func(*redistest.Proxy, bool){
 		"replies":   (*redistest.Proxy).SwallowReplies,
@@ -146,7 +146,7 @@ func TestProxyClosesWhatLostBytes(t *testing.T) {
 	}
 }
 
-func TestProxyBlackHole(t *testing.T) {
+func TestProxy_blackHole(t *testing.T) {
 	t.Parallel()
 	p, through, around := behind(t)
 	set(t, through, t.Name(), "before")
@@ -163,7 +163,7 @@ func TestProxyBlackHole(t *testing.T) {
 }
 
 // A black hole hides even the server's death.
-func TestProxyBlackHoleHidesTheEnd(t *testing.T) {
+func TestProxy_blackHoleHidesTheEnd(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	p := redistest.NewProxy(t, s.Addr)
@@ -201,7 +201,7 @@ func TestProxyBlackHoleHidesTheEnd(t *testing.T) {
 	}
 }
 
-func TestProxyHoldsReplies(t *testing.T) {
+func TestProxy_holdsReplies(t *testing.T) {
 	t.Parallel()
 	p, through, around := behind(t)
 	set(t, through, t.Name(), "before")
@@ -229,7 +229,7 @@ func TestProxyHoldsReplies(t *testing.T) {
 	}
 }
 
-func TestProxyCutsAll(t *testing.T) {
+func TestProxy_cutsAll(t *testing.T) {
 	t.Parallel()
 	p, through, _ := behind(t)
 	sub := through.Subscribe(t.Context(), t.Name())
@@ -247,7 +247,7 @@ func TestProxyCutsAll(t *testing.T) {
 	redistest.Eventually(t, patience, func() error { return through.Get(t.Context(), t.Name()).Err() })
 }
 
-func TestProxyRefuses(t *testing.T) {
+func TestProxy_refuses(t *testing.T) {
 	t.Parallel()
 	p, through, _ := behind(t)
 	set(t, through, t.Name(), "v")
@@ -266,7 +266,7 @@ func TestProxyRefuses(t *testing.T) {
 	wantValue(t, through, t.Name(), "v")
 }
 
-func TestProxyWithoutServerResets(t *testing.T) {
+func TestProxy_resetsWithoutAServer(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	p := redistest.NewProxy(t, s.Addr)
@@ -279,7 +279,7 @@ func TestProxyWithoutServerResets(t *testing.T) {
 	set(t, c, "k", "v")
 }
 
-func TestProxySwallowsOneReply(t *testing.T) {
+func TestProxy_swallowsOneReply(t *testing.T) {
 	t.Parallel()
 	p, through, around := behind(t)
 	set(t, through, t.Name(), "before")
@@ -293,7 +293,7 @@ func TestProxySwallowsOneReply(t *testing.T) {
 	set(t, through, t.Name(), "taken")      // once only
 }
 
-func TestProxyHoldsOneReply(t *testing.T) {
+func TestProxy_holdsOneReply(t *testing.T) {
 	t.Parallel()
 	p, through, around := behind(t)
 	trap := p.HoldNextReplyTo(t.Name())
@@ -314,7 +314,7 @@ func TestProxyHoldsOneReply(t *testing.T) {
 	}
 }
 
-func TestProxyHoldsOneCommand(t *testing.T) {
+func TestProxy_holdsOneCommand(t *testing.T) {
 	t.Parallel()
 	p, through, around := behind(t)
 	trap := p.HoldNextCommand(t.Name())
@@ -332,7 +332,7 @@ func TestProxyHoldsOneCommand(t *testing.T) {
 }
 
 // A trap's text may arrive in pieces.
-func TestProxyTrapAcrossChunks(t *testing.T) {
+func TestProxy_trapMayArriveInPieces(t *testing.T) {
 	t.Parallel()
 	p := redistest.NewProxy(t, shared.Addr)
 	trap := p.HoldNextCommand("needle")
@@ -354,7 +354,7 @@ func TestProxyTrapAcrossChunks(t *testing.T) {
 	await(t, "hold", trap.Sprung())
 }
 
-func TestProxyDelays(t *testing.T) {
+func TestProxy_delays(t *testing.T) {
 	t.Parallel()
 	p, through, _ := behind(t)
 	set(t, through, t.Name(), "v")
@@ -374,7 +374,7 @@ func TestProxyDelays(t *testing.T) {
 	}
 }
 
-func TestProxyCloseEndsWhatIsHeld(t *testing.T) {
+func TestProxy_closeEndsHeldReplies(t *testing.T) {
 	t.Parallel()
 	p, through, _ := behind(t)
 	p.HoldReplies()
@@ -396,7 +396,7 @@ func TestProxyCloseEndsWhatIsHeld(t *testing.T) {
 	}
 }
 
-func TestProxyRefusesABadTrap(t *testing.T) {
+func TestProxy_refusesABadTrap(t *testing.T) {
 	t.Parallel()
 	for _, match := range []string{"", strings.Repeat("x", 257)} {
 		got := failureOf(t, func(h redistest.Host) {

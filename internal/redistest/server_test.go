@@ -29,7 +29,7 @@ func wantValue(t *testing.T, c redis.Cmdable, key, want string) {
 	}
 }
 
-func TestSharedServerAnswers(t *testing.T) {
+func TestShared_answers(t *testing.T) {
 	t.Parallel()
 	c := shared.Client(t)
 	set(t, c, t.Name(), "1")
@@ -39,7 +39,7 @@ func TestSharedServerAnswers(t *testing.T) {
 	}
 }
 
-func TestRestartKeepsTheAddress(t *testing.T) {
+func TestServer_keepsItsAddressWhenItRestarts(t *testing.T) {
 	t.Parallel()
 	for _, end := range []struct {
 		name string
@@ -73,7 +73,7 @@ func TestRestartKeepsTheAddress(t *testing.T) {
 	}
 }
 
-func TestPauseAndResume(t *testing.T) {
+func TestServer_pausesAndResumes(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	c := s.Client(t, func(o *redis.Options) { o.ContextTimeoutEnabled = true })
@@ -90,7 +90,7 @@ func TestPauseAndResume(t *testing.T) {
 	s.Pause() // Cleanup ends a paused server too
 }
 
-func TestTLS(t *testing.T) {
+func TestWithTLS_isRequired(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t, redistest.WithTLS())
 	set(t, s.Client(t), "k", "v")
@@ -108,7 +108,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-func TestPassword(t *testing.T) {
+func TestWithPassword_isRequired(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t, redistest.WithPassword(`se"cr et\`))
 	set(t, s.Client(t), "k", "v")
@@ -120,7 +120,7 @@ func TestPassword(t *testing.T) {
 	set(t, s.Client(t), "k", "v")
 }
 
-func TestACLUser(t *testing.T) {
+func TestWithACLUser_isHeldToItsRules(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t,
 		redistest.WithACLUser("all", "pw1"),
@@ -139,7 +139,7 @@ func TestACLUser(t *testing.T) {
 	}
 }
 
-func TestValkey(t *testing.T) {
+func TestStartValkey_startsServersAndClusters(t *testing.T) {
 	t.Parallel()
 	if !redistest.ValkeyInstalled() {
 		t.Log("valkey-server is not installed: nothing is tested here")
@@ -151,7 +151,7 @@ func TestValkey(t *testing.T) {
 	set(t, redistest.StartCluster(t, 3, redistest.WithValkey()).Client(t), "k", "v")
 }
 
-func TestMiniredisClockRuns(t *testing.T) {
+func TestMiniredis_clockRuns(t *testing.T) {
 	t.Parallel()
 	m := redistest.Miniredis(t)
 	c := m.Client(t)
@@ -192,7 +192,7 @@ func failureOf(t *testing.T, f func(redistest.Host)) (failure string) {
 	return ""
 }
 
-func TestMissingBinaryFails(t *testing.T) {
+func TestStart_failsWithoutABinary(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	for name, start := range map[string]func(redistest.Host){
 		"standalone": func(h redistest.Host) { redistest.Start(h) },
@@ -209,7 +209,7 @@ func TestMissingBinaryFails(t *testing.T) {
 	}
 }
 
-func TestServerThatEndsIsReportedWithItsLog(t *testing.T) {
+func TestServer_endIsReportedWithItsLog(t *testing.T) {
 	t.Parallel()
 	began := time.Now()
 	got := failureOf(t, func(h redistest.Host) { redistest.Start(h, redistest.WithArgs("--no-such-directive", "1")) })
@@ -221,7 +221,7 @@ func TestServerThatEndsIsReportedWithItsLog(t *testing.T) {
 	}
 }
 
-func TestEventuallyFailsWithTheLastError(t *testing.T) {
+func TestEventually_failsWithTheLastError(t *testing.T) {
 	t.Parallel()
 	got := failureOf(t, func(h redistest.Host) {
 		redistest.Eventually(h, 20*time.Millisecond, func() error { return errors.New("still wrong") })

@@ -36,7 +36,7 @@ type (
 	itself struct{ redis.UniversalClient }
 )
 
-func TestClientsAreFoundInWrappers(t *testing.T) {
+func TestOf_findsClientsInWrappers(t *testing.T) {
 	t.Parallel()
 	in2 := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", DB: 2})
 	other := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", DB: 7})
@@ -78,7 +78,7 @@ func TestClientsAreFoundInWrappers(t *testing.T) {
 	}
 }
 
-func TestNothingIsRefused(t *testing.T) {
+func TestOf_refusesNil(t *testing.T) {
 	t.Parallel()
 	for name, rdb := range map[string]redis.UniversalClient{
 		"nil": nil, "a nil client": (*redis.Client)(nil), "a nil Cluster client": (*redis.ClusterClient)(nil), "a nil wrapper": (*embeds)(nil),
@@ -107,7 +107,7 @@ func of(t *testing.T, rdb redis.UniversalClient, fresh time.Duration) *Topology 
 	return topo
 }
 
-func TestAServerIsAskedOnceForEachSpan(t *testing.T) {
+func TestEnsure_asksOnceInASpan(t *testing.T) {
 	t.Parallel()
 	asked := make(counter)
 	rdb := shared.Client(t)
@@ -167,7 +167,7 @@ func (c counter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 	return next
 }
 
-func TestTheDatabaseIsFoundWhereTheTypeDoesNotTell(t *testing.T) {
+func TestEnsure_findsTheDatabaseWhereTheTypeDoesNotTell(t *testing.T) {
 	t.Parallel()
 	selects := func(db int) func(*redis.Options) {
 		return func(o *redis.Options) {
@@ -218,7 +218,7 @@ type (
 	}
 )
 
-func TestAReplicaIsFound(t *testing.T) {
+func TestEnsure_findsAReplica(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	rdb := s.Client(t)
@@ -247,7 +247,7 @@ func TestAReplicaIsFound(t *testing.T) {
 	}
 }
 
-func TestANodeOfAClusterIsFound(t *testing.T) {
+func TestEnsure_findsANodeOfACluster(t *testing.T) {
 	t.Parallel()
 	c := redistest.StartCluster(t, 2)
 	for _, rdb := range []redis.UniversalClient{c.Nodes[0].Client(t), embeds{c.Nodes[1].Client(t)}} {
@@ -272,9 +272,9 @@ func TestANodeOfAClusterIsFound(t *testing.T) {
 	}
 }
 
-// A user who may not run scripts, or not change the key that is asked about, reads without a proof. A full server is a
-// master.
-func TestWhatKeepsAServerFromTelling(t *testing.T) {
+// A server does not tell a user that may not run scripts, or not change the key that is asked
+// about: it is used without a proof. A full server is a master.
+func TestEnsure_passesWhenAServerMayNotTell(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t,
 		redistest.WithACLUser("noeval", "pw", "~*", "+@all", "-eval"),
@@ -293,7 +293,7 @@ func TestWhatKeepsAServerFromTelling(t *testing.T) {
 	}
 }
 
-func TestNobodyWaitsForAnothersQuestion(t *testing.T) {
+func TestEnsure_doesNotWaitForAnothersQuestion(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	topo := of(t, s.Client(t, func(o *redis.Options) { o.ContextTimeoutEnabled = true }), time.Hour)

@@ -46,7 +46,7 @@
 // many as noted fails its test: change the number when the protocol changes, and see that it did not shrink by mistake.
 //
 //	go test ./invalidation/model                                           seconds
-//	go test ./invalidation/model -run TestProtocolHolds -model.large -timeout 60m   minutes, several GB
+//	go test ./invalidation/model -run TestProtocol_holdsInEveryState -model.large -timeout 60m   minutes, several GB
 //
 // mutants.go breaks one rule at a time, and every such protocol must break a property. It also lists rules that turned out to be
 // spare.

@@ -14,7 +14,7 @@ var large = flag.Bool("model.large", false, "explore the larger configurations t
 
 func told(trace []string) string { return "\n\t" + strings.Join(trace, "\n\t") }
 
-func TestProtocolHolds(t *testing.T) {
+func TestProtocol_holdsInEveryState(t *testing.T) {
 	for _, c := range configs {
 		if c.large && !*large {
 			continue
@@ -39,7 +39,7 @@ func TestProtocolHolds(t *testing.T) {
 	}
 }
 
-func TestEveryMutantBreaks(t *testing.T) {
+func TestMutants_breakAProperty(t *testing.T) {
 	for _, m := range mutants {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
@@ -57,8 +57,9 @@ func TestEveryMutantBreaks(t *testing.T) {
 	}
 }
 
-// Whoever removes such a rule from the protocol, or relies on it for more, should know that it is one.
-func TestSpareRulesAreSpare(t *testing.T) {
+// A change of the protocol that removes such a rule, or relies on it for more, should be made
+// knowing that it is one.
+func TestMutants_ofSpareRulesBreakNothing(t *testing.T) {
 	for _, m := range spare {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
@@ -75,7 +76,7 @@ func TestSpareRulesAreSpare(t *testing.T) {
 }
 
 // Prints have random seeds: were one of them, or the order of anything, to matter, the same configuration would not look the same twice.
-func TestExplorationIsDeterministic(t *testing.T) {
+func TestExplore_isDeterministic(t *testing.T) {
 	m := mutants[0]
 	one, two := explore(named(t, m.in), m.rules, 0), explore(named(t, m.in), m.rules, 0)
 	if one.states != two.states || told(one.trace) != told(two.trace) {
@@ -83,8 +84,8 @@ func TestExplorationIsDeterministic(t *testing.T) {
 	}
 }
 
-// A step that is never taken is no part of what was explored.
-func TestEveryStepIsTaken(t *testing.T) {
+// A step that is never taken is no part of the exploration.
+func TestExplore_takesEveryStep(t *testing.T) {
 	taken := make([]bool, len(steps))
 	for _, c := range configs {
 		if c.large {
@@ -101,7 +102,7 @@ func TestEveryStepIsTaken(t *testing.T) {
 	}
 }
 
-func TestEveryRuleHasAMutant(t *testing.T) {
+func TestMutants_existForEveryRule(t *testing.T) {
 	kind := reflect.TypeFor[rules]()
 	for i := range kind.NumField() {
 		used := false

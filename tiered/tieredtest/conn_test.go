@@ -38,7 +38,7 @@ func manyItems(value string) (keys []string, items []tiered.Item[string], values
 }
 
 // A pipeline is answered while it is still being written.
-func TestBatchesOfAThousand(t *testing.T) {
+func TestRedis_answersBatchesOfAThousand(t *testing.T) {
 	inAndOut(t, func(t *testing.T) {
 		ctx := t.Context()
 		r := tieredtest.NewRedis(t)
@@ -74,7 +74,7 @@ func TestBatchesOfAThousand(t *testing.T) {
 }
 
 // The first call after an outage is not given a connection of before.
-func TestFirstCallsAfterAnOutage(t *testing.T) {
+func TestOutage_firstCallsAfterItWork(t *testing.T) {
 	inAndOut(t, func(t *testing.T) {
 		r := tieredtest.NewRedis(t)
 		client := r.Instance(t, eager)
@@ -144,7 +144,7 @@ func eventually(t *testing.T, done func() bool) {
 
 // In a bubble, an instance has noticed the loss when synctest.Wait returns: it serves nothing near, and says that Redis
 // cannot be asked.
-func TestLossIsNoticed(t *testing.T) {
+func TestOutage_isNoticedWhenWaitReturns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := t.Context()
 		r := tieredtest.NewRedis(t)
@@ -171,7 +171,7 @@ func TestLossIsNoticed(t *testing.T) {
 }
 
 // An open breaker fails calls at once, and lets one try after its pause.
-func TestBreakerOpensAndCloses(t *testing.T) {
+func TestBreaker_opensAndCloses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := tieredtest.NewRedis(t)
 		client := r.Instance(t, tiered.Options{BreakerFailures: 3, BreakerPause: time.Second})
@@ -193,7 +193,7 @@ func TestBreakerOpensAndCloses(t *testing.T) {
 }
 
 // A pool that was refused very often works again at the latest a second later, and the bubble can end while Redis is down.
-func TestLongOutage(t *testing.T) {
+func TestOutage_mayBeLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := tieredtest.NewRedis(t)
 		client := r.Instance(t, tiered.Options{})
@@ -211,7 +211,7 @@ func TestLongOutage(t *testing.T) {
 }
 
 // Whatever is under way when Redis goes and comes, it ends, and everything works afterwards.
-func TestConcurrentUseThroughOutages(t *testing.T) {
+func TestOutage_besideConcurrentCalls(t *testing.T) {
 	inAndOut(t, func(t *testing.T) {
 		ctx := t.Context()
 		r := tieredtest.NewRedis(t)
@@ -272,7 +272,7 @@ func TestConcurrentUseThroughOutages(t *testing.T) {
 }
 
 // A plain client that its owner did not close holds nobody up, in a bubble either.
-func TestPlainClient(t *testing.T) {
+func TestRedis_plainClientMayStayOpen(t *testing.T) {
 	inAndOut(t, func(t *testing.T) {
 		ctx := t.Context()
 		rdb := tieredtest.NewRedis(t).Client()

@@ -33,7 +33,7 @@ func newCache(t *testing.T, c *tiered.Client) *tiered.Cache[string] {
 	return cache
 }
 
-func TestClockOfABubbleEndsEntries(t *testing.T) {
+func TestRedis_clockOfABubbleEndsEntries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := t.Context()
 		cache := newCache(t, tieredtest.New(t, tiered.Options{}))
@@ -51,7 +51,7 @@ func TestClockOfABubbleEndsEntries(t *testing.T) {
 	})
 }
 
-func TestInstancesShareOneRedis(t *testing.T) {
+func TestRedis_isSharedByInstances(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := t.Context()
 		r := tieredtest.NewRedis(t)
@@ -72,7 +72,7 @@ func TestInstancesShareOneRedis(t *testing.T) {
 	})
 }
 
-func TestOutage(t *testing.T) {
+func TestOutage_lastsFromDownToUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := t.Context()
 		r := tieredtest.NewRedis(t)
@@ -100,7 +100,7 @@ func TestOutage(t *testing.T) {
 	})
 }
 
-func TestWithoutABubble(t *testing.T) {
+func TestRedis_worksWithoutABubble(t *testing.T) {
 	cache := newCache(t, tieredtest.New(t, tiered.Options{}))
 	if err := cache.Set(t.Context(), "en", "hello"); err != nil {
 		t.Fatal(err)
