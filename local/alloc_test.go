@@ -21,7 +21,7 @@ func TestLookup_allocatesNothing(t *testing.T) {
 				t.Errorf("%s: %v allocations", what, n)
 			}
 		}
-		s.tier.Wait()
+		s.tier.wait()
 		check("a hit")
 		miss := itemOf(2)
 		if n := testing.AllocsPerRun(10_000, func() { s.Lookup(miss.hash, miss.key) }); n != 0 {
@@ -33,7 +33,7 @@ func TestLookup_allocatesNothing(t *testing.T) {
 		}
 		defer c.Close()
 		c.Set("k", 1, NoExpiration)
-		c.tier.Wait()
+		c.tier.wait()
 		if n := testing.AllocsPerRun(10_000, func() { c.Get("k") }); n != 0 {
 			t.Errorf("Cache.Get: %v allocations", n)
 		}

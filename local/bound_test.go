@@ -51,9 +51,9 @@ func TestMaxBytes_boundsUpdatesThatGrow(t *testing.T) {
 	})
 }
 
-// Writers wait for the settler, so that the writes that are not applied stay within a part of the
+// Writers wait for the applier, so that the writes that are not applied stay within a part of the
 // bound, give or take one write each.
-func TestSet_waitsWhenTooMuchIsPending(t *testing.T) {
+func TestSet_waitsWhenTooMuchIsBuffered(t *testing.T) {
 	const limit, writers = 3_200, 4
 	tier := newTier(t, Options{MaxEntries: limit})
 	s, r := tier.NewScope(), tier.engine.(*ristrettoEngine)
@@ -63,8 +63,8 @@ func TestSet_waitsWhenTooMuchIsPending(t *testing.T) {
 			for i := range 5_000 {
 				it := itemOf(w*5_000 + i)
 				s.Set(it.hash, it.entry(i))
-				if n := r.pending.count.Load(); n > limit/pendingFraction+writers {
-					t.Errorf("%d writes are pending", n)
+				if n := r.buffer.count.Load(); n > limit/bufferFraction+writers {
+					t.Errorf("%d writes are buffered", n)
 					return
 				}
 			}
@@ -97,9 +97,9 @@ func TestMaxBytes_isNotOutrunByWriters(t *testing.T) {
 					s := tier.NewScope()
 					value := make([]byte, tc.size)
 					limit := tier.engine.capacity()
-					allowed := limit + limit/pendingFraction
+					allowed := limit + limit/bufferFraction
 					if tc.opts.MaxEntries > 0 {
-						allowed = max(allowed, limit+pendingFloor)
+						allowed = max(allowed, limit+minBufferedCharge)
 					}
 					one := tier.charge(itemOf(0).entry(value))
 					allowed += int64(writers) * one
@@ -110,7 +110,7 @@ func TestMaxBytes_isNotOutrunByWriters(t *testing.T) {
 							for i := range tc.entries / writers {
 								it := itemOf(w*tc.entries + i)
 								s.Set(it.hash, it.entry(value))
-								held := tier.ledger.charge.Load()
+								held := tier.accounts.charge.Load()
 								for m := most.Load(); held > m && !most.CompareAndSwap(m, held); m = most.Load() {
 								}
 							}

@@ -37,7 +37,7 @@ func TestClose_besideEveryMethod(t *testing.T) {
 					<-start
 					for range 5 {
 						tier.Clear()
-						tier.Wait()
+						tier.wait()
 						tier.Len()
 						tier.Stats()
 						tier.NewScope()
@@ -76,7 +76,7 @@ func TestClose_leavesATierThatDoesNothing(t *testing.T) {
 		}
 		s.Delete(it.hash, it.key)
 		tier.Clear()
-		tier.Wait()
+		tier.wait()
 		if n := tier.Len(); n != 0 {
 			t.Errorf("Len is %d", n)
 		}

@@ -6,36 +6,37 @@ import (
 	"reflect"
 )
 
-// What an entry needs besides its key and value, in bytes of heap after a collection: the Entry itself
-// (136), the engine's tables and lists at their mean fill, and the rounding of key and value to the
-// allocator's sizes. Measured by TestMaxBytes_isMeasuredHeap.
+// These are the bytes of heap that an entry takes besides its key and value, after a collection: the
+// Entry itself (136), the engine's tables and lists at their mean fill, and the rounding of key and
+// value to the sizes of the allocator. TestMaxBytes_isMeasuredHeap measures them.
 const (
 	ristrettoPerEntry = 270
 	otterPerEntry     = 250
 
-	ristrettoFixed = 384 << 10 // its queue of 32 Ki pointers, its 256 shards, the table of pending writes
+	ristrettoFixed = 384 << 10 // its queue of 32 Ki pointers, its 256 shards, the write buffer
 	otterFixed     = 64 << 10
 
-	// bytesPerEntry is the entry for which the sketch of a ristretto bounded by bytes is made.
+	// bytesPerEntry is the assumed size of an entry, by which a bound in bytes determines the
+	// sketch.
 	bytesPerEntry = 512
 
 	// maxCounters bounds the sketch to half a gigabyte.
 	maxCounters = 1 << 27
 )
 
-// countersForBytes chooses ristretto's NumCounters for a bound in bytes: a power of two, since ristretto
-// rounds up to one, so that the sketch takes at most an eighth of the bound.
+// countersForBytes returns ristretto's NumCounters for a bound in bytes: a power of two, since
+// ristretto rounds up to one, for which the sketch takes at most an eighth of the bound.
 func countersForBytes(maxBytes int64) int64 {
 	n := uint64(maxBytes) / bytesPerEntry * ristrettoCounters
 	return max(1<<10, min(maxCounters, int64(1)<<(bits.Len64(n|1)-1)))
 }
 
-// ristrettoSketch is the size of ristretto's sketch and bloom filter for a power of two of counters: four
-// rows of half a byte, and 16 bits.
+// ristrettoSketch returns the size of ristretto's sketch and bloom filter for a power of two of
+// counters: four rows of half a byte, and 16 bits.
 func ristrettoSketch(counters int64) int64 { return 4 * counters }
 
-// charger returns what an entry counts against the bound of the engine.
-func charger(opts Options) func(e *Entry) int64 {
+// chargeFunc returns the function that says how much of the engine's bound an entry takes.
+func chargeFunc(opts Options) func(e *Entry) int64 {
 	if opts.MaxBytes == 0 {
 		return func(*Entry) int64 { return 1 }
 	}
@@ -55,7 +56,7 @@ func charger(opts Options) func(e *Entry) int64 {
 	}
 }
 
-// estimateCost is the default Options.Cost.
+// estimateCost is the default of Options.Cost.
 func estimateCost(key string, value any) int64 {
 	n := int64(len(key))
 	switch v := value.(type) {

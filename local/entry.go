@@ -7,101 +7,104 @@ import (
 	"unsafe"
 )
 
-// Never is the reading of Entry.Fresh and Entry.Expires that the clock does not reach.
-const Never int64 = math.MaxInt64
-
 const (
-	// shortKey is the longest key that is kept within its entry: what is left of the first cache line.
-	shortKey = 23
-	// longKey is the length of a key that is kept elsewhere.
-	longKey = math.MaxUint8
-	// smallValue is the largest value that is copied into its entry. What a larger one costs to read is not the way to it.
-	smallValue = 512
+	// maxInlineKey is the longest key that is stored in its entry: the rest of the first cache
+	// line.
+	maxInlineKey = 23
+	// keyElsewhere is the keyLength of a longer key.
+	keyElsewhere = math.MaxUint8
+	// maxInlineValue is the largest value that is copied into its entry. The read of a larger one
+	// takes longer than following a pointer to it.
+	maxInlineValue = 512
 )
 
-// Entry is what a tier holds for one key; [NewEntry] makes one. It is given to [Scope.Set] once and not changed
-// afterwards, but for its Stamp: readers share it.
+// Entry is a tier's entry of one key; [NewEntry] makes one. It is passed to [Scope.Set] once.
+// Readers share it, so it is not changed after that, except its Stamp.
 //
-// A hit on an entry that is in no processor cache waits for memory and for little else. So what a hit reads are the first 64
-// bytes, the key included, and a small value behind the entry (see [ValueOf]): all addresses are known as soon as
-// the entry's is, and are waited for together instead of one after the other.
+// A hit on an entry that is in no processor cache mostly waits for memory. A hit reads only the
+// first 64 bytes, which include the key, and a small value behind the entry (see [ValueOf]). Their
+// addresses are known as soon as the entry's is, so the processor fetches them together instead of
+// one after the other.
 type Entry struct {
-	// scope is whose the entry is; nil once the entry is dead.
-	scope  atomic.Pointer[Scope]
-	Stamp  atomic.Uint64 // opaque to the tier: an invalidation that was known when the entry was read, and did not concern it
-	Fresh  int64         // clock reading after which the caller refreshes it; opaque to the tier
-	Meta   any           // opaque to the tier
-	length uint8         // of the key in short, or longKey
-	short  [shortKey]byte
-	// Here ends what a hit reads.
+	// scope is the scope of the entry; nil once the entry is dead.
+	scope     atomic.Pointer[Scope]
+	Stamp     atomic.Uint64 // opaque to the tier: the newest invalidation that is known not to concern it
+	Fresh     int64         // opaque to the tier: the clock reading after which the caller refreshes it
+	Meta      any           // opaque to the tier
+	keyLength uint8         // of the key in inlineKey, or keyElsewhere
+	inlineKey [maxInlineKey]byte
+	// A hit does not read the fields below.
 
-	Expires int64   // clock reading from which it must not be served; Never for no expiry. 0 has expired long ago
+	Expires int64   // the clock reading at which it expires; Never for no expiry
 	Value   any     // opaque to the tier. NewEntry sets it to a *V, which may be nil
-	long    *string // the key, where it is not short
+	longKey *string // the key if it is not in inlineKey
 
-	Cost int64 // bytes of key and value, when MaxBytes bounds the tier; 0: ask Options.Cost
+	Cost int64 // the bytes of key and value, if MaxBytes bounds the tier; 0: Options.Cost says
 
-	hash       uint64 // as the engine knows it: mixed with the scope's salt
-	charge     int64  // what counts against the engine's bound
-	prev, next *Entry // in a bucket of the reclaimer; guarded by its shard's lock. nil: in none
+	hash       uint64 // mixed with the scope's salt, as the engine knows it
+	charge     int64  // its part of the engine's bound
+	prev, next *Entry // in a bucket of the expirer, guarded by the lock of its shard; nil: in none
 }
 
-// placed is an entry with its value behind it, in one piece of memory.
-type placed[V any] struct {
+// inlineEntry is an entry with its value behind it, in one piece of memory.
+type inlineEntry[V any] struct {
 	Entry
 	value V
 }
 
-// small tells where the value of an entry that [NewEntry] made is.
-func small[V any]() bool { return unsafe.Sizeof(*new(V)) <= smallValue }
+// fitsInline reports whether [NewEntry] copies a value of this type into its entry.
+func fitsInline[V any]() bool { return unsafe.Sizeof(*new(V)) <= maxInlineValue }
 
-// NewEntry returns the entry of a key with a copy of *v if that has at most 512 bytes, else with v itself, which must not be changed
-// any more, or with a nil *V. It never expires, and what is set otherwise is the caller's to set before [Scope.Set].
+// NewEntry returns the entry of a key. It copies *v into the entry if that has at most 512 bytes;
+// otherwise the entry refers to v, which must not be changed any more. v may be nil. The entry
+// never expires, unless the caller sets its fields before [Scope.Set].
 func NewEntry[V any](key string, v *V) *Entry {
 	var e *Entry
-	if v != nil && small[V]() {
-		p := &placed[V]{value: *v}
+	if v != nil && fitsInline[V]() {
+		p := &inlineEntry[V]{value: *v}
 		e, v = &p.Entry, &p.value
 	} else {
 		e = new(Entry)
 	}
 	e.Value, e.Fresh, e.Expires = v, Never, Never
-	if len(key) <= shortKey {
-		e.length = uint8(copy(e.short[:], key))
+	if len(key) <= maxInlineKey {
+		e.keyLength = uint8(copy(e.inlineKey[:], key))
 	} else {
 		key = strings.Clone(key)
-		e.length, e.long = longKey, &key
+		e.keyLength, e.longKey = keyElsewhere, &key
 	}
 	return e
 }
 
-// ValueOf is the value of an entry that NewEntry made with this very V and a v that was not nil; of any other the result is undefined, for
-// the entry is not read to find it. Entry.Value tells what an entry holds.
+// ValueOf returns the value of an entry that NewEntry made with this very V and a v that was not
+// nil. For any other entry the result is undefined, since the entry is not read to find the value.
+// Entry.Value says what an entry has.
 func ValueOf[V any](e *Entry) *V {
-	if small[V]() {
-		return &(*placed[V])(unsafe.Pointer(e)).value // an Entry with a small V is the first field of a placed
+	if fitsInline[V]() {
+		return &(*inlineEntry[V])(unsafe.Pointer(e)).value // the Entry is the first field of an inlineEntry
 	}
 	v, _ := e.Value.(*V)
 	return v
 }
 
-// Key is the entry's key.
+// Key returns the key of the entry.
 func (e *Entry) Key() string {
-	if e.length == longKey {
-		return *e.long
+	if e.keyLength == keyElsewhere {
+		return *e.longKey
 	}
-	return unsafe.String(&e.short[0], int(e.length)) // which nobody writes to again
+	return unsafe.String(&e.inlineKey[0], int(e.keyLength)) // no code writes to it again
 }
 
-// alive reports that e has not been overwritten, deleted, evicted, refused or cleared. Once the write of a
-// newer entry has returned, no older entry of its hash is alive; that is what makes a stale read impossible.
+// alive reports whether e was not overwritten, deleted, evicted, rejected or cleared. Once the
+// write of a newer entry has returned, no older entry of its hash is alive. That makes a stale read
+// impossible.
 func (e *Entry) alive() bool { return e.scope.Load() != nil }
 
-// is reports that e is alive and the entry of this key in this scope.
-func (e *Entry) is(s *Scope, key string) bool { return e.scope.Load() == s && e.Key() == key }
+// matches reports whether e is alive and the entry of this key in this scope.
+func (e *Entry) matches(s *Scope, key string) bool { return e.scope.Load() == s && e.Key() == key }
 
-// kill ends e's life. It is true for the first call.
-func (e *Entry) kill() bool {
+// markDead ends the life of e. It returns true for the first call.
+func (e *Entry) markDead() bool {
 	s := e.scope.Load()
 	return s != nil && e.scope.CompareAndSwap(s, nil)
 }

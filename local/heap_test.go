@@ -31,7 +31,7 @@ func TestMaxBytes_isMeasuredHeap(t *testing.T) {
 			e.Cost = int64(len(key) + size)
 			s.Set(keyhash.Sum(0, key), e)
 		}
-		tier.Wait()
+		tier.wait()
 		heap := int64(heapInUse() - before)
 		stats := tier.Stats()
 		perEntry := heap / stats.Entries

@@ -31,7 +31,7 @@ func newTier(t testing.TB, opts Options) *Tier {
 func closeChecked(t testing.TB, tier *Tier) {
 	t.Helper()
 	if !tier.closed.Load() {
-		tier.Wait()
+		tier.wait()
 		checkInvariants(t, tier)
 	}
 	if err := tier.Close(); err != nil {
@@ -69,25 +69,25 @@ func checkInvariants(t testing.TB, tier *Tier) {
 		charge += e.charge
 		if e.prev != nil {
 			expiring++
-		} else if e.Expires != Never && tier.ledger.reclaim.linkable(e) {
+		} else if e.Expires != Never && tier.accounts.expirer.linkable(e) {
 			t.Errorf("the entry of %q will not be reclaimed", e.Key())
 		}
 	}
-	if got := tier.ledger.entries.Load(); got != int64(len(stored)) {
+	if got := tier.accounts.entries.Load(); got != int64(len(stored)) {
 		t.Errorf("Len is %d, the engine holds %d", got, len(stored))
 	}
-	if got := tier.ledger.charge.Load(); got != charge {
+	if got := tier.accounts.charge.Load(); got != charge {
 		t.Errorf("the charge is %d, the engine's entries make %d", got, charge)
 	}
-	if got := tier.ledger.reclaim.size(); got != expiring {
+	if got := tier.accounts.expirer.size(); got != expiring {
 		t.Errorf("%d entries wait to be reclaimed, %d are stored", got, expiring)
 	}
 	if limit := tier.engine.capacity(); charge > limit {
 		t.Errorf("the charge is %d, the bound %d", charge, limit)
 	}
 	if r, ok := tier.engine.(*ristrettoEngine); ok {
-		if n, c := r.pending.count.Load(), r.pending.charge.Load(); n != 0 || c != 0 {
-			t.Errorf("pending counts %d entries of charge %d, and should be empty", n, c)
+		if n, c := r.buffer.count.Load(), r.buffer.charge.Load(); n != 0 || c != 0 {
+			t.Errorf("the write buffer counts %d entries of charge %d, and should be empty", n, c)
 		}
 	}
 	for _, s := range tier.scopes {
@@ -102,12 +102,12 @@ func checkEmpty(t testing.TB, tier *Tier) {
 	if s := tier.Stats(); s.Entries != 0 || s.Bytes != 0 {
 		t.Errorf("a closed tier has %d entries of %d bytes", s.Entries, s.Bytes)
 	}
-	if n := tier.ledger.reclaim.size(); n != 0 {
+	if n := tier.accounts.expirer.size(); n != 0 {
 		t.Errorf("a closed tier keeps %d entries to reclaim", n)
 	}
 }
 
-func (r *reclaimer) size() (n int) {
+func (r *expirer) size() (n int) {
 	for i := range r.shards {
 		s := &r.shards[i]
 		s.mu.Lock()
@@ -121,7 +121,7 @@ func (r *reclaimer) size() (n int) {
 	return n
 }
 
-func (r *reclaimer) linkable(e *Entry) bool {
+func (r *expirer) linkable(e *Entry) bool {
 	_, ok := bucketOf(e.Expires, r.clock())
 	return ok
 }

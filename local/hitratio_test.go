@@ -23,7 +23,7 @@ func TestHitRatio_isTheSameAtFullSpeed(t *testing.T) {
 			}
 			s.Set(it.hash, it.entry(nil))
 			if paced {
-				s.tier.Wait()
+				s.tier.wait()
 			}
 		}
 		if n := s.tier.Stats().Dropped; n != 0 {

@@ -67,7 +67,7 @@ func tierStore(b *testing.B, kind EngineKind, keys []string) benchStore {
 	for i, key := range keys {
 		s.Set(keyhash.Sum(0, key), benchEntry(key, i))
 	}
-	t.Wait()
+	t.wait()
 	get := func(key string) bool {
 		hash := keyhash.Sum(0, key)
 		e := s.Lookup(hash, key)

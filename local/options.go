@@ -3,23 +3,23 @@ package local
 import (
 	"errors"
 	"fmt"
-	"time"
 )
 
 const (
-	// DefaultMaxEntries bounds a tier whose Options set neither MaxEntries nor MaxBytes.
+	// DefaultMaxEntries is the bound of a tier whose Options set neither MaxEntries nor MaxBytes.
 	DefaultMaxEntries = 100_000
 	// MinMaxBytes is the smallest MaxBytes: an empty engine already needs about half of it.
 	MinMaxBytes = 1 << 20
 )
 
-// EngineKind names the store behind a tier.
+// EngineKind names the engine of a tier.
 type EngineKind uint8
 
 const (
-	// Ristretto admits by frequency and applies writes in the background. The default.
+	// Ristretto admits entries by frequency and applies writes in the background. It is the
+	// default.
 	Ristretto EngineKind = iota
-	// Otter applies writes at once, and on measured request traces hits more often: see
+	// Otter applies writes at once, and has more hits on the measured request traces: see
 	// docs/adr/0004-near-tier-engines.md.
 	Otter
 )
@@ -34,7 +34,7 @@ func (k EngineKind) String() string {
 	return fmt.Sprintf("EngineKind(%d)", uint8(k))
 }
 
-// MarshalText is the counterpart of UnmarshalText.
+// MarshalText returns the engine's name in lower case.
 func (k EngineKind) MarshalText() ([]byte, error) {
 	if int(k) >= len(engineNames) {
 		return nil, &FieldError{"Engine", "unknown engine " + k.String()}
@@ -55,50 +55,31 @@ func (k *EngineKind) UnmarshalText(text []byte) error {
 
 // Options configure a tier. The zero value is useful.
 type Options struct {
-	// MaxEntries bounds the number of entries. Defaults to DefaultMaxEntries when MaxBytes is zero as well.
-	// MaxEntries and MaxBytes exclude each other.
+	// MaxEntries bounds the number of entries. Defaults to DefaultMaxEntries if MaxBytes is zero as
+	// well. Only one of MaxEntries and MaxBytes may be set.
 	MaxEntries int64
 
-	// MaxBytes bounds the heap that the tier keeps alive, the engine's own structures included, in bytes.
-	// It is as exact as the costs it is given: see Entry.Cost and Cost. At least MinMaxBytes, or zero
-	// (the default) for a bound by MaxEntries.
+	// MaxBytes bounds the heap that the tier keeps alive, the engine's own structures included, in
+	// bytes. It is as exact as the costs of the entries: see Entry.Cost and Cost. At least
+	// MinMaxBytes, or zero (the default) for a bound by MaxEntries.
 	MaxBytes int64
 
-	// Cost returns the bytes of one entry's key and value. It is asked for entries whose own Cost is zero,
-	// when MaxBytes is set; what the engine adds per entry is not its concern. It runs on the goroutine
-	// that calls Set. Defaults to an estimate that follows one pointer: exact for string, []byte and
-	// pointers to them, the shallow size for structs.
+	// Cost returns the bytes of the key and the value of one entry, without the engine's own. It is
+	// called for entries whose Entry.Cost is zero, if MaxBytes is set, by the goroutine that calls
+	// Set. Defaults to an estimate that follows one pointer: exact for string, []byte and pointers
+	// to them, the shallow size for structs.
 	Cost func(key string, value any) int64
 
-	// Engine is the store behind the tier. Defaults to Ristretto.
+	// Engine is the engine of the tier. Defaults to Ristretto.
 	Engine EngineKind
 
-	// Clock returns the reading that Entry.Expires is compared with, in nanoseconds of a clock that never
-	// goes back. It must be safe for concurrent use. Lookup never calls it. Defaults to Monotonic.
+	// Clock returns the time that is compared with Entry.Expires, in nanoseconds of a clock that
+	// never goes back. It must be safe for concurrent use. Lookup never calls it. Defaults to
+	// Monotonic.
 	Clock func() int64
 }
 
-// processStart is where Monotonic counts from.
-var processStart = time.Now()
-
-// Monotonic returns the nanoseconds since the process started, by the monotonic clock. It is the default
-// Options.Clock; whoever sets Entry.Expires reads the same clock. In a testing/synctest bubble it follows the
-// bubble's time, and is negative.
-func Monotonic() int64 { return int64(time.Since(processStart)) }
-
-// Reading returns what Monotonic returned at t, which must come from time.Now.
-func Reading(t time.Time) int64 { return int64(t.Sub(processStart)) }
-
-// After returns the reading that is d after at, or Never where that is no reading any more. A reading
-// may be negative: in a testing/synctest bubble the clock begins before the process did.
-func After(at int64, d time.Duration) int64 {
-	if sum := at + int64(d); sum >= at || d < 0 {
-		return sum
-	}
-	return Never
-}
-
-// withDefaults returns a copy with every unset field filled in.
+// withDefaults returns a copy with the default of every field that is not set.
 func (o Options) withDefaults() Options {
 	if o.MaxEntries == 0 && o.MaxBytes == 0 {
 		o.MaxEntries = DefaultMaxEntries
@@ -112,7 +93,7 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// validate joins every fault.
+// validate returns an error that joins every fault.
 func (o Options) validate() error {
 	var faults []error
 	fault := func(field, reason string) { faults = append(faults, &FieldError{field, reason}) }
@@ -139,3 +120,18 @@ func (o Options) validate() error {
 	}
 	return errors.Join(faults...)
 }
+
+// ErrInvalidOptions is matched by every error that [New] and [NewCache] return.
+var ErrInvalidOptions = errors.New("local: invalid options")
+
+// FieldError reports one invalid field of Options. New joins the errors of all fields; errors.As
+// finds the first. It matches [ErrInvalidOptions].
+type FieldError struct {
+	Field  string // the name of the field in Options
+	Reason string // why its value is invalid, and which values are valid
+}
+
+func (e *FieldError) Error() string { return "local: Options." + e.Field + ": " + e.Reason }
+
+// Is reports whether target is ErrInvalidOptions.
+func (e *FieldError) Is(target error) bool { return target == ErrInvalidOptions }

@@ -20,7 +20,7 @@ func TestSet_newerOfTwoWins(t *testing.T) {
 				t.Fatalf("%s is %v, %v at once", it.key, v, ok)
 			}
 		}
-		s.tier.Wait()
+		s.tier.wait()
 		for i := range orderKeys {
 			if v, ok := read(s, itemOf(i)); !ok || v != "new" {
 				t.Fatalf("%s is %v, %v when applied", itemOf(i).key, v, ok)
@@ -29,7 +29,7 @@ func TestSet_newerOfTwoWins(t *testing.T) {
 	})
 }
 
-// This is the reason for pending.go. If it fails, ristretto has changed, and the engine may be
+// This is the reason for writebuffer.go. If it fails, ristretto has changed, and the engine may be
 // made simpler.
 func TestRistretto_bareKeepsTheOlderOfTwoSets(t *testing.T) {
 	c, err := ristretto.NewCache(&ristretto.Config[uint64, string]{
@@ -61,27 +61,27 @@ func TestDelete_isNeverReadAgain(t *testing.T) {
 		steps := []struct {
 			name         string
 			before, then bool // whether the writes are applied before the Delete, and before the last Set
-		}{{"pending", false, false}, {"applied", true, false}, {"apart", true, true}}
+		}{{"buffered", false, false}, {"applied", true, false}, {"apart", true, true}}
 		for _, step := range steps {
 			for i := range 2_000 {
 				it := itemOf(i)
 				s.Set(it.hash, it.entry("old"))
 				if step.before {
-					s.tier.Wait()
+					s.tier.wait()
 				}
 				s.Delete(it.hash, it.key)
 				if v, ok := read(s, it); ok {
 					t.Fatalf("%s: %s is %v after Delete", step.name, it.key, v)
 				}
 				if step.then {
-					s.tier.Wait()
+					s.tier.wait()
 				}
 				s.Set(it.hash, it.entry("new"))
 				if v, _ := read(s, it); v != "new" {
 					t.Fatalf("%s: %s is %v after Delete and Set", step.name, it.key, v)
 				}
 			}
-			s.tier.Wait()
+			s.tier.wait()
 			for i := range 2_000 {
 				it := itemOf(i)
 				if v, ok := read(s, it); !ok || v != "new" {
@@ -89,7 +89,7 @@ func TestDelete_isNeverReadAgain(t *testing.T) {
 				}
 				s.Delete(it.hash, it.key)
 			}
-			s.tier.Wait()
+			s.tier.wait()
 			if n := s.tier.Len(); n != 0 {
 				t.Fatalf("%s: Len is %d after all were deleted", step.name, n)
 			}

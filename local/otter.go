@@ -8,25 +8,26 @@ import (
 	"github.com/maypok86/otter/v2"
 )
 
-// otterEngine puts otter behind the engine interface. Otter applies writes at once; only eviction happens
-// later, in tasks that the engine counts so that close can wait for them.
+// otterEngine is otter behind the engine interface. Otter applies writes at once. Only eviction
+// happens later, in tasks, which the engine counts so that close can wait for them.
 type otterEngine struct {
-	cache  *otter.Cache[uint64, *Entry]
-	ledger *ledger
-	max    int64
-	bytes  bool
-	tasks  sync.WaitGroup
+	cache    *otter.Cache[uint64, *Entry]
+	accounts *accounting
+	max      int64
+	bytes    bool
+	tasks    sync.WaitGroup
 
-	limit int64      // what all entries may charge while otter has not applied all writes
-	full  sync.Mutex // held by the one writer that makes room
+	limit    int64      // of the charge of all entries while otter has not applied all writes
+	evicting sync.Mutex // held by the writer that makes room
 }
 
-func newOtter(opts Options, l *ledger) (*otterEngine, error) {
-	o := &otterEngine{ledger: l, max: opts.MaxEntries, bytes: opts.MaxBytes > 0}
+func newOtter(opts Options, l *accounting) (*otterEngine, error) {
+	o := &otterEngine{accounts: l, max: opts.MaxEntries, bytes: opts.MaxBytes > 0}
 	config := &otter.Options[uint64, *Entry]{
 		Executor: o.execute,
-		// Called with a bucket of otter locked: it may take the reclaimer's lock and no other.
-		OnAtomicDeletion: o.gone,
+		// It is called with a bucket of otter locked: it may take the lock of the expirer and no
+		// other.
+		OnAtomicDeletion: o.onRemoved,
 	}
 	if o.bytes {
 		o.max = opts.MaxBytes - otterFixed
@@ -35,9 +36,9 @@ func newOtter(opts Options, l *ledger) (*otterEngine, error) {
 	} else {
 		config.MaximumSize = int(o.max)
 	}
-	o.limit = o.max + o.max/pendingFraction
+	o.limit = o.max + o.max/bufferFraction
 	if !o.bytes {
-		o.limit = max(o.limit, o.max+pendingFloor)
+		o.limit = max(o.limit, o.max+minBufferedCharge)
 	}
 	var err error
 	if o.cache, err = otter.New(config); err != nil {
@@ -48,8 +49,8 @@ func newOtter(opts Options, l *ledger) (*otterEngine, error) {
 
 func (o *otterEngine) capacity() int64 { return o.max }
 
-// execute runs a maintenance task of otter. With an executor of one's own otter leaves what a task did not
-// finish to the next read or write; an idle tier would stay above its bound.
+// execute runs a maintenance task of otter. With a custom executor, otter leaves the rest of an
+// unfinished task to the next read or write; an idle tier would stay above its bound.
 func (o *otterEngine) execute(task func()) {
 	o.tasks.Go(func() {
 		task()
@@ -66,13 +67,13 @@ func (o *otterEngine) over() bool {
 	return int64(o.cache.EstimatedSize()) > o.max
 }
 
-func (o *otterEngine) gone(event otter.DeletionEvent[uint64, *Entry]) {
+func (o *otterEngine) onRemoved(event otter.DeletionEvent[uint64, *Entry]) {
 	switch event.Cause {
-	case otter.CauseReplacement: // by set, when the newer one is in the table: until then readers find this one
+	case otter.CauseReplacement: // set counts it, when the newer entry is in the table: until then readers find this one
 	case otter.CauseOverflow:
-		o.ledger.bury(event.Value, causeEvicted)
+		o.accounts.remove(event.Value, causeEvicted)
 	default:
-		o.ledger.bury(event.Value, causeCleared) // set and drop have given their own cause before
+		o.accounts.remove(event.Value, causeCleared) // set and remove have given another cause before
 	}
 }
 
@@ -83,7 +84,7 @@ func (o *otterEngine) get(hash uint64) *Entry {
 	return nil
 }
 
-func (o *otterEngine) current(hash uint64) *Entry {
+func (o *otterEngine) peek(hash uint64) *Entry {
 	if entry, ok := o.cache.GetEntryQuietly(hash); ok && entry.Value.alive() {
 		return entry.Value
 	}
@@ -92,24 +93,24 @@ func (o *otterEngine) current(hash uint64) *Entry {
 
 func (o *otterEngine) set(e *Entry) bool {
 	if e.charge > o.max || e.charge > math.MaxUint32 {
-		o.remove(e.hash, nil)
-		o.ledger.refuse()
+		o.removeStored(e.hash, nil)
+		o.accounts.countRejected()
 		return false
 	}
-	if o.ledger.admitWithin(e, o.limit) {
+	if o.accounts.addWithin(e, o.limit) {
 		o.store(e)
 		return true
 	}
-	// Otter evicts in tasks that may not get to run while there are writers. So writers make room themselves, one after the
-	// other: at most one entry is above the limit.
-	o.full.Lock()
-	defer o.full.Unlock()
-	for rounds := 0; o.ledger.charge.Load() > o.max && rounds < maxRounds; rounds++ {
+	// Otter evicts in tasks that may not run while there are writers. So writers make room
+	// themselves, one after the other: at most one entry is above the limit.
+	o.evicting.Lock()
+	defer o.evicting.Unlock()
+	for rounds := 0; o.accounts.charge.Load() > o.max && rounds < maxRounds; rounds++ {
 		o.cache.CleanUp()
 	}
-	o.ledger.admit(e)
+	o.accounts.add(e)
 	o.store(e)
-	if o.ledger.charge.Load() > o.limit {
+	if o.accounts.charge.Load() > o.limit {
 		o.cache.CleanUp()
 	}
 	return true
@@ -117,26 +118,26 @@ func (o *otterEngine) set(e *Entry) bool {
 
 func (o *otterEngine) store(e *Entry) {
 	if older, first := o.cache.Set(e.hash, e); !first {
-		o.ledger.bury(older, causeReplaced)
+		o.accounts.remove(older, causeReplaced)
 	}
 	if !e.alive() {
-		o.remove(e.hash, e) // it expired on the way in
+		o.removeStored(e.hash, e) // it has expired meanwhile
 	}
 }
 
 // maxRounds bounds how often otter is asked to evict until it is within its bound.
 const maxRounds = 1000
 
-func (o *otterEngine) drop(e *Entry, why cause) bool {
-	if !o.ledger.bury(e, why) {
+func (o *otterEngine) remove(e *Entry, why cause) bool {
+	if !o.accounts.remove(e, why) {
 		return false
 	}
-	o.remove(e.hash, e)
+	o.removeStored(e.hash, e)
 	return true
 }
 
-// remove takes e out of the table; with e nil, whatever is there.
-func (o *otterEngine) remove(hash uint64, e *Entry) {
+// removeStored removes e from otter, or the entry of the hash, whichever it is, if e is nil.
+func (o *otterEngine) removeStored(hash uint64, e *Entry) {
 	o.cache.ComputeIfPresent(hash, func(stored *Entry) (*Entry, otter.ComputeOp) {
 		if e != nil && stored != e {
 			return stored, otter.CancelOp
@@ -150,10 +151,10 @@ func (o *otterEngine) wait() { o.cache.CleanUp() }
 func (o *otterEngine) clear() { o.cache.InvalidateAll() }
 
 func (o *otterEngine) close() {
-	o.tasks.Wait() // no operation is under way, so no task comes after
+	o.tasks.Wait() // no operation is under way, so no task is added
 	for _, e := range o.cache.All() {
-		o.ledger.bury(e, causeCleared)
+		o.accounts.remove(e, causeCleared)
 	}
 	o.cache.StopAllGoroutines()
-	o.cache = nil // the scopes may outlive the tier; its memory need not
+	o.cache = nil // the scopes may outlive the tier: its memory is freed
 }

@@ -26,13 +26,13 @@ func (r *register) step(s *Scope, rnd *rand.Rand) {
 	}
 	e := r.entry(r.version)
 	if rnd.IntN(8) == 0 {
-		e.Expires = Monotonic() + 1 // for the reclaimer; the readers here do not look
+		e.Expires = Monotonic() + 1 // for the expirer; the readers here do not check it
 	}
 	s.Set(r.hash, e)
 	r.floor.Store(r.version)
 }
 
-// Writers, readers, evictions, the reclaimer and Clear are let loose on few keys in a tier that
+// Writers, readers, evictions, the expirer and Clear are let loose on few keys in a tier that
 // holds only some of them, and every read is checked against the state that was known before it
 // began.
 func TestLookup_neverGoesBack(t *testing.T) {

@@ -10,41 +10,43 @@ import (
 const (
 	ristrettoCounters = 10 // per entry; with 1 per entry the hit ratio falls from 0.62 to 0.55
 	ristrettoBuffer   = 64
-	// ristrettoBatch is how many writes are handed over before the settler waits: half of ristretto's
-	// queue, which so is never full.
+	// ristrettoBatch is how many writes are applied before the applier waits: half of ristretto's
+	// queue, which is never full then.
 	ristrettoBatch = 16 << 10
-	// ristrettoTicker is how often ristretto looks for TTLs of its own, which it is never given, in seconds.
+	// ristrettoTicker is the interval, in seconds, in which ristretto looks for expired entries. It
+	// never has any: the expirer removes them.
 	ristrettoTicker = 365 * 24 * 3600
 )
 
-// ristrettoEngine puts ristretto behind a table of pending writes.
+// ristrettoEngine is ristretto behind a write buffer and a read cache.
 //
-// Ristretto applies writes late, keeps the older of two that meet in its queue, and drops them when the
-// queue is full. So only one goroutine, the settler, writes to it: one generation of pending at a time, at
-// most one write of a hash in each, and a barrier (Wait) after it. Whatever reads in between is decided by
-// the dead mark of the entry it finds, and by pending. Reads go to ristretto first.
+// Ristretto applies writes late, keeps the older of two that meet in its queue, and drops them when
+// the queue is full. So only one goroutine, the applier, writes to it: one generation of the buffer
+// at a time, with at most one write of a hash, and a barrier (Wait) after it. A reader in between
+// relies on the dead mark of the entry that it finds, and on the buffer. Reads go to ristretto
+// first.
 type ristrettoEngine struct {
-	cache   *ristretto.Cache[uint64, *Entry]
-	pending *pending
-	front   *front // of the tier; the settler does not know it
-	ledger  *ledger
-	max     int64
+	cache     *ristretto.Cache[uint64, *Entry]
+	buffer    *writeBuffer
+	readCache *readCache // of the tier; the applier does not use it
+	accounts  *accounting
+	max       int64
 
-	clearing atomic.Bool // what leaves ristretto now is not evicted
+	clearing atomic.Bool // the entries that ristretto removes now are not evicted
 	commands chan command
 	stop     chan struct{}
 	done     chan struct{}
 }
 
-// command is an order to the settler, executed between generations.
+// command is an order to the applier, which is executed between generations.
 type command struct {
 	clear bool
 	done  chan struct{}
 }
 
-func newRistretto(opts Options, l *ledger) (*ristrettoEngine, error) {
+func newRistretto(opts Options, l *accounting) (*ristrettoEngine, error) {
 	r := &ristrettoEngine{
-		ledger:   l,
+		accounts: l,
 		max:      opts.MaxEntries,
 		commands: make(chan command),
 		stop:     make(chan struct{}),
@@ -54,13 +56,13 @@ func newRistretto(opts Options, l *ledger) (*ristrettoEngine, error) {
 	if opts.MaxBytes > 0 {
 		counters = countersForBytes(opts.MaxBytes)
 		entries := counters / ristrettoCounters
-		r.max = opts.MaxBytes - ristrettoFixed - ristrettoSketch(counters) - frontBytes(entries)
-		r.front = newFront(entries)
+		r.max = opts.MaxBytes - ristrettoFixed - ristrettoSketch(counters) - readCacheBytes(entries)
+		r.readCache = newReadCache(entries)
 	} else {
-		r.front = newFront(opts.MaxEntries)
+		r.readCache = newReadCache(opts.MaxEntries)
 	}
-	l.front = r.front
-	r.pending = newPending(r.max, opts.MaxBytes == 0)
+	l.readCache = r.readCache
+	r.buffer = newWriteBuffer(r.max, opts.MaxBytes == 0)
 
 	var err error
 	r.cache, err = ristretto.NewCache(&ristretto.Config[uint64, *Entry]{
@@ -70,46 +72,47 @@ func newRistretto(opts Options, l *ledger) (*ristrettoEngine, error) {
 		IgnoreInternalCost:     true,
 		KeyToHash:              func(hash uint64) (uint64, uint64) { return hash, 0 },
 		TtlTickerDurationInSec: ristrettoTicker,
-		// Called by ristretto's goroutine and, in Clear, by the settler with a shard of ristretto locked:
-		// they may take the reclaimer's lock and no other.
-		OnEvict:  func(item *ristretto.Item[*Entry]) { r.gone(item.Value, causeEvicted) },
-		OnReject: func(item *ristretto.Item[*Entry]) { r.gone(item.Value, causeRejected) },
+		// They are called by ristretto's goroutine and, in Clear, by the applier with a shard of
+		// ristretto locked: they may take the lock of the expirer and no other.
+		OnEvict:  func(item *ristretto.Item[*Entry]) { r.onRemoved(item.Value, causeEvicted) },
+		OnReject: func(item *ristretto.Item[*Entry]) { r.onRemoved(item.Value, causeRejected) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("local: ristretto: %w", err)
 	}
-	go r.settle()
+	go r.applyLoop()
 	return r, nil
 }
 
 func (r *ristrettoEngine) capacity() int64 { return r.max }
 
-func (r *ristrettoEngine) gone(e *Entry, why cause) {
+// onRemoved is called for an entry that ristretto has removed.
+func (r *ristrettoEngine) onRemoved(e *Entry, why cause) {
 	if e == nil {
 		return
 	}
 	if r.clearing.Load() {
 		why = causeCleared
 	}
-	r.ledger.bury(e, why)
+	r.accounts.remove(e, why)
 }
 
 func (r *ristrettoEngine) get(hash uint64) *Entry {
-	settled := r.pending.stripe(hash).n.Load() == 0
+	unbuffered := r.buffer.stripe(hash).count.Load() == 0
 	e, stored := r.cache.Get(hash)
 	if stored && e.alive() {
 		return e
 	}
-	if settled && !stored {
-		return nil // what had been pending before was stored by then
+	if unbuffered && !stored {
+		return nil // the writes that were buffered before are stored by now
 	}
-	return r.current(hash)
+	return r.peek(hash)
 }
 
-// current looks at pending first: what leaves pending is stored by then.
-func (r *ristrettoEngine) current(hash uint64) *Entry {
-	if e, found := r.pending.get(hash); found {
-		return e // or nil: whatever ristretto holds is older
+// peek looks in the buffer first: an entry that has left the buffer is stored by then.
+func (r *ristrettoEngine) peek(hash uint64) *Entry {
+	if e, found := r.buffer.get(hash); found {
+		return e // or nil: the entry in ristretto is older
 	}
 	if e := r.stored(hash); e != nil && e.alive() {
 		return e
@@ -117,7 +120,8 @@ func (r *ristrettoEngine) current(hash uint64) *Entry {
 	return nil
 }
 
-// stored returns what ristretto stores, alive or not. GetTTL does not count as a use; Get does.
+// stored returns the entry that ristretto stores, alive or not. GetTTL does not count as a use; Get
+// does.
 func (r *ristrettoEngine) stored(hash uint64) *Entry {
 	if _, ok := r.cache.GetTTL(hash); !ok {
 		return nil
@@ -127,8 +131,8 @@ func (r *ristrettoEngine) stored(hash uint64) *Entry {
 }
 
 func (r *ristrettoEngine) set(e *Entry) bool {
-	keep := e.charge <= r.max && r.pending.waitForRoom()
-	s := r.pending.stripe(e.hash)
+	keep := e.charge <= r.max && r.buffer.waitForRoom()
+	s := r.buffer.stripe(e.hash)
 	s.mu.Lock()
 	older := s.newest(e.hash)
 	if older == nil {
@@ -136,50 +140,51 @@ func (r *ristrettoEngine) set(e *Entry) bool {
 	}
 	switch {
 	case keep:
-		r.ledger.admit(e)
-		r.pending.put(s, e)
+		r.accounts.add(e)
+		r.buffer.put(s, e)
 	case older != nil:
-		r.pending.put(s, older)
+		r.buffer.put(s, older)
 	}
 	if older != nil {
-		r.ledger.bury(older, causeReplaced)
+		r.accounts.remove(older, causeReplaced)
 	}
 	s.mu.Unlock()
 
 	switch {
 	case keep:
 	case e.charge > r.max:
-		r.ledger.refuse()
+		r.accounts.countRejected()
 	default:
-		r.ledger.lose()
+		r.accounts.countDropped()
 	}
-	r.pending.announce(e.hash)
+	r.buffer.wakeApplier(e.hash)
 	return keep
 }
 
-func (r *ristrettoEngine) drop(e *Entry, why cause) bool {
-	r.pending.waitForRoom()
-	s := r.pending.stripe(e.hash)
+func (r *ristrettoEngine) remove(e *Entry, why cause) bool {
+	r.buffer.waitForRoom()
+	s := r.buffer.stripe(e.hash)
 	s.mu.Lock()
-	first := r.ledger.bury(e, why)
+	first := r.accounts.remove(e, why)
 	if first {
-		r.pending.put(s, e)
+		r.buffer.put(s, e)
 	}
 	s.mu.Unlock()
 	if first {
-		r.pending.announce(e.hash)
+		r.buffer.wakeApplier(e.hash)
 	}
 	return first
 }
 
-func (r *ristrettoEngine) wait() { r.order(command{done: make(chan struct{})}) }
+func (r *ristrettoEngine) wait() { r.run(command{done: make(chan struct{})}) }
 
-// clear hands over what is pending, and then everything leaves ristretto through gone.
+// clear applies the buffer, and then removes everything from ristretto, which calls onRemoved.
 func (r *ristrettoEngine) clear() {
-	r.order(command{clear: true, done: make(chan struct{})})
+	r.run(command{clear: true, done: make(chan struct{})})
 }
 
-func (r *ristrettoEngine) order(c command) {
+// run makes the applier execute a command, and waits for it.
+func (r *ristrettoEngine) run(c command) {
 	r.commands <- c
 	<-c.done
 }
@@ -188,21 +193,21 @@ func (r *ristrettoEngine) close() {
 	close(r.stop)
 	<-r.done
 	r.clearing.Store(true)
-	r.pending.bury(r.ledger, causeCleared)
+	r.buffer.removeAll(r.accounts, causeCleared)
 	r.cache.Close()
 }
 
-// settle is the only goroutine that writes to ristretto.
-func (r *ristrettoEngine) settle() {
+// applyLoop is the applier, the only goroutine that writes to ristretto.
+func (r *ristrettoEngine) applyLoop() {
 	defer close(r.done)
 	for {
 		select {
 		case <-r.stop:
 			return
-		case <-r.pending.wake:
-			r.generation()
+		case <-r.buffer.wake:
+			r.applyBuffered()
 		case c := <-r.commands:
-			r.generation()
+			r.applyBuffered()
 			if c.clear {
 				r.clearing.Store(true)
 				r.cache.Clear()
@@ -213,29 +218,29 @@ func (r *ristrettoEngine) settle() {
 	}
 }
 
-// generation applies what is pending now, and returns when ristretto has it.
-func (r *ristrettoEngine) generation() {
-	stripes := r.pending.take()
+// applyBuffered applies the writes that are buffered now, and returns when ristretto has them.
+func (r *ristrettoEngine) applyBuffered() {
+	stripes := r.buffer.takeFresh()
 	if stripes == 0 {
 		return
 	}
-	handed := 0
-	r.pending.each(stripes, func(e *Entry) {
-		if handed++; handed%ristrettoBatch == 0 {
+	applied := 0
+	r.buffer.eachApplying(stripes, func(e *Entry) {
+		if applied++; applied%ristrettoBatch == 0 {
 			r.cache.Wait()
 		}
-		r.hand(e)
+		r.apply(e)
 	})
 	r.cache.Wait()
 	if r.cache.RemainingCost() < 0 {
-		r.shrink(stripes)
+		r.enforceBound(stripes)
 	}
-	r.pending.release(stripes)
+	r.buffer.finishApplying(stripes)
 }
 
-// hand gives one write to ristretto. If e dies meanwhile, whoever killed it has left a newer write in
-// pending for the next generation.
-func (r *ristrettoEngine) hand(e *Entry) {
+// apply applies one write to ristretto. If e dies meanwhile, a newer write for the next generation
+// is in the buffer.
+func (r *ristrettoEngine) apply(e *Entry) {
 	if !e.alive() {
 		if _, ok := r.cache.GetTTL(e.hash); ok {
 			r.cache.Del(e.hash)
@@ -247,13 +252,13 @@ func (r *ristrettoEngine) hand(e *Entry) {
 	}
 }
 
-// shrink repairs what an update in place does to the bound: ristretto evicts only for a new entry. So the
-// updated ones enter anew, and may be refused, until the bound holds.
-func (r *ristrettoEngine) shrink(stripes uint64) {
-	r.pending.each(stripes, func(e *Entry) {
+// enforceBound restores the bound after updates in place: ristretto evicts only for a new entry. So
+// the updated entries are removed and set again, and may be rejected, until the bound holds.
+func (r *ristrettoEngine) enforceBound(stripes uint64) {
+	r.buffer.eachApplying(stripes, func(e *Entry) {
 		if e.alive() && r.cache.RemainingCost() < 0 {
 			r.cache.Del(e.hash)
-			r.hand(e)
+			r.apply(e)
 			r.cache.Wait()
 		}
 	})

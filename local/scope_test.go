@@ -32,10 +32,10 @@ func TestScope_isStripedWhenItIsCrowded(t *testing.T) {
 		s := tier.NewScope()
 		there, missing := itemOf(1), itemOf(2)
 		s.Set(there.hash, there.entry(1))
-		for range 2 * frontSample * crowdWindow { // one after the other: nobody is met
+		for range 2 * engineSample * overlapWindow { // one after the other: nobody is met
 			read(s, there)
 		}
-		if s.stripes.Load() != nil {
+		if s.striped.Load() != nil {
 			t.Error("a scope with one reader is striped")
 		}
 		under := s.Lookup(there.hash, there.key) // under way, so that each look of another meets it
@@ -55,7 +55,7 @@ func TestScope_isStripedWhenItIsCrowded(t *testing.T) {
 		if !s.busy() {
 			t.Error("the Lookup that is under way is not counted")
 		}
-		if s.stripes.Load() == nil {
+		if s.striped.Load() == nil {
 			t.Error("a scope whose reads overlap is not striped")
 		}
 		if under == nil {
@@ -63,7 +63,7 @@ func TestScope_isStripedWhenItIsCrowded(t *testing.T) {
 		}
 		s.Stale(there.hash)
 		hits, misses, stale := s.Stats()
-		if want := uint64(2*frontSample*crowdWindow + readers*reads/2); hits != want || misses != readers*reads/2 || stale != 1 {
+		if want := uint64(2*engineSample*overlapWindow + readers*reads/2); hits != want || misses != readers*reads/2 || stale != 1 {
 			t.Errorf("%d hits, %d misses, %d stale, want %d, %d and 1", hits, misses, stale, want, readers*reads/2)
 		}
 	})

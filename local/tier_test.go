@@ -17,7 +17,7 @@ func TestSet_isReadAtOnceAndStays(t *testing.T) {
 					t.Fatalf("read %v, %v after Set(%s, %d)", v, ok, it.key, round)
 				}
 			}
-			s.tier.Wait()
+			s.tier.wait()
 			for i := range 2_000 {
 				if v, ok := read(s, itemOf(i)); !ok || v != round {
 					t.Fatalf("read %v, %v once %d was applied to %s", v, ok, round, itemOf(i).key)
@@ -48,7 +48,7 @@ func TestScope_meetsNoOther(t *testing.T) {
 			if v, _ := read(b, it); v != "b" {
 				t.Errorf("b reads %v", v)
 			}
-			tier.Wait()
+			tier.wait()
 		}
 	})
 }
@@ -59,7 +59,7 @@ func TestLookup_ofACollisionIsAMiss(t *testing.T) {
 			s := newTier(t, Options{Engine: kind}).NewScope()
 			settle := func() {
 				if applied {
-					s.tier.Wait()
+					s.tier.wait()
 				}
 			}
 			one, two := item{"one", 42}, item{"two", 42}
@@ -101,7 +101,7 @@ func TestClear_removesEveryEntry(t *testing.T) {
 				s.Set(itemOf(i).hash, itemOf(i).entry(round))
 			}
 			if round == 1 {
-				tier.Wait()
+				tier.wait()
 			}
 			tier.Clear()
 			for i := range 5_000 {
@@ -126,7 +126,7 @@ func TestSet_refusesTooLargeAndEndsTheOlder(t *testing.T) {
 			s, it := tier.NewScope(), itemOf(1)
 			s.Set(it.hash, it.entry("small"))
 			if applied {
-				tier.Wait()
+				tier.wait()
 			}
 			big := it.entry("big")
 			big.Cost = 2 * MinMaxBytes

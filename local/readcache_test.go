@@ -10,10 +10,10 @@ import (
 	"github.com/doppio-cache/doppio/internal/keyhash"
 )
 
-// A hit reads one line of the front and one of the entry; that is what both are for.
-func TestFront_hotDataKeepsToCacheLines(t *testing.T) {
-	if n := unsafe.Sizeof(frontBucket{}); n != 64 {
-		t.Errorf("a bucket of the front has %d bytes, must be a cache line", n)
+// A hit reads one cache line of the read cache and one of the entry.
+func TestReadCache_hotDataKeepsToCacheLines(t *testing.T) {
+	if n := unsafe.Sizeof(readBucket{}); n != 64 {
+		t.Errorf("a bucket of the read cache has %d bytes, must be a cache line", n)
 	}
 	var e Entry
 	if n := unsafe.Offsetof(e.Expires); n != 64 {
@@ -21,45 +21,45 @@ func TestFront_hotDataKeepsToCacheLines(t *testing.T) {
 	}
 }
 
-func TestFront_matchesTags(t *testing.T) {
+func TestReadCache_matchesTags(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 100_000 {
-		tags, tag := r.Uint64(), frontTag(r.Uint64())
-		for way := range frontWays {
+		tags, tag := r.Uint64(), slotTag(r.Uint64())
+		for way := range bucketSlots {
 			if r.IntN(3) == 0 {
 				tags = tags&^(0xff<<(8*way)) | tag<<(8*way)
 			}
 		}
 		found := matches(tags, tag)
-		for way := range frontWays {
+		for way := range bucketSlots {
 			if byte(tags>>(8*way)) == byte(tag) && found&(0x80<<(8*way)) == 0 {
 				t.Fatalf("tags %016x: way %d has tag %02x, and is not among %016x", tags, way, tag, found)
 			}
 		}
-		if found&^uint64(everyTop&wayBits) != 0 {
+		if found&^uint64(everyTop&slotBits) != 0 {
 			t.Fatalf("tags %016x, tag %02x: %016x marks what is no way", tags, tag, found)
 		}
 	}
 }
 
-func TestFront_isSizedByEntries(t *testing.T) {
+func TestReadCache_isSizedByEntries(t *testing.T) {
 	for _, c := range []struct{ entries, want int64 }{
-		{1, 1}, {4, 1}, {5, 2}, {1000, 256}, {100_000, 32_768}, {1_000_000, 262_144}, {1 << 40, frontLimit}, {math.MaxInt64, frontLimit},
+		{1, 1}, {4, 1}, {5, 2}, {1000, 256}, {100_000, 32_768}, {1_000_000, 262_144}, {1 << 40, maxReadBuckets}, {math.MaxInt64, maxReadBuckets},
 	} {
-		if got := frontBuckets(c.entries); got != c.want || bits.OnesCount64(uint64(got)) != 1 {
-			t.Errorf("a front for %d entries has %d buckets, want %d", c.entries, got, c.want)
+		if got := readBucketsFor(c.entries); got != c.want || bits.OnesCount64(uint64(got)) != 1 {
+			t.Errorf("a read cache for %d entries has %d buckets, want %d", c.entries, got, c.want)
 		}
 	}
 }
 
 // A dead entry is let go of: neither found, nor kept from being collected.
-func TestFront_forgetsDeadEntries(t *testing.T) {
+func TestReadCache_forgetsDeadEntries(t *testing.T) {
 	tier := newTier(t, Options{MaxEntries: 1000})
 	s := tier.NewScope()
 	resident := func() (n int) {
-		for i := range tier.front.buckets {
-			for j := range tier.front.buckets[i].ways {
-				if tier.front.buckets[i].ways[j].Load() != nil {
+		for i := range tier.readCache.buckets {
+			for j := range tier.readCache.buckets[i].slots {
+				if tier.readCache.buckets[i].slots[j].Load() != nil {
 					n++
 				}
 			}
@@ -105,11 +105,11 @@ func TestFront_forgetsDeadEntries(t *testing.T) {
 }
 
 // More entries in a bucket than it has ways are found all the same, by way of the engine, and none of them as another.
-func TestFront_fullBucketHidesNoEntry(t *testing.T) {
+func TestReadCache_fullBucketHidesNoEntry(t *testing.T) {
 	tier := newTier(t, Options{MaxEntries: 1000})
-	s, f := tier.NewScope(), tier.front
+	s, f := tier.NewScope(), tier.readCache
 	var items []item
-	for i := 0; len(items) < 3*frontWays; i++ {
+	for i := 0; len(items) < 3*bucketSlots; i++ {
 		if it := itemOf(i); (it.hash^s.salt)&f.mask == 0 {
 			items = append(items, it)
 		}
@@ -136,7 +136,7 @@ func TestEntry_keepsItsKeyAndValue(t *testing.T) {
 	for i := range long {
 		long[i] = byte('a' + i%26)
 	}
-	type large struct{ _, _ [smallValue]byte }
+	type large struct{ _, _ [maxInlineValue]byte }
 	for n := range long {
 		key := string(long[:n])
 		v, e := n, NewEntry(key, &n)
@@ -156,8 +156,8 @@ func TestEntry_keepsItsKeyAndValue(t *testing.T) {
 	}
 }
 
-func BenchmarkFront(b *testing.B) {
-	f := newFront(1000)
+func BenchmarkReadCache(b *testing.B) {
+	f := newReadCache(1000)
 	s := new(Scope)
 	it := item{"user:42", keyhash.Sum(0, "user:42")}
 	e := it.entry(nil)

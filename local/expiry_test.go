@@ -15,7 +15,7 @@ func expiring(it item, now int64, ttl time.Duration) *Entry {
 	return e
 }
 
-func TestReclaim_removesExpiredEntriesUnread(t *testing.T) {
+func TestExpirer_removesExpiredEntriesUnread(t *testing.T) {
 	eachEngine(t, func(t *testing.T, kind EngineKind) {
 		synctest.Test(t, func(t *testing.T) {
 			tier := newTier(t, Options{Engine: kind})
@@ -28,17 +28,17 @@ func TestReclaim_removesExpiredEntriesUnread(t *testing.T) {
 				if got, want := tier.Len(), 3_000-1_000*(minute-1); got != want {
 					t.Errorf("%d entries before minute %d, want %d", got, minute, want)
 				}
-				time.Sleep(time.Second + time.Duration(reclaimWidth))
+				time.Sleep(time.Second + time.Duration(expiryBucketWidth))
 				synctest.Wait()
 				if got, want := tier.Len(), 3_000-1_000*minute; got != want {
 					t.Errorf("%d entries after minute %d, want %d", got, minute, want)
 				}
-				time.Sleep(time.Minute - time.Second - time.Duration(reclaimWidth))
+				time.Sleep(time.Minute - time.Second - time.Duration(expiryBucketWidth))
 			}
 			if got := tier.Stats().Expired; got != 3_000 {
 				t.Errorf("Expired is %d", got)
 			}
-			tier.Wait()
+			tier.wait()
 			if got := len(storedEntries(tier)); got != 0 {
 				t.Errorf("the engine holds %d entries", got)
 			}
@@ -46,7 +46,7 @@ func TestReclaim_removesExpiredEntriesUnread(t *testing.T) {
 	})
 }
 
-func TestReclaim_leavesTheNewerOfTwoEntries(t *testing.T) {
+func TestExpirer_leavesTheNewerOfTwoEntries(t *testing.T) {
 	eachEngine(t, func(t *testing.T, kind EngineKind) {
 		synctest.Test(t, func(t *testing.T) {
 			s, it := newTier(t, Options{Engine: kind}).NewScope(), itemOf(1)
@@ -65,8 +65,8 @@ func TestReclaim_leavesTheNewerOfTwoEntries(t *testing.T) {
 	})
 }
 
-// With nothing to expire soon, the reclaimer's next look is not before it is due.
-func TestReclaim_sleepsWhenNothingIsDue(t *testing.T) {
+// With nothing to expire soon, the expirer does not run before it is due.
+func TestExpirer_sleepsWhenNothingIsDue(t *testing.T) {
 	eachEngine(t, func(t *testing.T, kind EngineKind) {
 		synctest.Test(t, func(t *testing.T) {
 			var readings atomic.Int64
@@ -91,9 +91,9 @@ func TestReclaim_sleepsWhenNothingIsDue(t *testing.T) {
 	})
 }
 
-// Each Set races with the reclaimer, which is due at once. The invariants at the end of the test
+// Each Set races with the expirer, which is due at once. The invariants at the end of the test
 // find an entry that died before the engine had it, and stayed.
-func TestReclaim_removesAnEntryThatExpiredBeforeItsSet(t *testing.T) {
+func TestExpirer_removesAnEntryThatExpiredBeforeItsSet(t *testing.T) {
 	eachEngine(t, func(t *testing.T, kind EngineKind) {
 		tier := newTier(t, Options{Engine: kind})
 		s := tier.NewScope()
@@ -104,7 +104,7 @@ func TestReclaim_removesAnEntryThatExpiredBeforeItsSet(t *testing.T) {
 	})
 }
 
-func TestReclaim_followsTheClockGiven(t *testing.T) {
+func TestExpirer_followsTheClockGiven(t *testing.T) {
 	eachEngine(t, func(t *testing.T, kind EngineKind) {
 		var now atomic.Int64
 		tier := newTier(t, Options{Engine: kind, Clock: now.Load})
@@ -117,18 +117,18 @@ func TestReclaim_followsTheClockGiven(t *testing.T) {
 	})
 }
 
-func TestReclaim_bucketsAreDueSoonAfterTheirEntries(t *testing.T) {
+func TestExpirer_bucketsAreDueSoonAfterTheirEntries(t *testing.T) {
 	for _, c := range []struct{ expires, now time.Duration }{
 		{0, 0}, {1, 0}, {5 * time.Second, 0}, {5*time.Second + 1, 0}, {time.Hour, 0}, {48 * time.Hour, time.Hour},
 		{10_000 * time.Hour, 1}, {time.Second, time.Hour}, {-7 * time.Second, -10 * time.Second},
 	} {
 		due, ok := bucketOf(int64(c.expires), int64(c.now))
 		late := time.Duration(due) - c.expires
-		if !ok || late < 0 || late >= max(time.Duration(reclaimWidth), (c.expires-c.now)/reclaimFraction+1) {
+		if !ok || late < 0 || late >= max(time.Duration(expiryBucketWidth), (c.expires-c.now)/lifetimeFraction+1) {
 			t.Errorf("bucketOf(%v, %v) = %v, %v: %v late", c.expires, c.now, time.Duration(due), ok, late)
 		}
 	}
-	for _, expires := range []int64{math.MaxInt64 - 1, math.MaxInt64 - reclaimWidth} {
+	for _, expires := range []int64{math.MaxInt64 - 1, math.MaxInt64 - expiryBucketWidth} {
 		if due, ok := bucketOf(expires, 0); ok {
 			t.Errorf("bucketOf(%d) = %d", expires, due)
 		}

@@ -1,6 +1,6 @@
 //go:build !race
 
-// The race detector makes sync.Pool drop what it is given, and with it what ristretto should hear.
+// Under the race detector sync.Pool drops items, and with them the reads that ristretto should count.
 
 package local
 
@@ -9,7 +9,7 @@ import "testing"
 // The engine decides which entries to keep by the reads that it hears of: a key that is read four
 // times as often as all others together stays. Of one whose reads it does not hear it knows the
 // misses only, and evicts it some 30 times here.
-func TestEngine_hearsOfReadsInFront(t *testing.T) {
+func TestEngine_countsReadsOfTheReadCache(t *testing.T) {
 	tier := newTier(t, Options{MaxEntries: 64})
 	s, hot := tier.NewScope(), itemOf(0)
 	const rounds, reads = 20_000, 4
