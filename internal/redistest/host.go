@@ -1,14 +1,18 @@
 package redistest
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
 )
 
-// Host owns what this package starts. Every testing.TB is one; [Shared] makes one for TestMain.
+// Host owns what this package starts. Every testing.TB is one; [Shared] has one for TestMain, and [Owner] is one for programs.
 //
 // Fatalf must be called by the goroutine that runs the test, so functions that take a Host, and methods of what
 // they return, are called from there.
@@ -35,72 +39,115 @@ type sharedRunner struct {
 	setup func(Host)
 }
 
-func (r sharedRunner) Run() int {
-	h := &mainHost{}
-	defer h.close() // also when a panic or Goexit passes through
-	r.setup(h)
-	code := r.m.Run()
-	h.mu.Lock()
-	h.failed = h.failed || code != 0
-	h.mu.Unlock()
+func (r sharedRunner) Run() (code int) {
+	o := NewOwner(os.Stderr)
+	defer func() { // also when a panic passes through
+		if err := o.Close(); err != nil {
+			o.Logf("%v", err)
+		}
+	}()
+	if err := o.Do(func() { r.setup(o) }); err != nil {
+		o.Logf("%v", err)
+		return 1
+	}
+	if code = r.m.Run(); code != 0 {
+		o.fail(nil)
+	}
 	return code
 }
 
-// mainHost is a Host without a test.
-type mainHost struct {
+// Owner is a Host without a test: a failure is the error of [Owner.Do], and what a test's end is to others is [Owner.Close].
+type Owner struct {
+	log io.Writer
+
 	mu       sync.Mutex
-	failed   bool
+	failure  error // guarded by mu; of the call that runs
+	failed   bool  // guarded by mu; any call ever
 	cleanups []func()
+
+	calls sync.Mutex // one call at a time: its failure must be its own
 }
 
-func (h *mainHost) Helper() {}
+var _ Host = (*Owner)(nil)
 
-func (h *mainHost) Logf(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, format+"\n", args...)
+// NewOwner returns an Owner that tells log what a server that failed had to say.
+func NewOwner(log io.Writer) *Owner { return &Owner{log: log} }
+
+// Do calls f, which may use o, on a goroutine of its own that Fatalf can end, and returns the error of that.
+func (o *Owner) Do(f func()) error {
+	o.calls.Lock()
+	defer o.calls.Unlock()
+	var calling sync.WaitGroup
+	calling.Go(f)
+	calling.Wait()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	err := o.failure
+	o.failure = nil
+	return err
 }
 
-func (h *mainHost) Fatalf(format string, args ...any) {
-	h.Logf(format, args...)
-	h.mu.Lock()
-	h.failed = true
-	h.mu.Unlock()
-	h.close()
-	os.Exit(1)
+// Helper does nothing.
+func (o *Owner) Helper() {}
+
+// Logf writes a line to the log.
+func (o *Owner) Logf(format string, args ...any) {
+	_, _ = fmt.Fprintf(o.log, format+"\n", args...) // a log that cannot be written is not worth an error
 }
 
-func (h *mainHost) Failed() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.failed
+// Fatalf ends the goroutine of Do.
+func (o *Owner) Fatalf(format string, args ...any) {
+	o.fail(fmt.Errorf(format, args...))
+	runtime.Goexit()
 }
 
-func (h *mainHost) Cleanup(f func()) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.cleanups = append(h.cleanups, f)
+func (o *Owner) fail(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.failure, o.failed = errors.Join(o.failure, err), true
 }
 
-func (h *mainHost) TempDir() string {
-	dir, err := os.MkdirTemp("", "redistest-")
+// Failed reports whether any call ever failed.
+func (o *Owner) Failed() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.failed
+}
+
+// Cleanup has f called by Close.
+func (o *Owner) Cleanup(f func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.cleanups = append(o.cleanups, f)
+}
+
+// TempDir returns a directory that Close removes. Goroutines call it that Fatalf could not end, so what it returns on failure is
+// no directory.
+func (o *Owner) TempDir() string {
+	dir, err := os.MkdirTemp("", "doppio-redis-")
 	if err != nil {
-		h.Fatalf("redistest: %v", err)
+		o.fail(err)
+		return filepath.Join(os.DevNull, "absent")
 	}
-	h.Cleanup(func() {
+	o.Cleanup(func() {
 		if err := os.RemoveAll(dir); err != nil {
-			h.Logf("redistest: %v", err)
+			o.Logf("redistest: %v", err)
 		}
 	})
 	return dir
 }
 
-func (h *mainHost) close() {
-	h.mu.Lock()
-	cleanups := h.cleanups
-	h.cleanups = nil
-	h.mu.Unlock()
-	for _, f := range slices.Backward(cleanups) {
-		f()
-	}
+// Close ends everything that was started, the newest first.
+func (o *Owner) Close() error {
+	o.mu.Lock()
+	cleanups := o.cleanups
+	o.cleanups = nil
+	o.mu.Unlock()
+	return o.Do(func() {
+		for _, f := range slices.Backward(cleanups) {
+			f()
+		}
+	})
 }
 
 // Eventually calls check until it returns nil, and fails the test with its last error after patience.

@@ -54,7 +54,7 @@ func (s *Server) controlled(node int, what string, f func(*redistest.Server)) er
 	}
 	s.control.Lock()
 	defer s.control.Unlock()
-	if err := s.host.do(func() { f(s.started[node]) }); err != nil {
+	if err := s.host.Do(func() { f(s.started[node]) }); err != nil {
 		return fmt.Errorf("server: %s of node %d: %w", what, node, err)
 	}
 	return nil

@@ -75,7 +75,7 @@ type Server struct {
 	addrs     []string // of masters
 	seeds     []string // by which the URL names them
 	client    redis.UniversalClient
-	host      *host
+	host      *redistest.Owner
 	started   []*redistest.Server // self-started nodes
 	cluster   *redistest.Cluster  // nil unless self-started
 	clock     *clock              // of an embedded one
@@ -93,7 +93,7 @@ func Open(ctx context.Context, o Options) (_ *Server, err error) {
 	if o.Log == nil {
 		o.Log = io.Discard
 	}
-	s := &Server{kind: o.Kind, url: o.URL, namespace: "doppio-run-" + strings.ToLower(rand.Text()[:10]), host: &host{log: o.Log}}
+	s := &Server{kind: o.Kind, url: o.URL, namespace: "doppio-run-" + strings.ToLower(rand.Text()[:10]), host: redistest.NewOwner(o.Log)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.release())
@@ -119,13 +119,13 @@ func (s *Server) start() error {
 		s.clock = startClock(m)
 		s.url = "redis://" + m.Addr()
 	case Standalone:
-		err := s.host.do(func() { s.started = []*redistest.Server{redistest.Start(s.host)} })
+		err := s.host.Do(func() { s.started = []*redistest.Server{redistest.Start(s.host)} })
 		if err != nil {
 			return err
 		}
 		s.url = "redis://" + s.started[0].Addr
 	case Cluster:
-		if err := s.host.do(func() { s.cluster = redistest.StartCluster(s.host, nodes) }); err != nil {
+		if err := s.host.Do(func() { s.cluster = redistest.StartCluster(s.host, nodes) }); err != nil {
 			return err
 		}
 		s.started = s.cluster.Nodes
@@ -247,7 +247,7 @@ func (s *Server) release() error {
 	if s.clock != nil {
 		s.clock.stop()
 	}
-	if failure := s.host.close(); failure != nil {
+	if failure := s.host.Close(); failure != nil {
 		err = errors.Join(err, failure)
 	}
 	return err

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -289,30 +288,4 @@ func TestGivenCluster(t *testing.T) {
 		t.Errorf("%v, %q", s.Addrs(), s.Name())
 	}
 	work(t, s, 50)
-}
-
-func TestHostFails(t *testing.T) {
-	t.Parallel()
-	var log strings.Builder
-	h := &host{log: &log}
-	if err := h.do(func() { h.Fatalf("broken by %s", "intention") }); err == nil || err.Error() != "broken by intention" {
-		t.Errorf("%v", err)
-	}
-	if err := h.do(func() {}); err != nil {
-		t.Errorf("the next call: %v", err)
-	}
-	dir := h.TempDir()
-	if err := h.close(); err != nil || !h.Failed() {
-		t.Error(err)
-	}
-	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the directory is left: %v", err)
-	}
-	absent := &host{log: &log}
-	if err := absent.do(func() { redistest.Start(absent, redistest.WithArgs("--no-such-option", "1")) }); err == nil {
-		t.Error("a server that cannot start did")
-	}
-	if err := absent.close(); err != nil {
-		t.Error(err)
-	}
 }
