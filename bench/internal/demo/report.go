@@ -6,7 +6,6 @@ import (
 	"io"
 
 	"github.com/doppio-cache/doppio/bench/internal/fleet"
-	"github.com/doppio-cache/doppio/bench/internal/instance"
 )
 
 // Report is what a run measured.
@@ -84,15 +83,15 @@ type ByTier struct {
 
 // newReport says what a run of the fleet means for the demo.
 func newReport(cfg Config, w *workload, out *fleet.Outcome) *Report {
-	run, count := &out.Run, func(c instance.Counter) int64 { return int64(out.Counts[c]) }
+	run, count := &out.Run, func(c fleet.Counter) int64 { return int64(out.Counts[c]) }
 	r := &Report{
 		Trace: w.name, Format: w.format, DistinctKeys: w.keys, Redis: "embedded",
 		Instances: cfg.Instances, Workers: cfg.Workers, NearEntries: cfg.NearEntries,
 		Seconds: run.Seconds, Requests: run.Requests, Throughput: run.Throughput,
-		Updates: count(instance.Writes), Errors: run.Errors, ErrorSamples: out.Samples,
-		NearHits: count(instance.NearReads), FarHits: count(instance.FarReads), LoadedReads: count(instance.LoadReads),
+		Updates: count(fleet.Writes), Errors: run.Errors, ErrorSamples: out.Samples,
+		NearHits: count(fleet.NearReads), FarHits: count(fleet.FarReads), LoadedReads: count(fleet.LoadReads),
 		Loads: run.Loads, InvalidationsSent: run.Writes, InvalidationsReceived: int64(run.Invalidations),
-		SubscriptionLosses: count(instance.Lost), RedisCommands: count(instance.Sent), Latency: make(map[string]Latency),
+		SubscriptionLosses: count(fleet.Lost), RedisCommands: count(fleet.Sent), Latency: make(map[string]Latency),
 	}
 	r.Reads = r.Requests - r.Updates
 	r.NearHitRatio = ratio(r.NearHits, run.Reads)
@@ -106,7 +105,7 @@ func newReport(cfg Config, w *workload, out *fleet.Outcome) *Report {
 	r.Stale = Staleness{
 		Reads: s.Stale, WithinHop: out.WithinHop, Later: s.Stale - out.WithinHop - s.Beyond, Beyond: s.Beyond, Own: s.Own,
 		P50: s.Age.P50, Max: s.Age.Max,
-		By: ByTier{Near: out.StaleBy[instance.Near], Far: out.StaleBy[instance.Far], Load: out.StaleBy[instance.Load]},
+		By: ByTier{Near: out.StaleBy[fleet.Near], Far: out.StaleBy[fleet.Far], Load: out.StaleBy[fleet.Load]},
 	}
 	return r
 }

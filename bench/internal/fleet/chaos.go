@@ -87,9 +87,9 @@ func verdict(o *Outcome, times int, interrupted bool) string {
 	case o.Run.Unrecovered > 0: // it was not looked at any further
 	case o.Injected < times:
 		violated = append(violated, fmt.Sprintf("injected %d of %d times", o.Injected, times))
-	case o.Calm.Errors > 0:
-		violated = append(violated, fmt.Sprintf("%d errors after the last recovery", o.Calm.Errors))
-	case o.Calm.Reads == 0:
+	case o.After.Errors > 0:
+		violated = append(violated, fmt.Sprintf("%d errors after the last recovery", o.After.Errors))
+	case o.After.Reads == 0:
 		violated = append(violated, "no reads after the last recovery")
 	}
 	if violated == nil {

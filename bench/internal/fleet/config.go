@@ -6,7 +6,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/doppio-cache/doppio/bench/internal/instance"
 	"github.com/doppio-cache/doppio/bench/internal/result"
 	"github.com/doppio-cache/doppio/bench/internal/server"
 	"github.com/doppio-cache/doppio/internal/fault"
@@ -120,7 +119,7 @@ func (c Config) Validate() error {
 			faults = append(faults, fmt.Errorf("%w: "+format, append([]any{ErrConfig}, args...)...))
 		}
 	}
-	check(c.Instances >= 1 && c.Instances < instance.MaxInstances, "%d instances: want 1 … %d", c.Instances, instance.MaxInstances-1)
+	check(c.Instances >= 1 && c.Instances < MaxInstances, "%d instances: want 1 … %d", c.Instances, MaxInstances-1)
 	check(c.Workers >= 0 && c.Workers <= maxWorkers, "%d workers: want 0 … %d", c.Workers, maxWorkers)
 	check(c.Keys >= 1 && (c.Keys <= maxKeys || c.Dealt != nil), "%d keys: want 1 … %d", c.Keys, maxKeys)
 	check(c.Skew >= 0 && c.Skew <= 10, "a skew of %g: want 0 … 10", c.Skew)
@@ -192,8 +191,8 @@ func (c Config) result(s *server.Server) result.FleetConfig {
 	}
 	return result.FleetConfig{
 		Instances: c.Instances, Workers: c.Workers, Keys: c.Keys, Skew: c.Skew, ReadShare: c.ReadShare, ValueSize: c.ValueSize,
-		TTLms: instance.Milliseconds(c.TTL), LocalTTLms: instance.Milliseconds(c.LocalTTL), Fresh: c.Fresh, NearEntries: c.NearEntries, Rate: c.Rate, Invalidations: c.Invalidations,
-		ChurnSeconds: c.Churn.Seconds(), Fault: names, MaxStalenessMs: instance.Milliseconds(c.MaxStaleness),
-		SourceMs: instance.Milliseconds(c.Source), Topology: string(s.Kind()), Engine: c.Engine, Server: s.Version(),
+		TTLms: Milliseconds(c.TTL), LocalTTLms: Milliseconds(c.LocalTTL), Fresh: c.Fresh, NearEntries: c.NearEntries, Rate: c.Rate, Invalidations: c.Invalidations,
+		ChurnSeconds: c.Churn.Seconds(), Fault: names, MaxStalenessMs: Milliseconds(c.MaxStaleness),
+		SourceMs: Milliseconds(c.Source), Topology: string(s.Kind()), Engine: c.Engine, Server: s.Version(),
 	}
 }

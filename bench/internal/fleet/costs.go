@@ -3,7 +3,6 @@ package fleet
 import (
 	"slices"
 
-	"github.com/doppio-cache/doppio/bench/internal/instance"
 	"github.com/doppio-cache/doppio/bench/internal/result"
 )
 
@@ -12,12 +11,12 @@ type load struct{ subscribers, changes, far, loads float64 }
 
 func loadOf(r *result.FleetRun) load {
 	return load{
-		float64(r.Config.Instances + 1), changes(r), answered(r, instance.Far), answered(r, instance.Load),
+		float64(r.Config.Instances + 1), changes(r), answered(r, Far), answered(r, Load),
 	}
 }
 
 // answered returns how many reads a second a tier answered.
-func answered(r *result.FleetRun, by instance.Tier) float64 {
+func answered(r *result.FleetRun, by Tier) float64 {
 	return float64(r.Latency[by.String()].Count) / r.Seconds
 }
 
@@ -96,8 +95,8 @@ func (c calibrations) costs(spent func(*result.FleetRun) float64) costs {
 	out.subscriber = max(0, ratioOf(idleCrowd-idleAlone, more)-out.delivery*alone.changes)
 	rest := out
 	out.itself = max(0, idleAlone-rest.of(alone))
-	out.far = max(0, ratioOf(spent(c.far)-idleAlone, answered(c.far, instance.Far)))
-	out.load = max(0, ratioOf(spent(c.loads)-idleAlone, answered(c.loads, instance.Load)))
+	out.far = max(0, ratioOf(spent(c.far)-idleAlone, answered(c.far, Far)))
+	out.load = max(0, ratioOf(spent(c.loads)-idleAlone, answered(c.loads, Load)))
 	return out
 }
 

@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/doppio-cache/doppio/bench/internal/instance"
 	"github.com/doppio-cache/doppio/internal/harness"
 )
 
@@ -69,7 +68,7 @@ type hand struct {
 }
 
 func openHand(path string, instanceNumber, instances int) (*hand, error) {
-	mapping, err := instance.MapFile(path)
+	mapping, err := MapFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("fleet: requests: %w", err)
 	}
@@ -86,14 +85,14 @@ func (h *hand) next() (key int, update, ok bool) {
 	return int(word &^ updateBit), word&updateBit != 0, true
 }
 
-func (h *hand) close() error { return instance.Unmap(h.mapping) }
+func (h *hand) close() error { return Unmap(h.mapping) }
 
 // awaitDealt waits until all requests have been answered, or the run's time is over.
 func (f *fleet) awaitDealt(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, f.cfg.Duration)
 	defer cancel()
 	for harness.Sleep(ctx, reportEvery) {
-		if int64(f.counts()[instance.Done]) >= f.cfg.Dealt.Count {
+		if int64(f.counts()[Done]) >= f.cfg.Dealt.Count {
 			// Others may still invalidate, and what arrives of that counts.
 			harness.Sleep(ctx, 2*reportEvery)
 			return
@@ -103,7 +102,7 @@ func (f *fleet) awaitDealt(ctx context.Context) {
 
 // awaitMeasurement waits until what is done is measured: requests that are dealt all are.
 func (m *member) awaitMeasurement(ctx context.Context) bool {
-	for !m.Shared.Raised(instance.Measure) {
+	for !m.Shared.Raised(Measure) {
 		if !harness.Sleep(ctx, time.Millisecond) {
 			return false
 		}

@@ -20,8 +20,15 @@
 //
 // # Staleness
 //
-// Package instance says what a stale read is; internal/history judges by logs how old each was. Every read is judged, those of the
-// warm-up and those of processes that were killed included. Each process that ever sat in an instance's place is an instance of its own. With
+// Every key of the source has a version that only rises. A read is stale if it returns a version lower than the highest
+// one whose invalidation was acknowledged, to whichever instance, before the read began. The acknowledged versions
+// stand in memory shared by all processes ([Shared]), one word per key, raised after the invalidation returned and read before a
+// read begins: atomic, so the order is a fact and not a comparison of clocks. Clocks only tell how old a stale read
+// was: the time from the first acknowledgement that it missed to its own beginning, both from the one monotonic clock
+// of the machine. Each instance logs its changes and those of its reads that were stale, which internal/history checks: see
+// there for what changes that failed oblige reads to.
+//
+// Every read is judged, those of the warm-up and those of processes that were killed included. Each process that ever sat in an instance's place is an instance of its own. With
 // --write set each key has one writer, since versions that two set out of order would be the application's fault.
 //
 // # Lag

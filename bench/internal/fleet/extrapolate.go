@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/doppio-cache/doppio/bench/internal/instance"
 	"github.com/doppio-cache/doppio/bench/internal/result"
 	"github.com/doppio-cache/doppio/bench/internal/term"
 )
@@ -52,7 +51,7 @@ func extrapolate(runs []result.FleetRun, instances int) *result.Extrapolation {
 	n := float64(largest.Config.Instances)
 	perChange := float64(largest.Writes) / largest.Seconds / n
 	outside := changes(largest) - perChange*n
-	perFar, perLoad := answered(largest, instance.Far)/n, answered(largest, instance.Load)/n
+	perFar, perLoad := answered(largest, Far)/n, answered(largest, Load)/n
 	e := &result.Extrapolation{
 		Instances:  instances,
 		Formula:    formula,

@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/doppio-cache/doppio/bench/internal/instance"
 	"github.com/doppio-cache/doppio/bench/internal/result"
 	"github.com/doppio-cache/doppio/bench/internal/server"
 	"github.com/doppio-cache/doppio/internal/fault"
@@ -33,17 +32,17 @@ type Progress func(share float64, text string)
 // Outcome is what a run measured, in the form of results, and what only some commands report.
 type Outcome struct {
 	Run       result.FleetRun
-	Counts    [instance.NumCounters]uint64 // of the instances together
-	Samples   []string                     // of errors, a few
-	WithinHop int64                        // of the stale reads, those that trailed by 50 ms or less
-	StaleBy   [instance.Tiers]int64        // of the stale reads, by what answered
-	Injected  int                          // faults
-	Calm      Calm                         // after the last of so many injections
-	Recovery  *instance.Histogram          // from a fault's end until every instance was coherent
+	Counts    [NumCounters]uint64 // of the instances together
+	Samples   []string            // of errors, a few
+	WithinHop int64               // of the stale reads, those that trailed by 50 ms or less
+	StaleBy   [Tiers]int64        // of the stale reads, by what answered
+	Injected  int                 // faults
+	After     After               // after the last of so many injections
+	Recovery  *Histogram          // from a fault's end until every instance was coherent
 }
 
-// Calm is what a fleet did once nothing went wrong any more.
-type Calm struct{ Reads, Errors int64 }
+// After is what a fleet did once nothing went wrong any more.
+type After struct{ Reads, Errors int64 }
 
 // Run runs a fleet over a server, which stays the caller's. If ctx ends, it stops and returns what was measured so far: an
 // error beside an Outcome says why the run is not whole.
@@ -51,7 +50,7 @@ func Run(ctx context.Context, cfg Config, s *server.Server, progress Progress) (
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	f := &fleet{cfg: cfg, server: s, recovery: instance.NewHistogram()}
+	f := &fleet{cfg: cfg, server: s, recovery: NewHistogram()}
 	if f.command, err = cfg.command(); err != nil {
 		return nil, err
 	}
@@ -69,18 +68,18 @@ type fleet struct {
 	server    *server.Server
 	namespace string
 	dir       string
-	shared    *instance.Shared
+	shared    *Shared
 	source    *harness.Source
 	seats     []*seat // of the instances, and last of the writer
-	owned     instance.Owned
+	owned     possessions
 
 	watching sync.WaitGroup // of what waits for processes
 	stop     context.CancelCauseFunc
 	restarts atomic.Int64
 	injected atomic.Int64
 	lost     atomic.Int64 // faults from which the fleet did not recover in time
-	calm     Calm
-	recovery *instance.Histogram // the injector's
+	after    After
+	recovery *Histogram // the injector's
 }
 
 func (f *fleet) open(ctx context.Context) (err error) {
@@ -92,11 +91,11 @@ func (f *fleet) open(ctx context.Context) (err error) {
 	if f.dir, err = os.MkdirTemp("", "doppio-"); err != nil {
 		return fmt.Errorf("fleet: %w", err)
 	}
-	f.owned.Add(func() error { return os.RemoveAll(f.dir) })
-	if f.shared, err = instance.CreateShared(f.path("shared"), f.cfg.Keys); err != nil {
+	f.owned.add(func() error { return os.RemoveAll(f.dir) })
+	if f.shared, err = CreateShared(f.path("shared"), f.cfg.Keys); err != nil {
 		return err
 	}
-	f.owned.Add(f.shared.Close)
+	f.owned.add(f.shared.Close)
 	before := f.cfg.Source / 2
 	f.source, err = harness.ServeSource(f.path("source"), harness.SourceOptions{
 		Keys: f.cfg.Keys, Takes: func() (time.Duration, time.Duration) { return before, f.cfg.Source - before },
@@ -104,14 +103,14 @@ func (f *fleet) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	f.owned.Add(f.source.Close)
+	f.owned.add(f.source.Close)
 	for n := range f.cfg.processes() {
 		s := &seat{index: n}
 		if f.cfg.paths() && n < f.cfg.Instances {
 			if s.ways, err = f.server.Ways(); err != nil {
 				return fmt.Errorf("fleet: %w", err)
 			}
-			f.owned.Add(func() error {
+			f.owned.add(func() error {
 				s.ways.Close()
 				return nil
 			})
@@ -132,7 +131,7 @@ func (f *fleet) instanceConfig(s *seat, generation int, name string) instanceCon
 		RedisURL: f.server.URL(), Namespace: f.namespace, Engine: f.cfg.Engine, NearEntries: f.cfg.NearEntries, TTL: f.cfg.TTL,
 		LocalTTL: f.cfg.LocalTTL, Fresh: f.cfg.Fresh,
 		MaxStaleness: f.cfg.MaxStaleness,
-		Paths:        instance.Paths{Source: f.path("source"), Shared: f.path("shared"), Name: name, Log: f.path(name + history.LogEnding)},
+		Paths:        paths{Source: f.path("source"), Shared: f.path("shared"), Name: name, Log: f.path(name + history.LogEnding)},
 	}
 	if s.ways != nil {
 		c.Routes = s.ways.Map()
@@ -200,7 +199,7 @@ func (f *fleet) measure(ctx context.Context, progress Progress) (began, ended *m
 	if began, err = f.mark(ctx); err != nil {
 		return nil, nil, err
 	}
-	f.shared.Raise(instance.Measure)
+	f.shared.Raise(Measure)
 	disturbing, calm := context.WithCancel(ctx)
 	var disturbances sync.WaitGroup
 	over := make(chan struct{})
@@ -218,7 +217,7 @@ func (f *fleet) measure(ctx context.Context, progress Progress) (began, ended *m
 	default:
 		harness.Sleep(ctx, f.cfg.Duration)
 	}
-	f.shared.Lower(instance.Measure)
+	f.shared.Lower(Measure)
 	// What a server counted is asked for even if ctx has ended.
 	patience := grace
 	if ctx.Err() != nil {
@@ -250,16 +249,16 @@ func (f *fleet) settle(ctx context.Context) {
 		return
 	}
 	reads := f.reads()
-	f.shared.Raise(instance.Calm)
+	f.shared.Raise(Calm)
 	harness.Sleep(ctx, f.cfg.MaxStaleness+time.Second/2)
-	f.shared.Lower(instance.Calm)
-	f.calm.Reads = f.reads() - reads
+	f.shared.Lower(Calm)
+	f.after.Reads = f.reads() - reads
 }
 
 // reads are all that were answered.
 func (f *fleet) reads() int64 {
 	n := f.counts()
-	return int64(n[instance.NearReads] + n[instance.FarReads] + n[instance.LoadReads])
+	return int64(n[NearReads] + n[FarReads] + n[LoadReads])
 }
 
 // churn replaces an instance, in turn, every so often.
@@ -325,9 +324,9 @@ func (f *fleet) inject(ctx context.Context, over chan<- struct{}) {
 func (f *fleet) reach(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, reachable)
 	defer cancel()
-	f.shared.Raise(instance.Reach)
+	f.shared.Raise(Reach)
 	for n := range f.cfg.Instances {
-		for f.shared.Count(n, instance.Reached) == 0 {
+		for f.shared.Count(n, Reached) == 0 {
 			if !harness.Sleep(ctx, reportEvery) {
 				return false
 			}

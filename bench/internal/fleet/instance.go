@@ -6,7 +6,6 @@ import (
 	"io"
 	"sync"
 
-	"github.com/doppio-cache/doppio/bench/internal/instance"
 	"github.com/doppio-cache/doppio/internal/harness"
 )
 
@@ -34,42 +33,58 @@ func runInstance(ctx context.Context, in io.Reader, out io.Writer, open openCach
 
 // member is an instance of the fleet, from inside.
 type member struct {
-	*instance.Base
-	cfg   instanceConfig
-	keys  *population
-	body  string
-	cache cache
-	hand  *hand // nil: workers choose their requests
+	possessions
+	Shared *Shared
+	Source *harness.SourceClient
+	Log    *harness.Recorder
+	cfg    instanceConfig
+	keys   *population
+	body   string
+	cache  cache
+	hand   *hand // nil: workers choose their requests
 }
 
-func openMember(cfg instanceConfig, open openCache) (*member, error) {
+func openMember(cfg instanceConfig, open openCache) (_ *member, err error) {
+	m := &member{cfg: cfg, body: bodyOf(cfg.ValueSize)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, m.Close())
+		}
+	}()
+	if m.Shared, err = OpenShared(cfg.Paths.Shared); err != nil {
+		return nil, err
+	}
+	m.add(m.Shared.Close)
+	if m.Log, err = harness.Record(cfg.Paths.Log, cfg.Paths.Name, 0); err != nil {
+		return nil, err
+	}
+	m.add(m.Log.Close)
 	number := cfg.Index
 	if cfg.Writer {
 		number = -1 // faults do not hit it
 	}
-	base, err := instance.OpenBase(cfg.Paths, number)
-	if err != nil {
+	if m.Source, err = harness.DialSource(cfg.Paths.Source, number); err != nil {
 		return nil, err
 	}
-	m := &member{Base: base, cfg: cfg, body: bodyOf(cfg.ValueSize)}
+	m.add(m.Source.Close)
 	if cfg.Dealt == "" {
 		m.keys = newPopulation(cfg.Keys, cfg.Skew)
 	} else {
 		if m.hand, err = openHand(cfg.Dealt, cfg.Index, cfg.Instances); err != nil {
-			return nil, errors.Join(err, base.Close())
+			return nil, err
 		}
-		base.Add(m.hand.close)
+		m.add(m.hand.close)
 	}
 	if m.cache, err = open(cfg); err != nil {
-		return nil, errors.Join(err, base.Close())
+		return nil, err
 	}
-	base.Add(m.cache.Close) // waits for loads, which use all the others
+	m.add(m.cache.Close) // waits for loads, which use all the others
 	return m, nil
 }
 
 // run works until it is told to end, and returns what it measured.
 func (m *member) run(ctx context.Context, parent *harness.Parent) (*instanceResult, error) {
-	if err := m.cache.Ready(ctx); err != nil {
+	if err := m.cache.ready(ctx); err != nil {
 		return nil, err
 	}
 	told := &status{member: m}

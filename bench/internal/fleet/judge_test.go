@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/doppio-cache/doppio/bench/internal/instance"
 	"github.com/doppio-cache/doppio/bench/internal/result"
 	"github.com/doppio-cache/doppio/internal/history"
 )
@@ -15,7 +14,7 @@ func judged(t *testing.T, logs ...[]history.Op) (*Outcome, error) {
 	t.Helper()
 	f := &fleet{cfg: Default(), dir: t.TempDir()}
 	var err error
-	if f.shared, err = instance.CreateShared(f.path("shared"), 1); err != nil {
+	if f.shared, err = CreateShared(f.path("shared"), 1); err != nil {
 		t.Fatal(err)
 	}
 	defer f.shared.Close()
@@ -54,9 +53,9 @@ func TestJudge(t *testing.T) {
 	type want struct {
 		hop, beyond, own int64
 		age              float64
-		by               [instance.Tiers]int64
+		by               [Tiers]int64
 	}
-	near, far, load := [instance.Tiers]int64{1, 0, 0}, [instance.Tiers]int64{0, 1, 0}, [instance.Tiers]int64{0, 0, 1}
+	near, far, load := [Tiers]int64{1, 0, 0}, [Tiers]int64{0, 1, 0}, [Tiers]int64{0, 0, 1}
 	for _, c := range []struct {
 		name  string
 		first bool // it is the first instance that read

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"github.com/doppio-cache/doppio/bench/internal/instance"
 	"github.com/doppio-cache/doppio/tiered"
 )
 
@@ -25,7 +24,7 @@ const (
 	kinds // how many there are
 )
 
-const _ = uint(instance.MaxKinds - kinds) // each has a counter
+const _ = uint(MaxKinds - kinds) // each has a counter
 
 // String names the kind.
 func (k kind) String() string {
@@ -35,7 +34,7 @@ func (k kind) String() string {
 }
 
 // counter is where errors of the kind are counted.
-func (k kind) counter() instance.Counter { return instance.KindsAt + instance.Counter(k) }
+func (k kind) counter() Counter { return KindsAt + Counter(k) }
 
 func kindOf(err error) kind {
 	var load *tiered.LoadError

@@ -6,14 +6,13 @@ import (
 	"sort"
 	"time"
 
-	"github.com/doppio-cache/doppio/bench/internal/instance"
 	"github.com/doppio-cache/doppio/internal/history"
 )
 
 // listen measures the lag of the probes: from the acknowledgement in the writer to the moment at which this instance knows
 // the change. It looks at how far the cache's lane has been applied, which costs Redis nothing, every 50 µs or so from shortly before
 // the moment of a probe until all are known.
-func (m *member) listen(ctx context.Context, lag *instance.Histogram) {
+func (m *member) listen(ctx context.Context, lag *Histogram) {
 	l := listener{noted: func(n int64) (uint64, int64) { return m.Shared.Noted(uint64(n)) }, lag: lag}
 	ticker := time.NewTicker(look)
 	defer ticker.Stop()
@@ -24,7 +23,7 @@ func (m *member) listen(ctx context.Context, lag *instance.Histogram) {
 			return
 		}
 		for ; history.Now() >= next*int64(probeEvery)-int64(listenEarly); next++ {
-			l.take(next, m.Shared.Raised(instance.Measure))
+			l.take(next, m.Shared.Raised(Measure))
 		}
 		l.look(m.cache.applied(), history.Now())
 		select {
@@ -39,7 +38,7 @@ func (m *member) listen(ctx context.Context, lag *instance.Histogram) {
 // second.
 type listener struct {
 	noted func(n int64) (id uint64, acked int64)
-	lag   *instance.Histogram
+	lag   *Histogram
 	open  []openProbe
 	seen  []sighting // ids and moments rise
 }

@@ -3,8 +3,6 @@ package fleet
 import (
 	"testing"
 	"time"
-
-	"github.com/doppio-cache/doppio/bench/internal/instance"
 )
 
 // A lane that stands still is late for every probe made meanwhile, not just for the first.
@@ -23,7 +21,7 @@ func TestEachProbeOfAStandstillIsLate(t *testing.T) {
 		15: {150, 15*every + 1e6},
 		16: {160, (16-64)*every + 1e6}, // of another round: not made yet
 	}
-	l := listener{noted: func(n int64) (uint64, int64) { return notes[n].id, notes[n].acked }, lag: instance.NewHistogram()}
+	l := listener{noted: func(n int64) (uint64, int64) { return notes[n].id, notes[n].acked }, lag: NewHistogram()}
 	at := func(n int64, ms float64) int64 { return n*every + int64(ms*1e6) }
 	for n := int64(10); n <= 14; n++ {
 		l.take(n, true)
@@ -50,7 +48,7 @@ func TestEachProbeOfAStandstillIsLate(t *testing.T) {
 
 func TestAProbeKnownBeforeItIsAcknowledgedHasNoLag(t *testing.T) {
 	acked := int64(0)
-	l := listener{noted: func(int64) (uint64, int64) { return 5, acked }, lag: instance.NewHistogram()}
+	l := listener{noted: func(int64) (uint64, int64) { return 5, acked }, lag: NewHistogram()}
 	now := 100 * int64(probeEvery)
 	l.take(100, true)
 	l.look(4, now)

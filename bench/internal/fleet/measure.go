@@ -7,7 +7,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/doppio-cache/doppio/bench/internal/instance"
 	"github.com/doppio-cache/doppio/bench/internal/result"
 	"github.com/doppio-cache/doppio/bench/internal/server"
 	"github.com/doppio-cache/doppio/bench/internal/term"
@@ -18,8 +17,8 @@ import (
 // mark is what had been counted at a moment.
 type mark struct {
 	at      time.Time
-	counts  [instance.NumCounters]uint64 // of the instances together
-	writer  [instance.NumCounters]uint64
+	counts  [NumCounters]uint64 // of the instances together
+	writer  [NumCounters]uint64
 	loads   int64
 	server  server.Sample
 	machine machineTime
@@ -38,7 +37,7 @@ func (f *fleet) mark(ctx context.Context) (*mark, error) {
 }
 
 // counts adds up what the instances have counted.
-func (f *fleet) counts() (sum [instance.NumCounters]uint64) {
+func (f *fleet) counts() (sum [NumCounters]uint64) {
 	for n := range f.cfg.Instances {
 		for c, v := range f.shared.Counts(n) {
 			sum[c] += v
@@ -50,15 +49,15 @@ func (f *fleet) counts() (sum [instance.NumCounters]uint64) {
 // outcome puts together what was counted between two marks and what the instances said at their ends.
 func (f *fleet) outcome(began, ended *mark) (*Outcome, error) {
 	took := ended.at.Sub(began.at).Seconds()
-	count := func(c instance.Counter) int64 { return int64(ended.counts[c] - began.counts[c]) }
-	written := func(c instance.Counter) int64 { return int64(ended.writer[c] - began.writer[c]) }
+	count := func(c Counter) int64 { return int64(ended.counts[c] - began.counts[c]) }
+	written := func(c Counter) int64 { return int64(ended.writer[c] - began.writer[c]) }
 	run := result.FleetRun{
 		Series: "single", Config: f.cfg.result(f.server), Seconds: took,
-		Requests: count(instance.Done), Reads: count(instance.NearReads) + count(instance.FarReads) + count(instance.LoadReads),
-		Writes: count(instance.Updates), Outside: written(instance.Outside), Loads: ended.loads - began.loads,
-		InstanceCPU:   float64(count(instance.CPU)) / 1e6 / took / float64(f.cfg.Instances),
+		Requests: count(Done), Reads: count(NearReads) + count(FarReads) + count(LoadReads),
+		Writes: count(Updates), Outside: written(Outside), Loads: ended.loads - began.loads,
+		InstanceCPU:   float64(count(CPU)) / 1e6 / took / float64(f.cfg.Instances),
 		MachineCPU:    ended.machine.busySince(began.machine),
-		Invalidations: uint64(count(instance.Received)), Restarts: f.restarts.Load(),
+		Invalidations: uint64(count(Received)), Restarts: f.restarts.Load(),
 		Due: int64(math.Round(f.cfg.Rate * took)), Unrecovered: f.lost.Load(),
 		ErrorKinds: make(map[string]int64), Drops: make(map[string]uint64), Latency: make(map[string]result.Percentiles),
 	}
@@ -75,15 +74,15 @@ func (f *fleet) outcome(began, ended *mark) (*Outcome, error) {
 		}
 	}
 	served := ended.server.Sub(began.server)
-	run.Redis = served.Result(count(instance.Sent)+written(instance.Sent), run.Requests, took)
+	run.Redis = served.Result(count(Sent)+written(Sent), run.Requests, took)
 	if run.Redis.HasCommands {
 		run.ServerBytesOut = served.BytesOut / took
 	}
 	for n := range f.seats { // all have ended, and so have requests that took long to fail
-		f.calm.Errors += int64(f.shared.Count(n, instance.CalmErrors))
+		f.after.Errors += int64(f.shared.Count(n, CalmErrors))
 		run.Spoilt += int64(f.shared.Count(n, spoiltValue.counter()))
 	}
-	out := &Outcome{Run: run, Counts: ended.counts, Injected: int(f.injected.Load()), Calm: f.calm, Recovery: f.recovery}
+	out := &Outcome{Run: run, Counts: ended.counts, Injected: int(f.injected.Load()), After: f.after, Recovery: f.recovery}
 	for c := range out.Counts {
 		out.Counts[c] -= began.counts[c]
 	}
@@ -108,7 +107,7 @@ func (f *fleet) collect(out *Outcome) error {
 			}
 			for name, b := range r.Latency {
 				if all.latency[name] == nil {
-					all.latency[name] = instance.NewHistogram()
+					all.latency[name] = NewHistogram()
 				}
 				if err := all.latency[name].MergeEncoded(b); err != nil {
 					return err
@@ -144,10 +143,10 @@ func (f *fleet) judge(out *Outcome) error {
 	}
 	counts, s := f.counts(), &out.Run.Staleness
 	*s = result.Staleness{
-		Reads:   int64(counts[instance.NearReads] + counts[instance.FarReads] + counts[instance.LoadReads]),
-		BoundMs: instance.Milliseconds(f.cfg.MaxStaleness),
+		Reads:   int64(counts[NearReads] + counts[FarReads] + counts[LoadReads]),
+		BoundMs: Milliseconds(f.cfg.MaxStaleness),
 	}
-	ages := instance.NewHistogram()
+	ages := NewHistogram()
 	report := history.Check(logs, history.Options{Bound: f.cfg.MaxStaleness, Late: lateness, Each: func(j history.Judged) {
 		if j.Missed == nil {
 			err = fmt.Errorf("fleet: %s: %v is stale, but no newer version is logged", j.Instance, j.Op)
@@ -157,7 +156,7 @@ func (f *fleet) judge(out *Outcome) error {
 		if j.Stale <= OneHop {
 			out.WithinHop++
 		}
-		out.StaleBy[instance.TierOf(j.Op.Tier)]++
+		out.StaleBy[tierOf(j.Op.Tier)]++
 		ages.Record(j.Stale)
 	}})
 	s.Own, s.Beyond = int64(report.Broken[history.G3]), int64(report.Broken[history.G2])
@@ -183,14 +182,14 @@ func (f *fleet) show(progress Progress) (shown func()) {
 				share = float64(f.injected.Load()) / float64(f.cfg.Injections)
 			}
 			if f.cfg.Dealt != nil {
-				share = float64(n[instance.Done]) / float64(f.cfg.Dealt.Count)
+				share = float64(n[Done]) / float64(f.cfg.Dealt.Count)
 			}
-			tiers := n[instance.NearReads : instance.LoadReads+1]
+			tiers := n[NearReads : LoadReads+1]
 			reads := max(1, float64(tiers[0]+tiers[1]+tiers[2]))
 			of := func(tier uint64) string { return term.Percent(float64(tier) / reads) }
 			progress(min(share, 1), fmt.Sprintf("%d instances  %s requests  near %s  far %s  load %s  stale %s  errors %s", f.cfg.Instances,
-				term.Thousands(int64(n[instance.Done])), of(tiers[0]), of(tiers[1]), of(tiers[2]),
-				term.Thousands(int64(n[instance.StaleReads])), term.Thousands(int64(n[instance.Errors]))))
+				term.Thousands(int64(n[Done])), of(tiers[0]), of(tiers[1]), of(tiers[2]),
+				term.Thousands(int64(n[StaleReads])), term.Thousands(int64(n[Errors]))))
 		}
 	}()
 	return func() {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/doppio-cache/doppio/bench/internal/instance"
 	"github.com/doppio-cache/doppio/internal/harness"
 	"github.com/doppio-cache/doppio/internal/history"
 )
@@ -32,7 +31,7 @@ func (m *member) sleepUntil(ctx context.Context, at int64) bool {
 func (m *member) probe(ctx context.Context) {
 	for n := history.Now()/int64(probeEvery) + 1; m.sleepUntil(ctx, n*int64(probeEvery)); n = max(n+1, history.Now()/int64(probeEvery)) {
 		m.Shared.Note(uint64(n), 0, 0)
-		id, err := m.cache.change(ctx, Delete, probeKey, instance.Item{})
+		id, err := m.cache.change(ctx, Delete, probeKey, Item{})
 		if now := history.Now(); err == nil && id > 0 {
 			m.Shared.Note(uint64(n), id, now)
 		}
@@ -51,12 +50,12 @@ func (m *member) answer(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		asked := m.Shared.Count(m.cfg.Index, instance.Asked)
+		asked := m.Shared.Count(m.cfg.Index, Asked)
 		if asked == answered {
 			continue
 		}
-		if id, err := m.cache.change(ctx, Delete, probeKey, instance.Item{}); err == nil && id > 0 {
-			m.Shared.Set(m.cfg.Index, instance.Answered, id)
+		if id, err := m.cache.change(ctx, Delete, probeKey, Item{}); err == nil && id > 0 {
+			m.Shared.Set(m.cfg.Index, Answered, id)
 			answered = asked
 		}
 	}

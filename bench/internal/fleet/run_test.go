@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/doppio-cache/doppio/bench/internal/instance"
 	"github.com/doppio-cache/doppio/bench/internal/result"
 	"github.com/doppio-cache/doppio/bench/internal/server"
 	"github.com/doppio-cache/doppio/internal/fault"
@@ -218,12 +217,12 @@ func TestDealtRequests(t *testing.T) {
 	for kind, check := range map[string]func(*Outcome){
 		InstanceCommand: func(o *Outcome) { checkRun(t, &o.Run) },
 		"none": func(o *Outcome) {
-			if r := o.Run; r.Staleness.Stale != 0 || r.Loads != r.Reads || o.Counts[instance.LoadReads] != uint64(r.Reads) {
+			if r := o.Run; r.Staleness.Stale != 0 || r.Loads != r.Reads || o.Counts[LoadReads] != uint64(r.Reads) {
 				t.Errorf("found stale reads, or other loads than reads: %+v", r)
 			}
 		},
 		"lying": func(o *Outcome) {
-			if s := o.Run.Staleness; s.Stale == 0 || s.Own == 0 || o.WithinHop > s.Stale || o.StaleBy != [instance.Tiers]int64{s.Stale, 0, 0} {
+			if s := o.Run.Staleness; s.Stale == 0 || s.Own == 0 || o.WithinHop > s.Stale || o.StaleBy != [Tiers]int64{s.Stale, 0, 0} {
 				t.Errorf("found no stale reads: %+v, by %v", s, o.StaleBy)
 			}
 		},
@@ -237,7 +236,7 @@ func TestDealtRequests(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r := out.Run; r.Requests != 1300 || out.Counts[instance.Writes] != 260 || r.Writes != 260 || r.Reads+r.Errors != 1040 {
+		if r := out.Run; r.Requests != 1300 || out.Counts[Writes] != 260 || r.Writes != 260 || r.Reads+r.Errors != 1040 {
 			t.Errorf("%s: %d requests, %d reads and %d updates were answered, of 1300, 1040 and 260", kind, r.Requests, r.Reads, r.Writes)
 		}
 		check(out)
@@ -395,7 +394,7 @@ func TestChaosConvicts(t *testing.T) {
 }
 
 func TestVerdictWantsWhatWasAskedFor(t *testing.T) {
-	whole := Outcome{Run: result.FleetRun{Reads: 1}, Injected: 3, Calm: Calm{Reads: 1}}
+	whole := Outcome{Run: result.FleetRun{Reads: 1}, Injected: 3, After: After{Reads: 1}}
 	for _, c := range []struct {
 		want, interrupted string // the verdict, and that of the same run if it was interrupted
 		change            func(*Outcome)
@@ -403,8 +402,8 @@ func TestVerdictWantsWhatWasAskedFor(t *testing.T) {
 		{result.VerdictOK, "interrupted", func(*Outcome) {}},
 		{"injected 2 of 3 times", "interrupted", func(o *Outcome) { o.Injected = 2 }},
 		{"no reads", "interrupted", func(o *Outcome) { o.Run.Reads = 0 }},
-		{"no reads after the last recovery", "interrupted", func(o *Outcome) { o.Calm.Reads = 0 }},
-		{"2 errors after the last recovery", "interrupted", func(o *Outcome) { o.Calm.Errors = 2 }},
+		{"no reads after the last recovery", "interrupted", func(o *Outcome) { o.After.Reads = 0 }},
+		{"2 errors after the last recovery", "interrupted", func(o *Outcome) { o.After.Errors = 2 }},
 		{"did not become coherent", "did not become coherent, interrupted", func(o *Outcome) { o.Run.Unrecovered = 1 }},
 		{"1 reads stale beyond the bound", "1 reads stale beyond the bound, interrupted", func(o *Outcome) { o.Run.Staleness.Beyond = 1 }},
 	} {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/doppio-cache/doppio/bench/internal/instance"
 	"github.com/doppio-cache/doppio/internal/harness"
 )
 
@@ -38,8 +37,8 @@ func (f *fleet) start(s *seat) error {
 
 // replace starts another process for a seat whose present one has ended, unless ctx has ended.
 func (f *fleet) replace(ctx context.Context, s *seat) error {
-	f.shared.Set(s.index, instance.CoherentAt, 0)
-	f.shared.Set(s.index, instance.Applied, 0)
+	f.shared.Set(s.index, CoherentAt, 0)
+	f.shared.Set(s.index, Applied, 0)
 	if ctx.Err() != nil {
 		return nil
 	}

@@ -8,7 +8,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/doppio-cache/doppio/bench/internal/instance"
 	"github.com/doppio-cache/doppio/internal/harness"
 	"github.com/doppio-cache/doppio/internal/history"
 )
@@ -19,18 +18,18 @@ const reportEvery = 5 * time.Millisecond
 // dropReasons are those of tiered.Stats, but for firstSync; any that comes to be counts as the last.
 var dropReasons = [...]string{"gap", "tail-lost", "trimmed", "history-lost", "unreadable", "tracking", "other"}
 
-const _ = uint(instance.MaxDrops - len(dropReasons)) // each has a counter
+const _ = uint(MaxDrops - len(dropReasons)) // each has a counter
 
 // firstSync is why each near tier is dropped once, when it is still empty: no drop of anything.
 const firstSync = "first-sync"
 
 // dropCounter is where drops for a reason are counted.
-func dropCounter(reason string) instance.Counter {
+func dropCounter(reason string) Counter {
 	i := slices.Index(dropReasons[:], reason)
 	if i < 0 {
 		i = len(dropReasons) - 1
 	}
-	return instance.DropsAt + instance.Counter(i)
+	return DropsAt + Counter(i)
 }
 
 // status is what an instance has told of itself in shared memory, which keeps what a process knew that is killed.
@@ -49,7 +48,7 @@ func (s *status) keep(ctx context.Context) {
 	defer reaching.Wait()
 	for {
 		s.tell()
-		if !s.asked && s.Shared.Raised(instance.Reach) {
+		if !s.asked && s.Shared.Raised(Reach) {
 			s.asked = true
 			reaching.Go(func() { s.reach(ctx) })
 		}
@@ -64,9 +63,9 @@ func (s *status) keep(ctx context.Context) {
 func (s *status) tell() {
 	applied := s.cache.applied()
 	now := s.cache.state()
-	s.add(instance.Received, now.invalidations-s.last.invalidations)
-	s.add(instance.Lost, now.losses-s.last.losses)
-	s.add(instance.Sent, now.sent-s.last.sent)
+	s.add(Received, now.invalidations-s.last.invalidations)
+	s.add(Lost, now.losses-s.last.losses)
+	s.add(Sent, now.sent-s.last.sent)
 	for reason, n := range now.drops {
 		if reason != firstSync {
 			s.add(dropCounter(reason), n-s.last.drops[reason])
@@ -78,10 +77,10 @@ func (s *status) tell() {
 		at = uint64(history.Now())
 	}
 	// In this order: who sees that a change was applied, and then looks for coherence, sees what was found once it was.
-	s.Shared.Set(s.cfg.Index, instance.CoherentAt, at)
-	s.Shared.Set(s.cfg.Index, instance.Applied, applied)
+	s.Shared.Set(s.cfg.Index, CoherentAt, at)
+	s.Shared.Set(s.cfg.Index, Applied, applied)
 	if used := processorTime(); used > s.cpu {
-		s.add(instance.CPU, used-s.cpu)
+		s.add(CPU, used-s.cpu)
 		s.cpu = used
 	}
 }
@@ -92,17 +91,17 @@ func (s *status) reach(ctx context.Context) {
 	reached := func() bool {
 		attempt, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
-		return s.cache.Reach(attempt) == nil
+		return s.cache.reach(attempt) == nil
 	}
 	for !reached() {
 		if !harness.Sleep(ctx, reportEvery) {
 			return
 		}
 	}
-	s.Shared.Set(s.cfg.Index, instance.Reached, 1)
+	s.Shared.Set(s.cfg.Index, Reached, 1)
 }
 
-func (s *status) add(c instance.Counter, n uint64) { s.Shared.Add(s.cfg.Index, c, n) }
+func (s *status) add(c Counter, n uint64) { s.Shared.Add(s.cfg.Index, c, n) }
 
 // processorTime is what this process has used, in microseconds.
 func processorTime() uint64 {

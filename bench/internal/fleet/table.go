@@ -9,7 +9,6 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/doppio-cache/doppio/bench/internal/instance"
 	"github.com/doppio-cache/doppio/bench/internal/result"
 	"github.com/doppio-cache/doppio/bench/internal/term"
 )
@@ -74,7 +73,7 @@ func writeRun(w *bytes.Buffer, r *result.FleetRun) error {
 
 func latencies(r *result.FleetRun) *term.Table {
 	t := term.NewTable("latency", "count", "p50", "p90", "p99", "p99.9", "max")
-	for _, name := range []string{instance.Near.String(), instance.Far.String(), instance.Load.String(), WriteLatency, responseLatency} {
+	for _, name := range []string{Near.String(), Far.String(), Load.String(), WriteLatency, responseLatency} {
 		p, ok := r.Latency[name]
 		switch {
 		case p.Count > 0:

@@ -5,7 +5,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/doppio-cache/doppio/bench/internal/instance"
 	"github.com/doppio-cache/doppio/internal/fault"
 	"github.com/doppio-cache/doppio/internal/harness"
 	"github.com/doppio-cache/doppio/internal/history"
@@ -36,15 +35,15 @@ func (f *fleet) Servers() fault.Servers { return f.server }
 func (f *fleet) AwaitCoherent(ctx context.Context) error {
 	since := uint64(history.Now())
 	writer := f.cfg.Instances
-	f.shared.Set(writer, instance.Answered, 0)
-	f.shared.Add(writer, instance.Asked, 1)
+	f.shared.Set(writer, Answered, 0)
+	f.shared.Add(writer, Asked, 1)
 	ticker := time.NewTicker(time.Millisecond)
 	defer ticker.Stop()
 	for {
-		probe := f.shared.Count(writer, instance.Answered)
+		probe := f.shared.Count(writer, Answered)
 		all := probe > 0
 		for n := range f.cfg.Instances {
-			all = all && f.shared.Count(n, instance.Applied) >= probe && f.shared.Count(n, instance.CoherentAt) > since
+			all = all && f.shared.Count(n, Applied) >= probe && f.shared.Count(n, CoherentAt) > since
 		}
 		if all {
 			return nil

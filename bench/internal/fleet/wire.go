@@ -2,9 +2,15 @@ package fleet
 
 import (
 	"time"
-
-	"github.com/doppio-cache/doppio/bench/internal/instance"
 )
+
+// paths are where an instance finds what its parent opened for it, and where it is to write.
+type paths struct {
+	Source string // of the source's socket
+	Shared string // of the shared memory
+	Log    string // to write
+	Name   string // of the instance, in the log
+}
 
 // instanceConfig is what an instance needs to know.
 type instanceConfig struct {
@@ -26,7 +32,7 @@ type instanceConfig struct {
 	Rate      float64 // of this instance's requests, or of the writer's changes
 
 	RedisURL     string
-	Routes       map[string]string // through a relay
+	Routes       map[string]string // through ways
 	Namespace    string
 	Engine       string
 	NearEntries  int64
@@ -35,7 +41,7 @@ type instanceConfig struct {
 	Fresh        bool
 	MaxStaleness time.Duration
 
-	Paths instance.Paths
+	Paths paths
 }
 
 // instanceResult is what an instance measured. What a process that is killed knew of it is lost; what it counted is in the

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/doppio-cache/doppio/bench/internal/instance"
 	"github.com/doppio-cache/doppio/internal/history"
 )
 
@@ -28,8 +27,8 @@ const (
 
 // measures are what one goroutine measured.
 type measures struct {
-	latency map[string]*instance.Histogram
-	lag     *instance.Histogram
+	latency map[string]*Histogram
+	lag     *Histogram
 	samples []string // of errors
 }
 
@@ -41,12 +40,12 @@ func (m *measures) sample(messages ...string) {
 }
 
 func newMeasures() *measures {
-	m := &measures{latency: make(map[string]*instance.Histogram), lag: instance.NewHistogram()}
-	for t := range instance.Tiers {
-		m.latency[t.String()] = instance.NewHistogram()
+	m := &measures{latency: make(map[string]*Histogram), lag: NewHistogram()}
+	for t := range Tiers {
+		m.latency[t.String()] = NewHistogram()
 	}
-	m.latency[WriteLatency] = instance.NewHistogram()
-	m.latency[responseLatency] = instance.NewHistogram()
+	m.latency[WriteLatency] = NewHistogram()
+	m.latency[responseLatency] = NewHistogram()
 	return m
 }
 
@@ -68,10 +67,10 @@ type worker struct {
 	*member
 	*measures
 	random  *rand.Rand
-	reads   [instance.Tiers]*instance.Histogram // those of latency, found quickly
-	number  int                                 // among all that write
-	asked   int                                 // fresh names
-	pending [instance.NumCounters]uint64        // not yet in shared memory
+	reads   [Tiers]*Histogram   // those of latency, found quickly
+	number  int                 // among all that write
+	asked   int                 // fresh names
+	pending [NumCounters]uint64 // not yet in shared memory
 	waiting int
 	flushed time.Time
 }
@@ -82,7 +81,7 @@ func newWorker(m *member, n int) *worker {
 		flushed: time.Now(),
 	}
 	for t := range w.reads {
-		w.reads[t] = w.latency[instance.Tier(t).String()]
+		w.reads[t] = w.latency[Tier(t).String()]
 	}
 	return w
 }
@@ -104,12 +103,12 @@ func (w *worker) run(ctx context.Context) *measures {
 		if !ok {
 			return w.measures
 		}
-		measured, calm := w.Shared.Raised(instance.Measure), w.Shared.Raised(instance.Calm)
+		measured, calm := w.Shared.Raised(Measure), w.Shared.Raised(Calm)
 		var ended time.Time
-		errorsBefore := w.pending[instance.Errors]
+		errorsBefore := w.pending[Errors]
 		if update {
-			w.pending[instance.Writes]++
-			ended = w.write(ctx, k, measured, instance.Updates)
+			w.pending[Writes]++
+			ended = w.write(ctx, k, measured, Updates)
 		} else {
 			ended = w.read(ctx, k, measured)
 		}
@@ -118,9 +117,9 @@ func (w *worker) run(ctx context.Context) *measures {
 			w.latency[responseLatency].Record(ended.Sub(intended))
 		}
 		if calm {
-			w.pending[instance.CalmErrors] += w.pending[instance.Errors] - errorsBefore
+			w.pending[CalmErrors] += w.pending[Errors] - errorsBefore
 		}
-		w.pending[instance.Done]++
+		w.pending[Done]++
 		if w.waiting++; w.waiting >= flushEvery || intended.Sub(w.flushed) > flushAfter {
 			w.flush()
 			w.flushed = intended
@@ -140,10 +139,10 @@ func (w *worker) next() (k int, update, ok bool) {
 func (w *worker) flush() {
 	for c, n := range w.pending {
 		if n > 0 {
-			w.Shared.Add(w.cfg.Index, instance.Counter(c), n)
+			w.Shared.Add(w.cfg.Index, Counter(c), n)
 		}
 	}
-	w.pending, w.waiting = [instance.NumCounters]uint64{}, 0
+	w.pending, w.waiting = [NumCounters]uint64{}, 0
 }
 
 // keyName is the name of a key of the source.
@@ -168,12 +167,12 @@ func (w *worker) name(k int) string {
 func (w *worker) read(ctx context.Context, k int, measured bool) time.Time {
 	slot := uint32(k)
 	acked := w.Shared.Acked(slot)
-	item, a, err := w.cache.Get(ctx, w.name(k), func(ctx context.Context) (instance.Item, error) {
+	item, a, err := w.cache.get(ctx, w.name(k), func(ctx context.Context) (Item, error) {
 		version, err := w.Source.Load(ctx, slot)
 		if err != nil {
 			err = fmt.Errorf("%w: %w", errSource, err)
 		}
-		return instance.Item{Key: uint64(k), Version: version, Body: w.body}, err
+		return Item{Key: uint64(k), Version: version, Body: w.body}, err
 	})
 	if err == nil && (item.Key != uint64(k) || item.Body != w.body) {
 		err = errSpoilt
@@ -183,23 +182,23 @@ func (w *worker) read(ctx context.Context, k int, measured bool) time.Time {
 		return time.Now()
 	}
 	if measured {
-		w.reads[a.Tier].Record(a.Took)
+		w.reads[a.tier].Record(a.took)
 	}
-	w.pending[instance.NearReads+instance.Counter(a.Tier)]++
+	w.pending[NearReads+Counter(a.tier)]++
 	if item.Version < acked {
 		w.Log.Add(history.Op{
-			Kind: history.Read, Start: history.At(a.Begin), End: history.At(a.Begin.Add(a.Took)), Key: slot, Tier: a.Tier.Logged(),
+			Kind: history.Read, Start: history.At(a.begin), End: history.At(a.begin.Add(a.took)), Key: slot, Tier: letters[a.tier],
 			Result: history.Value, Version: item.Version,
 		})
 		w.Log.Flush() // the process may be killed, and the read has been counted
-		w.pending[instance.StaleReads]++
+		w.pending[StaleReads]++
 	}
-	return a.Begin.Add(a.Took)
+	return a.begin.Add(a.took)
 }
 
 // write commits a new version to the source, then changes the cache. Once that is acknowledged, no read that begins later may
 // return an older version.
-func (w *worker) write(ctx context.Context, k int, measured bool, counter instance.Counter) time.Time {
+func (w *worker) write(ctx context.Context, k int, measured bool, counter Counter) time.Time {
 	how := w.cfg.Write
 	if how == Set {
 		// Versions that two writers set out of order would be the application's fault, so each key has one.
@@ -217,7 +216,7 @@ func (w *worker) write(ctx context.Context, k int, measured bool, counter instan
 		method = history.Set
 	}
 	_, err = w.Log.Change(method, slot, version, func() error {
-		_, err := w.cache.change(ctx, how, w.keyName(k), instance.Item{Key: uint64(k), Version: version, Body: w.body})
+		_, err := w.cache.change(ctx, how, w.keyName(k), Item{Key: uint64(k), Version: version, Body: w.body})
 		return err
 	})
 	now := time.Now()
@@ -226,7 +225,7 @@ func (w *worker) write(ctx context.Context, k int, measured bool, counter instan
 		return now
 	}
 	w.Shared.Ack(slot, version)
-	if measured && counter == instance.Updates {
+	if measured && counter == Updates {
 		w.latency[WriteLatency].Record(now.Sub(begin))
 	}
 	w.pending[counter]++
@@ -240,5 +239,5 @@ func (w *worker) fail(ctx context.Context, err error) {
 	}
 	w.sample(err.Error())
 	w.pending[kindOf(err).counter()]++
-	w.pending[instance.Errors]++
+	w.pending[Errors]++
 }

@@ -2,8 +2,6 @@ package fleet
 
 import (
 	"context"
-
-	"github.com/doppio-cache/doppio/bench/internal/instance"
 )
 
 // changers share the rate of changes from outside: one alone, for which a change takes a round trip and more, could not keep
@@ -23,10 +21,10 @@ func (w *worker) change(ctx context.Context) *measures {
 		if _, ok := p.wait(ctx); !ok {
 			return w.measures
 		}
-		calm := w.Shared.Raised(instance.Calm)
-		w.write(ctx, w.keys.pick(w.random), false, instance.Outside)
+		calm := w.Shared.Raised(Calm)
+		w.write(ctx, w.keys.pick(w.random), false, Outside)
 		if calm {
-			w.pending[instance.CalmErrors] = w.pending[instance.Errors] // of this change: the others were flushed
+			w.pending[CalmErrors] = w.pending[Errors] // of this change: the others were flushed
 		}
 		w.flush()
 	}

@@ -1,4 +1,4 @@
-package instance
+package fleet
 
 import (
 	"slices"
@@ -24,20 +24,17 @@ func (t Tier) String() string { return [...]string{"near", "far", "load"}[t] }
 // letters are the tiers as logs have them.
 var letters = [...]history.Tier{history.Near, history.Far, history.Load}
 
-// Logged is the tier as a log has it.
-func (t Tier) Logged() history.Tier { return letters[t] }
-
-// TierOf returns the tier that a log has, as [Classify] does.
-func TierOf(logged history.Tier) Tier {
+// tierOf returns the tier that a log has, as classify does.
+func tierOf(logged history.Tier) Tier {
 	if i := slices.Index(letters[:], logged); i >= 0 {
 		return Tier(i)
 	}
 	return Load
 }
 
-// Classify turns what the cache says of a read into a tier. It says so for each read: a guess by the time that a read took
+// classify turns what the cache says of a read into a tier. It says so for each read: a guess by the time that a read took
 // would count a near hit whose process was descheduled as far.
-func Classify(a tiered.Answer) Tier {
+func classify(a tiered.Answer) Tier {
 	switch a {
 	case tiered.AnsweredNear:
 		return Near

@@ -1,4 +1,4 @@
-package instance
+package fleet
 
 import (
 	"fmt"
@@ -54,7 +54,7 @@ func (h *Histogram) Percentiles(unit time.Duration) result.Percentiles {
 func (h *Histogram) Encode() ([]byte, error) {
 	b, err := h.h.Encode(hdrhistogram.V2CompressedEncodingCookieBase)
 	if err != nil {
-		return nil, fmt.Errorf("instance: histogram: %w", err)
+		return nil, fmt.Errorf("fleet: histogram: %w", err)
 	}
 	return b, nil
 }
@@ -63,10 +63,10 @@ func (h *Histogram) Encode() ([]byte, error) {
 func (h *Histogram) MergeEncoded(b []byte) error {
 	from, err := hdrhistogram.Decode(b)
 	if err != nil {
-		return fmt.Errorf("instance: histogram: %w", err)
+		return fmt.Errorf("fleet: histogram: %w", err)
 	}
 	if dropped := h.h.Merge(from); dropped > 0 {
-		return fmt.Errorf("instance: histogram: %d values out of bounds", dropped)
+		return fmt.Errorf("fleet: histogram: %d values out of bounds", dropped)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package instance
+package fleet
 
 import (
 	"errors"
@@ -7,12 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/doppio-cache/doppio/tiered"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestSharedMemory(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "shared")
@@ -63,8 +59,8 @@ func TestClassify(t *testing.T) {
 		tiered.AnsweredLoad:  Load,
 		tiered.AnsweredStale: Load,
 	} {
-		if got := Classify(answer); got != want {
-			t.Errorf("Classify(%s) is %s, want %s", answer, got, want)
+		if got := classify(answer); got != want {
+			t.Errorf("classify(%s) is %s, want %s", answer, got, want)
 		}
 	}
 }

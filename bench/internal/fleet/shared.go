@@ -1,4 +1,4 @@
-package instance
+package fleet
 
 import (
 	"errors"
@@ -90,10 +90,10 @@ const NumCounters = int(numCounters)
 func CreateShared(path string, slots int) (*Shared, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("instance: shared memory: %w", err)
+		return nil, fmt.Errorf("fleet: shared memory: %w", err)
 	}
 	if err := f.Truncate(int64(headerWords+slots) * 8); err != nil {
-		return nil, fmt.Errorf("instance: shared memory: %w", errors.Join(err, f.Close()))
+		return nil, fmt.Errorf("fleet: shared memory: %w", errors.Join(err, f.Close()))
 	}
 	return mapShared(f)
 }
@@ -102,7 +102,7 @@ func CreateShared(path string, slots int) (*Shared, error) {
 func OpenShared(path string) (*Shared, error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
-		return nil, fmt.Errorf("instance: shared memory: %w", err)
+		return nil, fmt.Errorf("fleet: shared memory: %w", err)
 	}
 	return mapShared(f)
 }
@@ -132,7 +132,7 @@ func mapped(f *os.File, protection int) ([]byte, error) {
 func mapShared(f *os.File) (*Shared, error) {
 	mapping, err := mapped(f, unix.PROT_READ|unix.PROT_WRITE)
 	if err != nil {
-		return nil, fmt.Errorf("instance: shared memory: %w", err)
+		return nil, fmt.Errorf("fleet: shared memory: %w", err)
 	}
 	// A mapping begins at a page, so its words are aligned.
 	words := unsafe.Slice((*uint64)(unsafe.Pointer(&mapping[0])), len(mapping)/8)
