@@ -23,7 +23,7 @@ func TestDeadline_changeThatComesTooLateIsNotMade(t *testing.T) {
 			return errors.Join(s.SetMany(t.Context(), []Write{{Key: "held", Record: value("late"), Announcement: news("late")}})...)
 		}, "newer"},
 		"expire": {func(s *Store) error {
-			_, err := s.Expire(t.Context(), "held", time.Millisecond, 0, news("late"))
+			_, err := setTTL(t.Context(), s, "held", time.Millisecond, 0, news("late"))
 			return err
 		}, "newer"},
 		"delete": {func(s *Store) error { _, err := s.Delete(t.Context(), "held", 0, news("late")); return err }, ""},
@@ -85,7 +85,7 @@ func TestDeadline_wrongIdeaOfTheServersTimeCostsARoundTrip(t *testing.T) {
 			{Key: "k", Record: value("1"), Announcement: news("1")}, {Key: "l", Record: value("2"), Announcement: news("2")},
 		})...))
 		s.clock.set(time.Now().Add(wrong).UnixMilli())
-		if _, err := s.Increment(t.Context(), "n", 1, nil, number(0), 0, news("n")); err != nil {
+		if _, err := increment(t.Context(), s, "n", 1, nil, number(0), 0, news("n")); err != nil {
 			t.Error(err)
 		}
 		if off := time.Until(time.UnixMilli(s.clock.offset.Load()).Add(time.Since(epoch))); wrong < 0 && (off < -time.Minute || off > time.Minute) {

@@ -188,7 +188,7 @@ func TestError_showsNoCodeOfAScript(t *testing.T) {
 	t.Parallel()
 	s, rdb := onShared(t)
 	put(t, rdb, t.Name(), value("text"))
-	_, err := s.Increment(t.Context(), t.Name(), 1, nil, number(0), 0, nil)
+	_, err := increment(t.Context(), s, t.Name(), 1, nil, number(0), 0, nil)
 	wantErr(t, err, ErrNotNumeric)
 	if strings.Contains(err.Error(), "DOPPIO") {
 		t.Errorf("%v", err)

@@ -70,25 +70,9 @@ func (s *Store) Presence(ctx context.Context, key string, floor uint64) (Presenc
 	return s.stateOf(ctx, key, header, floor)
 }
 
-// Exists tells whether there is an entry under key, whatever became of its tags.
-func (s *Store) Exists(ctx context.Context, key string, floor uint64) (bool, error) {
-	p, err := s.Presence(ctx, key, floor)
-	return p != Absent, err
-}
-
 // PresenceMany reports for each key what Presence reports for one.
 func (s *Store) PresenceMany(ctx context.Context, keys []string, floor uint64) ([]Presence, []error) {
 	return s.states(ctx, keys, func(string) uint64 { return floor })
-}
-
-// ExistsMany asks for each key what Exists asks for one.
-func (s *Store) ExistsMany(ctx context.Context, keys []string, floor uint64) ([]bool, []error) {
-	found, errs := s.PresenceMany(ctx, keys, floor)
-	out := make([]bool, len(keys))
-	for i, p := range found {
-		out[i] = p != Absent
-	}
-	return out, errs
 }
 
 func (s *Store) states(ctx context.Context, keys []string, floorOf func(key string) uint64) ([]Presence, []error) {
@@ -166,13 +150,6 @@ func (s *Store) Life(ctx context.Context, key string, floor uint64) (Life, error
 	return Life{Left: max(left, time.Millisecond), Tagged: p == Tagged}, nil
 }
 
-// TTL gives the life left, whatever became of the entry's tags; forever is true for an entry
-// without end. ErrNotFound when there is none.
-func (s *Store) TTL(ctx context.Context, key string, floor uint64) (left time.Duration, forever bool, err error) {
-	life, err := s.Life(ctx, key, floor)
-	return life.Left, life.Forever, err
-}
-
 // Extend sets the TTL of an entry, counted from now (0: without end), and announces a. It reports
 // whether there was an entry; if not, nothing is announced.
 func (s *Store) Extend(ctx context.Context, key string, life time.Duration, floor uint64, a *Announcement) (Presence, error) {
@@ -187,10 +164,4 @@ func (s *Store) Extend(ctx context.Context, key string, life time.Duration, floo
 	}
 	n, err := firstPart[int64]("expire", rest)
 	return Presence(n), err
-}
-
-// Expire is Extend for who keeps no tags.
-func (s *Store) Expire(ctx context.Context, key string, life time.Duration, floor uint64, a *Announcement) (bool, error) {
-	p, err := s.Extend(ctx, key, life, floor, a)
-	return p != Absent, err
 }

@@ -34,25 +34,25 @@ var judges = []struct {
 	do   func(ctx context.Context, s *Store, key string, floor uint64) (bool, error)
 }{
 	{"Exists", func(ctx context.Context, s *Store, key string, floor uint64) (bool, error) {
-		return s.Exists(ctx, key, floor)
+		return exists(ctx, s, key, floor)
 	}},
 	{"ExistsMany", func(ctx context.Context, s *Store, key string, floor uint64) (bool, error) {
-		there, errs := s.ExistsMany(ctx, []string{key}, floor)
+		there, errs := existsMany(ctx, s, []string{key}, floor)
 		return there[0], errs[0]
 	}},
 	{"TTL", func(ctx context.Context, s *Store, key string, floor uint64) (bool, error) {
-		_, _, err := s.TTL(ctx, key, floor)
+		_, _, err := ttlOf(ctx, s, key, floor)
 		if err != nil && err != ErrNotFound { //nolint:errorlint // nothing wraps it
 			return false, err
 		}
 		return err == nil, nil
 	}},
 	{"Count", func(ctx context.Context, s *Store, key string, floor uint64) (bool, error) {
-		n, err := s.Count(ctx, key, "", floor)
+		n, err := countKeys(ctx, s, key, "", floor)
 		return n == 1, err
 	}},
 	{"Expire", func(ctx context.Context, s *Store, key string, floor uint64) (bool, error) {
-		return s.Expire(ctx, key, time.Hour, floor, nil)
+		return setTTL(ctx, s, key, time.Hour, floor, nil)
 	}},
 	{"SetIfAbsent", func(ctx context.Context, s *Store, key string, floor uint64) (bool, error) {
 		stored, found, err := s.SetIfAbsent(ctx, key, number(5), floor, nil)
@@ -62,7 +62,7 @@ var judges = []struct {
 		return !stored, err
 	}},
 	{"Increment", func(ctx context.Context, s *Store, key string, floor uint64) (bool, error) {
-		sum, err := s.Increment(ctx, key, 1, nil, number(0), floor, nil)
+		sum, err := increment(ctx, s, key, 1, nil, number(0), floor, nil)
 		if sum != 1 && sum != 42 {
 			return false, fmt.Errorf("sum %d", sum)
 		}
@@ -76,7 +76,7 @@ var judges = []struct {
 		return existed[0], errs[0]
 	}},
 	{"Clear", func(ctx context.Context, s *Store, key string, floor uint64) (bool, error) {
-		n, err := s.Clear(ctx, key, "", 0, floor)
+		n, err := clearKeys(ctx, s, key, "", 0, floor)
 		return n == 1, err
 	}},
 }
@@ -138,13 +138,13 @@ func TestClear_removesOlderEntries(t *testing.T) {
 		} {
 			key := prefix + c.name
 			c.put(key)
-			n, err := s.Clear(t.Context(), prefix, "", reclaim, c.floor)
+			n, err := clearKeys(t.Context(), s, prefix, "", reclaim, c.floor)
 			if there := rdb.Exists(t.Context(), key).Val() == 1; there != c.kept || (n == 1) != c.counted || err != nil {
 				t.Errorf("%s: there is %v, counted %d, %v", c.name, there, n, err)
 			}
 			must(t, rdb.Del(t.Context(), key).Err())
 			c.put(key)
-			n, err = s.Clear(t.Context(), prefix, "", 0, c.floor)
+			n, err = clearKeys(t.Context(), s, prefix, "", 0, c.floor)
 			if there := rdb.Exists(t.Context(), key).Val() == 1; there || (n == 1) != c.zero || err != nil {
 				t.Errorf("%s, all: there is %v, counted %d, %v", c.name, there, n, err)
 			}

@@ -95,7 +95,7 @@ var scriptRows = map[string]scriptRow{
 		return errors.Join(errs...)
 	}, nil},
 	"set_ttl": {func(ctx context.Context, s *Store, key string) error {
-		_, err := s.Expire(ctx, key, time.Minute, 1<<40, news("m"))
+		_, err := setTTL(ctx, s, key, time.Minute, 1<<40, news("m"))
 		return err
 	}, []error{ErrWrongType}},
 	"fill": {func(ctx context.Context, s *Store, key string) error {
@@ -108,7 +108,7 @@ var scriptRows = map[string]scriptRow{
 		return err
 	}, nil},
 	"increment": {func(ctx context.Context, s *Store, key string) error {
-		n, err := s.Increment(ctx, key, 7, nil, number(0), 1<<40, news("m"))
+		n, err := increment(ctx, s, key, 7, nil, number(0), 1<<40, news("m"))
 		if err == nil && n != 7 { // the entry counts as none, or it is an integer
 			return fmt.Errorf("the sum is %d", n)
 		}
@@ -128,7 +128,7 @@ var scriptRows = map[string]scriptRow{
 	"check_lanes":   {func(ctx context.Context, s *Store, _ string) error { return s.CheckLanes(ctx) }, nil},
 	"publish":       {func(ctx context.Context, s *Store, _ string) error { return s.Publish(ctx, 0, news("m").Message) }, nil},
 	"delete_older": {func(ctx context.Context, s *Store, key string) error {
-		_, err := s.Clear(ctx, key, "", 1<<40, 1<<40)
+		_, err := clearKeys(ctx, s, key, "", 1<<40, 1<<40)
 		return err
 	}, nil},
 	"release": {func(ctx context.Context, s *Store, key string) error {
@@ -136,8 +136,8 @@ var scriptRows = map[string]scriptRow{
 		return err
 	}, []error{ErrWrongType}},
 	"renew": {func(ctx context.Context, s *Store, key string) error {
-		_, err := s.Renew(ctx, key, []byte("0123456789abcdef"), time.Second)
-		return err
+		_, errs := s.RenewMany(ctx, []Renewal{{Key: key, Token: []byte("0123456789abcdef")}}, time.Second)
+		return errs[0]
 	}, []error{ErrWrongType}},
 	"compare_and_delete": {func(ctx context.Context, s *Store, key string) error {
 		_, errs := s.Retire(ctx, []Removal{{Key: key, Seen: []byte("0123456789abcdef"), Announcement: news("m")}})
@@ -164,7 +164,7 @@ var scriptRows = map[string]scriptRow{
 		return err
 	}, nil},
 	"ttl": {func(ctx context.Context, s *Store, key string) error {
-		_, _, err := s.TTL(ctx, key, 1<<40)
+		_, _, err := ttlOf(ctx, s, key, 1<<40)
 		return err
 	}, []error{ErrWrongType, ErrMalformed, ErrNotFound}},
 }
@@ -346,7 +346,7 @@ func TestHostile_floorsWithoutEndBecomeOne(t *testing.T) {
 			}
 			a := news("m")
 			must(t, s.Set(ctx, t.Name(), value("v"), a))
-			if there, err := s.Exists(ctx, t.Name(), floors["*"]); err != nil || !there {
+			if there, err := exists(ctx, s, t.Name(), floors["*"]); err != nil || !there {
 				t.Errorf("what was stored afterwards is there: %t, %v", there, err)
 			}
 		})

@@ -27,7 +27,7 @@ func TestIncrement_isExact(t *testing.T) {
 		must(t, rdb.Expire(t.Context(), key, time.Hour+17*time.Minute).Err())
 		r := number(0)
 		r.Stamp = 99 // what the entry would be, had there been none
-		sum, err := s.Increment(t.Context(), key, c.delta, nil, r, 0, nil)
+		sum, err := s.IncrementJudged(t.Context(), key, c.delta, nil, r, 0, nil, &Verdict{Token: old.Token})
 		if err != nil || sum != c.want {
 			t.Errorf("%d + %d = %d, %v", c.from, c.delta, sum, err)
 			continue
@@ -91,7 +91,7 @@ func TestIncrement_outOfBoundsChangesNothing(t *testing.T) {
 				before = put(t, rdb, key, full(c.from))
 				must(t, rdb.PExpireAt(t.Context(), key, time.UnixMilli(4_000_000_000_000)).Err())
 			}
-			_, err := s.Increment(t.Context(), key, c.delta, c.bounds, number(0), 0, nil)
+			_, err := increment(t.Context(), s, key, c.delta, c.bounds, number(0), 0, nil)
 			if !c.over {
 				wantErr(t, err)
 				return
@@ -148,14 +148,14 @@ func TestIncrement_leavesValuesThatAreNoNumbers(t *testing.T) {
 		key := t.Name() + ":" + name + ":42" // digits before the payload
 		before := record(key)
 		putRaw(t, rdb, key, string(before))
-		_, err := s.Increment(t.Context(), key, 1, nil, number(0), 0, nil)
+		_, err := increment(t.Context(), s, key, 1, nil, number(0), 0, nil)
 		t.Log(name)
 		wantErr(t, err, ErrNotNumeric)
 		wantRaw(t, rdb, key, before)
 	}
 	key := t.Name() + "list"
 	must(t, rdb.RPush(t.Context(), key, "1").Err())
-	_, err := s.Increment(t.Context(), key, 1, nil, number(0), 0, nil)
+	_, err := increment(t.Context(), s, key, 1, nil, number(0), 0, nil)
 	wantErr(t, err, ErrWrongType)
 }
 
@@ -169,7 +169,7 @@ func TestIncrement_beginsAtZeroWhereUsersSeeNoEntry(t *testing.T) {
 			key := t.Name()
 			c.put(t, rdb, key)
 			begin := &Record{Kind: KindValue, Token: NewToken(), Stamp: 5, Created: time.UnixMilli(time.Now().UnixMilli()), TTL: 10 * time.Minute, Grace: time.Minute, Tags: []Tag{{Name: "t"}}, Payload: []byte("ignored")}
-			sum, err := s.Increment(t.Context(), key, -7, nil, begin, 0, nil)
+			sum, err := increment(t.Context(), s, key, -7, nil, begin, 0, nil)
 			if err != nil || sum != -7 {
 				t.Fatal(sum, err)
 			}
@@ -186,7 +186,7 @@ func TestIncrement_beginsAtZeroWhereUsersSeeNoEntry(t *testing.T) {
 	}
 	begin := value("")
 	begin.TTL = 0
-	if _, err := s.Increment(t.Context(), t.Name(), 1, nil, begin, 0, nil); err != nil || rdb.PTTL(t.Context(), t.Name()).Val() != -1 {
+	if _, err := increment(t.Context(), s, t.Name(), 1, nil, begin, 0, nil); err != nil || rdb.PTTL(t.Context(), t.Name()).Val() != -1 {
 		t.Errorf("an entry without end: %v", err)
 	}
 }
@@ -196,7 +196,7 @@ func TestIncrement_keepsAnEntryWithoutEnd(t *testing.T) {
 	r := number(1)
 	r.TTL = 0
 	must(t, s.Set(t.Context(), t.Name(), r, nil))
-	_, err := s.Increment(t.Context(), t.Name(), 1, nil, number(0), 0, nil)
+	_, err := increment(t.Context(), s, t.Name(), 1, nil, number(0), 0, nil)
 	must(t, err)
 	if left := rdb.PTTL(t.Context(), t.Name()).Val(); left != -1 {
 		t.Errorf("it ends in %v", left)
@@ -212,7 +212,7 @@ func FuzzIncrement(f *testing.F) {
 	f.Fuzz(func(t *testing.T, from, delta, low, high int64) {
 		key := f.Name()
 		before := put(t, rdb, key, number(from))
-		sum, err := s.Increment(t.Context(), key, delta, &Bounds{low, high}, number(0), 0, nil)
+		sum, err := increment(t.Context(), s, key, delta, &Bounds{low, high}, number(0), 0, nil)
 		want := from + delta
 		over := (want > from) != (delta > 0) && delta != 0 || want < low || want > high
 		if over {

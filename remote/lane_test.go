@@ -130,15 +130,15 @@ var mutations = []mutation{
 		return err
 	}},
 	{"Increment of nothing", false, func(ctx context.Context, s *Store, key string, a *Announcement) error {
-		_, err := s.Increment(ctx, key, 1, nil, number(0), 0, a)
+		_, err := increment(ctx, s, key, 1, nil, number(0), 0, a)
 		return err
 	}},
 	{"Increment", true, func(ctx context.Context, s *Store, key string, a *Announcement) error {
-		_, err := s.Increment(ctx, key, 1, nil, number(0), 0, a)
+		_, err := increment(ctx, s, key, 1, nil, number(0), 0, a)
 		return err
 	}},
 	{"Expire", true, func(ctx context.Context, s *Store, key string, a *Announcement) error {
-		_, err := s.Expire(ctx, key, time.Minute, 0, a)
+		_, err := setTTL(ctx, s, key, time.Minute, 0, a)
 		return err
 	}},
 	{"Delete", true, func(ctx context.Context, s *Store, key string, a *Announcement) error {
@@ -282,13 +282,13 @@ func TestLane_changesThatChangeNothingAreNotAnnounced(t *testing.T) {
 		if a.ID != 0 {
 			t.Errorf("the id is %d", a.ID)
 		}
-		_, err = s.Expire(t.Context(), key+"none", time.Minute, 0, news("m"))
+		_, err = setTTL(t.Context(), s, key+"none", time.Minute, 0, news("m"))
 		wantErr(t, err)
-		_, err = s.Increment(t.Context(), key, 100, &Bounds{0, 150}, number(0), 0, news("m"))
+		_, err = increment(t.Context(), s, key, 100, &Bounds{0, 150}, number(0), 0, news("m"))
 		wantErr(t, err, ErrOverflow)
-		_, err = s.Increment(t.Context(), key+"list", 1, nil, number(0), 0, news("m"))
+		_, err = increment(t.Context(), s, key+"list", 1, nil, number(0), 0, news("m"))
 		wantErr(t, err, ErrWrongType)
-		_, err = s.Expire(t.Context(), key+"list", time.Minute, 0, news("m"))
+		_, err = setTTL(t.Context(), s, key+"list", time.Minute, 0, news("m"))
 		wantErr(t, err, ErrWrongType)
 		if got := kept(t, rdb, t.Name(), 0); got != nil {
 			t.Errorf("announced %v", got)

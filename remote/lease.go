@@ -166,18 +166,6 @@ func (s *Store) Release(ctx context.Context, key string, token []byte) (awaited 
 	return parseFillReply(n).Awaited, err
 }
 
-// Renew makes a lease with this token last life from now, and reports whether it was still held. No
-// error matches ErrUnknownOutcome: no entry is concerned.
-func (s *Store) Renew(ctx context.Context, key string, token []byte, life time.Duration) (bool, error) {
-	if len(token) == 0 {
-		return false, nil
-	}
-	n, err := call(ctx, s, s.breakerFor(ctx, key), "renew", false, func(ctx context.Context) (int64, error) {
-		return parseInt(scriptRenew.Run(ctx, s.rdb, []string{key}, token, (&Record{TTL: life}).remoteTTL()))
-	})
-	return n == 1, err
-}
-
 // Renewal is one lease of RenewMany and ReleaseMany.
 type Renewal struct {
 	Key   string

@@ -13,7 +13,7 @@ func TestExpire_givesAnotherLife(t *testing.T) {
 			key := t.Name()
 			c.put(t, rdb, key)
 			before := dump(t, rdb, key)
-			had, err := s.Expire(t.Context(), key, 10*time.Minute, 0, nil)
+			had, err := setTTL(t.Context(), s, key, 10*time.Minute, 0, nil)
 			if c.typ {
 				wantErr(t, err, ErrWrongType)
 			} else {
@@ -28,7 +28,7 @@ func TestExpire_givesAnotherLife(t *testing.T) {
 			if left := rdb.PTTL(t.Context(), key).Val(); !had || left > 10*time.Minute || left < 9*time.Minute {
 				t.Errorf("had %v, kept for %v", had, left)
 			}
-			if had, err := s.Expire(t.Context(), key, 0, 0, nil); !had || err != nil {
+			if had, err := setTTL(t.Context(), s, key, 0, 0, nil); !had || err != nil {
 				t.Errorf("for ever: %v, %v", had, err)
 			}
 			if left := rdb.PTTL(t.Context(), key).Val(); left != -1 {
@@ -63,7 +63,7 @@ func TestExpire_changesTheRecordsOwnLife(t *testing.T) {
 			r.Created = time.UnixMilli(time.Now().Add(-time.Minute).UnixMilli())
 			put(t, rdb, key, r)
 			began := time.Now().Add(-time.Millisecond)
-			had, err := s.Expire(t.Context(), key, c.life, 0, nil)
+			had, err := setTTL(t.Context(), s, key, c.life, 0, nil)
 			if !had || err != nil {
 				t.Fatal(had, err)
 			}
@@ -93,7 +93,7 @@ func TestTTL_isTheLifeThatUsersSee(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			key := t.Name()
 			c.put(t, rdb, key)
-			left, forever, err := s.TTL(t.Context(), key, 0)
+			left, forever, err := ttlOf(t.Context(), s, key, 0)
 			switch {
 			case c.typ:
 				wantErr(t, err, ErrWrongType)
@@ -108,17 +108,17 @@ func TestTTL_isTheLifeThatUsersSee(t *testing.T) {
 	r.TTL, r.Grace = 10*time.Minute, time.Hour
 	key := t.Name()
 	must(t, s.Set(t.Context(), key, r, nil))
-	if left, forever, err := s.TTL(t.Context(), key, 0); err != nil || forever || left > 10*time.Minute || left < 9*time.Minute {
+	if left, forever, err := ttlOf(t.Context(), s, key, 0); err != nil || forever || left > 10*time.Minute || left < 9*time.Minute {
 		t.Errorf("with grace: %v, %v, %v", left, forever, err)
 	}
 	r.TTL = 0
 	must(t, s.Set(t.Context(), key, r, nil))
-	if left, forever, err := s.TTL(t.Context(), key, 0); err != nil || !forever || left != 0 {
+	if left, forever, err := ttlOf(t.Context(), s, key, 0); err != nil || !forever || left != 0 {
 		t.Errorf("without end: %v, %v, %v", left, forever, err)
 	}
 	putRaw(t, rdb, key, "garbage")
 	must(t, rdb.Persist(t.Context(), key).Err())
-	if left, forever, err := s.TTL(t.Context(), key, 0); err != nil || !forever {
+	if left, forever, err := ttlOf(t.Context(), s, key, 0); err != nil || !forever {
 		t.Errorf("garbage without end: %v, %v, %v", left, forever, err)
 	}
 }

@@ -49,11 +49,11 @@ func TestRetry_repeatsNoChangeWhoseReplyWasLost(t *testing.T) {
 		do    func() error
 		runs  int
 	}{
-		{"Increment", "n-key", func() error { _, err := s.Increment(ctx, "n-key", 1, nil, number(0), 0, nil); return err }, 1},
+		{"Increment", "n-key", func() error { _, err := increment(ctx, s, "n-key", 1, nil, number(0), 0, nil); return err }, 1},
 		{"Set", "k-key", func() error { return s.Set(ctx, "k-key", value("v"), nil) }, 1},
 		{"SetIfAbsent", "k2-key", func() error { _, _, err := s.SetIfAbsent(ctx, "k2-key", value("v"), 0, nil); return err }, 1},
 		{"Delete", "k-key", func() error { _, err := s.Delete(ctx, "k-key", 0, nil); return err }, 1},
-		{"Expire", "k2-key", func() error { _, err := s.Expire(ctx, "k2-key", time.Hour, 0, nil); return err }, 1},
+		{"Expire", "k2-key", func() error { _, err := setTTL(ctx, s, "k2-key", time.Hour, 0, nil); return err }, 1},
 		{"Announce", "the-news", func() error { return s.Announce(ctx, news("the-news")) }, 1},
 		{"RaiseFloor", "the-cache", func() error { return s.RaiseFloor(ctx, "the-cache", news("m")) }, 1},
 		{"Set, announced", "a-key", func() error { return s.Set(ctx, "a-key", value("v"), news("m")) }, 1},
@@ -114,9 +114,9 @@ func TestRetry_repeatsReads(t *testing.T) {
 	for name, read := range map[string]func() error{
 		"Get":        func() error { _, err := s.Get(t.Context(), key); return err },
 		"GetMany":    func() error { return s.GetMany(t.Context(), []string{key, key})[1].Err },
-		"Exists":     func() error { _, err := s.Exists(t.Context(), key, 0); return err },
-		"ExistsMany": func() error { _, errs := s.ExistsMany(t.Context(), []string{key}, 0); return errs[0] },
-		"Count":      func() error { _, err := s.Count(t.Context(), key, "", 0); return err },
+		"Exists":     func() error { _, err := exists(t.Context(), s, key, 0); return err },
+		"ExistsMany": func() error { _, errs := existsMany(t.Context(), s, []string{key}, 0); return errs[0] },
+		"Count":      func() error { _, err := countKeys(t.Context(), s, key, "", 0); return err },
 	} {
 		must(t, greeted(rdb))
 		trap := p.SwallowNextReplyTo(key)
@@ -166,7 +166,7 @@ func TestScripts_areLearnedAgainByAServerThatForgotThem(t *testing.T) {
 	}
 	flush()
 	for range 3 {
-		if n, err := s.Increment(t.Context(), "n", 1, nil, number(0), 0, nil); err != nil {
+		if n, err := increment(t.Context(), s, "n", 1, nil, number(0), 0, nil); err != nil {
 			t.Errorf("%d, %v", n, err)
 		}
 	}

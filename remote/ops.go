@@ -84,37 +84,19 @@ func (s *Store) Sweep(ctx context.Context, key string) (bool, error) {
 // Bounds limit the sum of an increment; nil means all of int64.
 type Bounds struct{ Min, Max int64 }
 
-// Increment adds delta to the entry under key, exactly, and announces a. If there is no entry, it
-// stores r with the sum, which begins at 0; the Payload of r is ignored. An entry that is there
-// keeps its TTL and its stamp: a caller that does not know the newest floor must not bring back an
-// entry that the floor has invalidated. ErrNotNumeric and ErrOverflow leave the entry as it was.
-//
-// An entry with tags is incremented whether or not its tags are valid; IncrementJudged checks them.
-func (s *Store) Increment(ctx context.Context, key string, delta int64, bounds *Bounds, r *Record, floor uint64, a *Announcement) (int64, error) {
-	return s.increment(ctx, key, delta, bounds, r, floor, a, "*", 0)
-}
-
-// Verdict says whether a tag of the record with this token was invalidated: then the record counts
-// as absent.
+// Verdict says whether a tag of the record with this token was invalidated: then the record counts as
+// absent.
 type Verdict struct {
 	Token       Token
 	Invalidated bool
 }
 
-// IncrementJudged is Increment for callers with tags: an entry with tags is left as it is, with
-// ErrTagged, unless v has its token.
+// IncrementJudged adds delta to the entry under key, exactly, and announces a. If there is no entry, it
+// stores r with the sum, which begins at 0; the Payload of r is ignored. An entry that is there keeps
+// its TTL and its stamp: a caller that does not know the newest floor must not bring back an entry that
+// the floor has invalidated. ErrNotNumeric and ErrOverflow leave the entry as it was. So does ErrTagged,
+// for an entry with tags if v is nil or has another token.
 func (s *Store) IncrementJudged(ctx context.Context, key string, delta int64, bounds *Bounds, r *Record, floor uint64, a *Announcement, v *Verdict) (int64, error) {
-	if v == nil {
-		return s.increment(ctx, key, delta, bounds, r, floor, a, "", 0)
-	}
-	invalidated := 0
-	if v.Invalidated {
-		invalidated = 1
-	}
-	return s.increment(ctx, key, delta, bounds, r, floor, a, string(v.Token[:]), invalidated)
-}
-
-func (s *Store) increment(ctx context.Context, key string, delta int64, bounds *Bounds, r *Record, floor uint64, a *Announcement, judged string, invalidated int) (int64, error) {
 	begin := *r
 	begin.Number, begin.Payload = true, []byte("0")
 	raw, err := AppendRecord(nil, key, &begin)
@@ -124,6 +106,13 @@ func (s *Store) increment(ctx context.Context, key string, delta int64, bounds *
 	low, high := "", ""
 	if bounds != nil {
 		low, high = strconv.FormatInt(bounds.Min, 10), strconv.FormatInt(bounds.Max, 10)
+	}
+	judged, invalidated := "", 0
+	if v != nil {
+		judged = string(v.Token[:])
+		if v.Invalidated {
+			invalidated = 1
+		}
 	}
 	rest, err := s.write(ctx, "increment", scriptIncrement, writePlan{key: key, announcement: a, record: r, args: []any{
 		stampArg(floor), delta, r.Token[:], raw, begin.remoteTTL(), low, high, judged, invalidated,

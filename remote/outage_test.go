@@ -30,13 +30,16 @@ const secretKey, secretValue = "key-hunter2", "value-hunter2"
 var operations = []operation{
 	{"Get", false, func(ctx context.Context, s *Store, key string) error { _, err := s.Get(ctx, key); return err }},
 	{"GetMany", false, func(ctx context.Context, s *Store, key string) error { return s.GetMany(ctx, []string{key})[0].Err }},
-	{"Exists", false, func(ctx context.Context, s *Store, key string) error { _, err := s.Exists(ctx, key, 0); return err }},
+	{"Exists", false, func(ctx context.Context, s *Store, key string) error { _, err := exists(ctx, s, key, 0); return err }},
 	{"ExistsMany", false, func(ctx context.Context, s *Store, key string) error {
-		_, errs := s.ExistsMany(ctx, []string{key}, 0)
+		_, errs := existsMany(ctx, s, []string{key}, 0)
 		return errs[0]
 	}},
-	{"TTL", false, func(ctx context.Context, s *Store, key string) error { _, _, err := s.TTL(ctx, key, 0); return err }},
-	{"Count", false, func(ctx context.Context, s *Store, key string) error { _, err := s.Count(ctx, key, "", 0); return err }},
+	{"TTL", false, func(ctx context.Context, s *Store, key string) error { _, _, err := ttlOf(ctx, s, key, 0); return err }},
+	{"Count", false, func(ctx context.Context, s *Store, key string) error {
+		_, err := countKeys(ctx, s, key, "", 0)
+		return err
+	}},
 	{"TagVersions, read", false, func(ctx context.Context, s *Store, key string) error {
 		_, err := s.TagVersions(ctx, []string{key}, nil)
 		return err
@@ -65,11 +68,11 @@ var operations = []operation{
 		return errs[0]
 	}},
 	{"Expire", true, func(ctx context.Context, s *Store, key string) error {
-		_, err := s.Expire(ctx, key, time.Hour, 0, nil)
+		_, err := setTTL(ctx, s, key, time.Hour, 0, nil)
 		return err
 	}},
 	{"Increment", true, func(ctx context.Context, s *Store, key string) error {
-		_, err := s.Increment(ctx, key, 1, nil, number(0), 0, nil)
+		_, err := increment(ctx, s, key, 1, nil, number(0), 0, nil)
 		return err
 	}},
 	{"Acquire", true, func(ctx context.Context, s *Store, key string) error {
@@ -378,7 +381,7 @@ func TestErrAccessDenied_forAForbiddenCommandThatChangesNothing(t *testing.T) {
 	}
 	s := newStore(t, server.ClientAs(t, "incrby", "pw"))
 	before := put(t, admin, "n", number(41))
-	_, err := s.Increment(t.Context(), "n", 1, nil, number(0), 0, nil)
+	_, err := increment(t.Context(), s, "n", 1, nil, number(0), 0, nil)
 	wantErr(t, err, ErrDenied)
 	wantRaw(t, admin, "n", before)
 }

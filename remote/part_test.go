@@ -235,7 +235,7 @@ func TestLoss_recordsOfTheNewHistoryLieAboveItsFloor(t *testing.T) {
 		}
 		parted := floorsOf(t, s)["*"]
 		counter := t.Name() + ":counter"
-		_, err = s.Increment(ctx, counter, 1, nil, r(), 0, telling(known, floor))
+		_, err = increment(ctx, s, counter, 1, nil, r(), 0, telling(known, floor))
 		must(t, err)
 		for _, key := range append(two, one, absent, counter) {
 			if got, err := s.Get(ctx, key); err != nil || got.Stamp < parted || parted <= uint64(known) {

@@ -263,7 +263,7 @@ func TestRecord_lifetimeIsOneThatRedisTakes(t *testing.T) {
 	if left := rdb.PTTL(t.Context(), t.Name()).Val(); left < 136*365*24*time.Hour {
 		t.Errorf("Redis keeps the longest life for %v", left)
 	}
-	left, forever, err := s.TTL(t.Context(), t.Name(), 0)
+	left, forever, err := ttlOf(t.Context(), s, t.Name(), 0)
 	if err != nil || forever || left < 68*365*24*time.Hour || left > LongestLife {
 		t.Errorf("TTL %v, forever %v, %v", left, forever, err)
 	}
@@ -272,7 +272,7 @@ func TestRecord_lifetimeIsOneThatRedisTakes(t *testing.T) {
 	if left := rdb.PTTL(t.Context(), t.Name()).Val(); left != -1 {
 		t.Errorf("Redis keeps a longer life for %v, not for ever", left)
 	}
-	if left, forever, err := s.TTL(t.Context(), t.Name(), 0); err != nil || !forever {
+	if left, forever, err := ttlOf(t.Context(), s, t.Name(), 0); err != nil || !forever {
 		t.Errorf("a longer life: TTL %v, forever %v, %v", left, forever, err)
 	}
 }

@@ -12,16 +12,6 @@ import (
 	"github.com/doppio-cache/doppio/internal/luascript"
 )
 
-// Clear removes the keys under prefix that match the glob pattern ("" is everything), on all
-// masters, page by page, and returns how many entries it removed, by floor. With a reclaim above 0
-// it leaves records whose stamp is at least reclaim, also leases: those are newer. It stops when
-// ctx ends; the entries that it removed until then stay removed. If a master cannot be asked, Clear
-// returns an error after it has cleared the others. Nothing is announced: the caller announces that
-// all entries of the cache may have changed.
-func (s *Store) Clear(ctx context.Context, prefix, pattern string, reclaim, floor uint64) (int, error) {
-	return s.ClearEach(ctx, prefix, pattern, func(string) (uint64, uint64) { return reclaim, floor })
-}
-
 // ClearEach removes the keys under prefix that match the glob pattern ("" is everything), on all
 // masters, page by page, and returns how many entries it removed. of returns two ids of the key's
 // lane. Records whose stamp is at least reclaim stay, also leases: those are newer; 0 removes
@@ -57,11 +47,6 @@ func (s *Store) deleteOlder(ctx context.Context, keys []string, of func(key stri
 	b.done = func(i int, v any) { existed[i] = v == int64(1) }
 	s.runScripts(ctx, b)
 	return existed, b.errs
-}
-
-// Count is CountEach with one floor for all keys.
-func (s *Store) Count(ctx context.Context, prefix, pattern string, floor uint64) (int, error) {
-	return s.CountEach(ctx, prefix, pattern, func(string) uint64 { return floor })
 }
 
 // CountEach counts the entries under prefix that match the glob pattern ("" is everything), on all

@@ -39,7 +39,7 @@ func TestServerTime_decidesHowLongRecordsLive(t *testing.T) {
 						})...)
 					},
 					"SetIfAbsent": func(key string) error { _, _, err := s.SetIfAbsent(ctx, key, record(), 0, nil); return err },
-					"Increment":   func(key string) error { _, err := s.Increment(ctx, key, 5, nil, record(), 0, nil); return err },
+					"Increment":   func(key string) error { _, err := increment(ctx, s, key, 5, nil, record(), 0, nil); return err },
 					"Fill": func(key string) error {
 						token := NewToken()
 						if _, _, err := s.Acquire(ctx, key, token, 0, time.Minute, nil); err != nil {
@@ -58,7 +58,7 @@ func TestServerTime_decidesHowLongRecordsLive(t *testing.T) {
 						if err := rdb.SetRange(ctx, key, 25, long).Err(); err != nil { // it was stored long ago
 							return err
 						}
-						_, err := s.Expire(ctx, key, 5*time.Second, 0, nil)
+						_, err := setTTL(ctx, s, key, 5*time.Second, 0, nil)
 						return err
 					},
 				} {
@@ -74,13 +74,13 @@ func TestServerTime_decidesHowLongRecordsLive(t *testing.T) {
 					if stored, _, err := s.SetIfAbsent(ctx, key, record(), 0, nil); stored || err != nil {
 						t.Errorf("%s: SetIfAbsent = %t, %v, though the entry is there", how, stored, err)
 					}
-					if there, err := s.Exists(ctx, key, 0); !there || err != nil {
+					if there, err := exists(ctx, s, key, 0); !there || err != nil {
 						t.Errorf("%s: Exists = %t, %v", how, there, err)
 					}
-					if n, err := s.Increment(ctx, key, 1, nil, record(), 0, nil); n != 6 || err != nil {
+					if n, err := increment(ctx, s, key, 1, nil, record(), 0, nil); n != 6 || err != nil {
 						t.Errorf("%s: Increment = %d, %v, want 6", how, n, err)
 					}
-					if left, _, err := s.TTL(ctx, key, 0); err != nil || left > 5*time.Second {
+					if left, _, err := ttlOf(ctx, s, key, 0); err != nil || left > 5*time.Second {
 						t.Errorf("%s: TTL = %v, %v", how, left, err)
 					}
 					// When no more than the grace is left, it is over for everybody.

@@ -2,8 +2,8 @@
 -- made by INCRBY, on the digits, which take the place of the record for a moment. Bounds are compared as
 -- digits for the same reason.
 -- ARGV: channel, message, floor, delta, token, record for a missing entry (payload "0"), its milliseconds,
--- lowest, highest ('' for none), token of the record whose tags were checked ('*': tags do not matter),
--- 1 if one of them was invalidated
+-- lowest, highest ('' for none), token of the record whose tags were checked ('' for none), 1 if one of
+-- them was invalidated
 local key = KEYS[1]
 -- Returns the payload of record s if the copy of the key is right before it, else nil.
 local function payload(s)
@@ -15,7 +15,7 @@ local function payload(s)
 end
 local old = redis.call('GET', key) or ''
 local fresh = absent(old, ARGV[3], key)
-if not fresh and ARGV[10] ~= '*' and known(old) and tagged(old) then
+if not fresh and known(old) and tagged(old) then
   if string.sub(old, 2, 17) ~= ARGV[10] then return redis.error_reply('DOPPIO-TAGGED the entry has tags') end
   fresh = ARGV[11] == '1'
 end
