@@ -42,7 +42,7 @@ test: servers lint ## all that CI checks: lint, tests with -race, every benchmar
 		$(GO) -C "$$m" test -race -shuffle on -timeout $(TESTTIME) $$($(GO) -C "$$m" list ./... | grep -v /internal/attack$$); \
 	done
 	@echo "== what the race detector would spoil: allocations, and what ristretto hears"
-	@$(GO) test -run '[Aa]lloc|hearsOfReads' -timeout $(TESTTIME) ./...
+	@$(GO) test -run '[Aa]lloc|countsReads' -timeout $(TESTTIME) ./...
 	@echo "== a fleet of processes under faults, for some minutes"
 	@$(GO) test -race -timeout $(TESTTIME) ./internal/attack
 	@for m in $(MODULES); do \

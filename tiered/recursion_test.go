@@ -12,7 +12,7 @@ import (
 	"github.com/doppio-cache/doppio/tiered/tieredtest"
 )
 
-// A loader that asks for its own key is told so at once, by whatever way it asks, and whatever loads are between.
+// A loader that asks for its own key is told so at once, by whichever method it asks, and through whichever loads.
 func TestErrRecursiveLoad_tellsALoaderThatAsksForItsOwnKey(t *testing.T) {
 	t.Parallel()
 	type call = func(ctx context.Context, c *tiered.Cache[string], key string, load func(context.Context) (string, error)) (string, error)

@@ -48,8 +48,9 @@ func readsInARow(t *testing.T, c *tiered.Cache[string], orLoad bool) time.Durati
 	return time.Since(begun)
 }
 
-// A server that does not answer costs one caller after the other little: without a bound it was 14 to 16 s. What is
-// allowed here is half of the eight waits for a timeout that it takes to find out without the receiver.
+// A server that does not answer costs one caller after the other little: without a bound it was 14 to
+// 16 s. The limit here is half of the eight waits for a timeout that it takes to find out without the
+// receiver.
 func TestRemoteReadTimeout_boundsReadsOfASilentServer(t *testing.T) {
 	t.Parallel()
 	const allowed = 4 * time.Second

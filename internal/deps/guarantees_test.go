@@ -8,26 +8,27 @@ import (
 	"testing"
 )
 
-// docs/guarantees.md is held to its word: a promise whose test was renamed or removed is a promise
-// that nothing holds.
+// testName is a test as documents name it, with its package.
+var testName = regexp.MustCompile("`([a-z/]+)\\.((?:Test|Fuzz|Benchmark)[A-Za-z0-9_]+)`")
+
+// Every document is held to the code: a promise whose test was renamed or removed is a promise that
+// nothing holds.
 func TestDocs_nameTestsThatExist(t *testing.T) {
 	root := filepath.Join("..", "..")
-	doc, err := os.ReadFile(filepath.Join(root, "docs", "guarantees.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	named := regexp.MustCompile("`([a-z/]+)\\.(Test[A-Za-z0-9_]+)`").FindAllStringSubmatch(string(doc), -1)
-	if len(named) < 40 {
-		t.Fatalf("docs/guarantees.md names %d tests; has its form changed?", len(named))
-	}
 	sources := make(map[string]string)
-	for _, n := range named {
-		pkg, test := n[1], n[2]
-		if _, read := sources[pkg]; !read {
-			sources[pkg] = testSources(t, filepath.Join(root, pkg))
+	for path, doc := range documents(t) {
+		named := testName.FindAllStringSubmatch(doc, -1)
+		if filepath.Base(path) == "guarantees.md" && len(named) < 40 {
+			t.Fatalf("%s names %d tests; has its form changed?", path, len(named))
 		}
-		if !strings.Contains(sources[pkg], "\nfunc "+test+"(t *testing.T)") {
-			t.Errorf("docs/guarantees.md names %s.%s, which does not exist", pkg, test)
+		for _, n := range named {
+			pkg, test := n[1], n[2]
+			if _, read := sources[pkg]; !read {
+				sources[pkg] = testSources(t, filepath.Join(root, pkg))
+			}
+			if !strings.Contains(sources[pkg], "\nfunc "+test+"(") {
+				t.Errorf("%s names %s.%s, which does not exist", path, pkg, test)
+			}
 		}
 	}
 }

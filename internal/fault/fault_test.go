@@ -11,7 +11,7 @@ import (
 	"github.com/doppio-cache/doppio/internal/fault"
 )
 
-func TestByName(t *testing.T) {
+func TestByName_findsFaultsOfTheCatalog(t *testing.T) {
 	names := func(faults []fault.Fault) string {
 		var out []string
 		for _, f := range faults {

@@ -15,7 +15,7 @@ var replies = []string{
 	">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nm\r\n", "|1\r\n+a\r\n+b\r\n:7\r\n", "+" + strings.Repeat("x", 10_000) + "\r\n",
 }
 
-func TestRepliesAreToldApart(t *testing.T) {
+func TestWay_tellsRepliesApart(t *testing.T) {
 	r := bufio.NewReader(strings.NewReader(strings.Join(replies, "")))
 	for _, want := range replies {
 		if got, err := readFrame(r, nil); string(got) != want || err != nil {
@@ -74,7 +74,7 @@ func hear(t *testing.T, c net.Conn, want string) {
 	}
 }
 
-func TestAWayLosesMessagesAndNothingElse(t *testing.T) {
+func TestWay_losesMessagesAndNothingElse(t *testing.T) {
 	server, client, w := talk(t)
 	w.Set(Mode{Which: Subscriptions, Lose: 1})
 	message := ">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nm\r\n"
@@ -92,7 +92,7 @@ func TestAWayLosesMessagesAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestAWayStallsAndGoesOn(t *testing.T) {
+func TestWay_stallsAndGoesOn(t *testing.T) {
 	server, client, w := talk(t)
 	w.Set(Mode{Stall: true})
 	say(t, client, "up")
@@ -110,7 +110,7 @@ func TestAWayStallsAndGoesOn(t *testing.T) {
 	}
 }
 
-func TestAWaySwallowsReplies(t *testing.T) {
+func TestWay_swallowsReplies(t *testing.T) {
 	server, client, w := talk(t)
 	w.Set(Mode{Which: Commands, Swallow: true})
 	say(t, server, "+lost\r\n")
@@ -122,7 +122,7 @@ func TestAWaySwallowsReplies(t *testing.T) {
 }
 
 // Replies that came together are late together by a delay, and one after another when they are kept apart.
-func TestAWayIsSlow(t *testing.T) {
+func TestWay_isSlow(t *testing.T) {
 	server, client, w := talk(t)
 	const late = 30 * time.Millisecond
 	for _, c := range []struct {
@@ -141,8 +141,8 @@ func TestAWayIsSlow(t *testing.T) {
 	}
 }
 
-// What is not RESP passes as it is, through a way for each address.
-func TestWaysPassWhatIsNotRESP(t *testing.T) {
+// Bytes that are not RESP pass as they are, through a way for each address.
+func TestWay_passesBytesThatAreNotRESP(t *testing.T) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

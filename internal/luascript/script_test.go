@@ -39,7 +39,7 @@ func newClient(t *testing.T) (*redis.Client, sent) {
 	return rdb, counts
 }
 
-func TestRun(t *testing.T) {
+func TestRun_sendsAScriptWholeOnce(t *testing.T) {
 	rdb, counts := newClient(t)
 	s := New("return {KEYS[1], ARGV[1]}")
 	for range 2 {
@@ -53,7 +53,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-func TestPipeline(t *testing.T) {
+func TestPipeline_keepsTheResultOfEachCall(t *testing.T) {
 	rdb, counts := newClient(t)
 	s := New("if ARGV[1] == 'no' then return redis.error_reply('NO it fails') end return ARGV[1]")
 	calls := make([]Call, 10)
@@ -79,7 +79,7 @@ type gate struct {
 
 func (g gate) BeforeSend() error { return g.err }
 
-func TestGate(t *testing.T) {
+func TestGate_refusesACommandBeforeItIsSent(t *testing.T) {
 	rdb, _ := newClient(t)
 	s := New("return redis.call('INCR', KEYS[1])")
 	refused := errors.New("refused")

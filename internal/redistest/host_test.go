@@ -9,7 +9,7 @@ import (
 	"github.com/doppio-cache/doppio/internal/redistest"
 )
 
-func TestOwner(t *testing.T) {
+func TestOwner_reportsAFailureAndCleansUp(t *testing.T) {
 	t.Parallel()
 	var log strings.Builder
 	h := redistest.NewOwner(&log)

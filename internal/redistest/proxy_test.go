@@ -102,7 +102,7 @@ func TestProxy_swallowsReplies(t *testing.T) {
 	wantValue(t, through, t.Name(), "during")
 }
 
-// A reply that comes after the loss must not be taken for the answer to the command whose reply was lost.
+// A reply that comes after the loss must not be taken for that of the command whose reply was lost.
 func TestProxy_closesAConnectionThatLostBytes(t *testing.T) {
 	t.Parallel()
 	for name, lose := range map[string]func(*redistest.Proxy, bool){

@@ -210,7 +210,7 @@ func TestOutage_mayBeLong(t *testing.T) {
 	})
 }
 
-// Whatever is under way when Redis goes and comes, it ends, and everything works afterwards.
+// Calls that are under way when Redis goes and comes end, and everything works afterwards.
 func TestOutage_besideConcurrentCalls(t *testing.T) {
 	inAndOut(t, func(t *testing.T) {
 		ctx := t.Context()
@@ -271,7 +271,7 @@ func TestOutage_besideConcurrentCalls(t *testing.T) {
 	})
 }
 
-// A plain client that its owner did not close holds nobody up, in a bubble either.
+// A plain client that its owner did not close holds no other up, in a bubble either.
 func TestRedis_plainClientMayStayOpen(t *testing.T) {
 	inAndOut(t, func(t *testing.T) {
 		ctx := t.Context()
