@@ -14,8 +14,8 @@ import (
 	"github.com/doppio-cache/doppio/remote"
 )
 
-// handler applies messages to a table. A real one also invalidates every copy in OnDrop, and serves no
-// copy later than the time of the last OnTrust plus MaxStaleness.
+// handler applies messages to a table. A real one also invalidates every copy in OnDrop, and serves
+// no copy later than the time of the last OnTrust plus MaxStaleness.
 type handler struct {
 	table    *invalidation.Table
 	live     chan struct{}

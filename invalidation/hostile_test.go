@@ -47,8 +47,8 @@ var hostileLanes = map[string]func(ctx context.Context, rdb *redis.Client, n lan
 }
 
 // Another program may have left anything in the lane's keys. Receivers that run then, and receivers
-// that start then, become live again by themselves, and receive changes. Every script of this package
-// is run.
+// that start then, become live again by themselves, and receive changes. Every script of this
+// package is run.
 func TestHostile_scriptsMakeDoWithAnyLane(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("script/*.lua")

@@ -1,6 +1,7 @@
 //go:build !race
 
-// Under the race detector sync.Pool drops items, and with them the reads that ristretto should count.
+// Under the race detector sync.Pool drops items, and with them the reads that ristretto should
+// count.
 
 package local
 

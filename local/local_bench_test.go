@@ -14,9 +14,9 @@ import (
 	"github.com/doppio-cache/doppio/internal/keyhash"
 )
 
-// The benchmarks compare a whole near hit (hash the key, look it up, compare key and scope, read the clock
-// for the expiry, count) with bare engines in the same run. Method: keys are made beforehand, every key is
-// resident, values are pointers to a struct of six fields.
+// The benchmarks compare a whole near hit (hash the key, look it up, compare key and scope, read
+// the clock for the expiry, count) with bare engines in the same run. Method: keys are made
+// beforehand, every key is resident, values are pointers to a struct of six fields.
 //
 //	go test -run '^$' -bench BenchmarkHit -count 6 ./local/
 
@@ -117,8 +117,8 @@ func bareOtter(keys []string) benchStore {
 	return benchStore{"otter-string", get, func() { c.StopAllGoroutines() }}
 }
 
-// benchStores makes one store at a time, so that none is measured with the others in the caches, or with a
-// collection of their garbage under way.
+// benchStores makes one store at a time, so that none is measured with the others in the caches, or
+// with a collection of their garbage under way.
 func benchStores(b *testing.B, keys []string) iter.Seq[benchStore] {
 	makers := []func() benchStore{
 		func() benchStore { return tierStore(b, Ristretto, keys) },

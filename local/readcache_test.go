@@ -104,7 +104,8 @@ func TestReadCache_forgetsDeadEntries(t *testing.T) {
 	}
 }
 
-// More entries in a bucket than it has ways are found all the same, by way of the engine, and none of them as another.
+// More entries in a bucket than it has ways are found all the same, by way of the engine, and none
+// of them as another.
 func TestReadCache_fullBucketHidesNoEntry(t *testing.T) {
 	tier := newTier(t, Options{MaxEntries: 1000})
 	s, f := tier.NewScope(), tier.readCache

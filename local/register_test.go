@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// register is one key with one writer, whose versions rise. A reader takes the floor before it reads: what
-// it finds must not be older. Every Delete raises the floor as well, past every version set before it.
+// register is one key with one writer, whose versions rise. A reader takes the floor before it
+// reads: what it finds must not be older. Every Delete raises the floor as well, past every version
+// set before it.
 type register struct {
 	item
 	floor   atomic.Int64

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// A scope that is not used by several goroutines at once takes little memory: a tier may have many thousands.
+// A scope that is not used by several goroutines at once takes little memory: a tier may have many
+// thousands.
 func TestScope_isSmall(t *testing.T) {
 	const n, most = 10_000, 512
 	tier := newTier(t, Options{MaxEntries: 100})
@@ -24,7 +25,8 @@ func TestScope_isSmall(t *testing.T) {
 	runtime.KeepAlive(scopes)
 }
 
-// A scope whose operations overlap gets counters for each processor, and loses none of its counts meanwhile.
+// A scope whose operations overlap gets counters for each processor, and loses none of its counts
+// meanwhile.
 func TestScope_isStripedWhenItIsCrowded(t *testing.T) {
 	eachEngine(t, func(t *testing.T, kind EngineKind) {
 		const readers, reads = 4, 20_000

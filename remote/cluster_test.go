@@ -139,7 +139,8 @@ func nodesWithoutScripts(t *testing.T, c *redistest.Cluster) {
 	}
 }
 
-// A client that does not know yet that a slot has moved is sent on; nothing is lost, and nothing is done twice.
+// A client that does not know yet that a slot has moved is sent on; nothing is lost, and nothing is
+// done twice.
 func movingSlot(t *testing.T, c *redistest.Cluster) {
 	rdb := c.Client(t)
 	s := newStore(t, rdb)
@@ -220,7 +221,8 @@ func movingLane(t *testing.T, c *redistest.Cluster) {
 	}
 }
 
-// What takes something away is done and announced without memory; what needs some is refused, and not announced.
+// What takes something away is done and announced without memory; what needs some is refused, and
+// not announced.
 func fullCluster(t *testing.T, c *redistest.Cluster) {
 	rdb := c.Client(t)
 	s := newStore(t, rdb)

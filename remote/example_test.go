@@ -13,8 +13,8 @@ import (
 	"github.com/doppio-cache/doppio/remote"
 )
 
-// Values in Redis, shared by a fleet, without a local tier. A change without an announcement needs no
-// namespace.
+// Values in Redis, shared by a fleet, without a local tier. A change without an announcement needs
+// no namespace.
 func Example() {
 	server, err := miniredis.Run()
 	if err != nil {
@@ -49,8 +49,8 @@ func Example() {
 	// true false
 }
 
-// Of several instances that miss the same key, one acquires the lease and loads the value. Its fill is
-// refused if another change came in between.
+// Of several instances that miss the same key, one acquires the lease and loads the value. Its fill
+// is refused if another change came in between.
 func ExampleStore_Acquire() {
 	server, err := miniredis.Run()
 	if err != nil {

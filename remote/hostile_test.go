@@ -69,7 +69,8 @@ func hostileRecords(t *testing.T) map[string]func(ctx context.Context, rdb *redi
 	return out
 }
 
-// scriptRow is what a script is run by. An empty row is that of a part, which other scripts are made of: they run it.
+// scriptRow is what a script is run by. An empty row is that of a part, which other scripts are
+// made of: they run it.
 type scriptRow struct {
 	run func(ctx context.Context, s *Store, key string) error
 	// told is what an error may match; nothing else may be wrong.
@@ -169,7 +170,8 @@ var scriptRows = map[string]scriptRow{
 	}, []error{ErrWrongType, ErrMalformed, ErrNotFound}},
 }
 
-// wantTold checks that err is nothing that a user cannot understand: of the row's kinds, and no script's own words.
+// wantTold checks that err is nothing that a user cannot understand: of the row's kinds, and no
+// script's own words.
 func wantTold(t *testing.T, err error, told []error) {
 	t.Helper()
 	if err == nil {

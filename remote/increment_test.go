@@ -101,7 +101,8 @@ func TestIncrement_outOfBoundsChangesNothing(t *testing.T) {
 			if before == nil {
 				return
 			}
-			// PEXPIRETIME is newer than 6.2. What is left is a moment less when the time is asked for after it.
+			// PEXPIRETIME is newer than 6.2. What is left is a moment less when the time is asked
+			// for after it.
 			left, err := rdb.PTTL(t.Context(), key).Result()
 			must(t, err)
 			now, err := rdb.Time(t.Context()).Result()

@@ -142,7 +142,8 @@ func TestTagVersions_liveAsLongAsTheirEntries(t *testing.T) {
 		t.Fatalf("%v, %v", read, err)
 	}
 
-	// A version lives at least as long as the entry that is about to carry it, and is never cut short.
+	// A version lives at least as long as the entry that is about to carry it, and is never cut
+	// short.
 	for _, c := range []struct {
 		life     time.Duration
 		min, max time.Duration

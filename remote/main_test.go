@@ -16,8 +16,8 @@ import (
 	"github.com/doppio-cache/doppio/internal/redistest"
 )
 
-// shared is one server for all tests that do not harm it, sharedCluster another. Each test uses keys that begin with its
-// name, and has lanes of its own.
+// shared is one server for all tests that do not harm it, sharedCluster another. Each test uses
+// keys that begin with its name, and has lanes of its own.
 var (
 	shared        *redistest.Server
 	sharedCluster *redistest.Cluster
@@ -29,7 +29,8 @@ func TestMain(m *testing.M) {
 			shared = redistest.Start(h)
 			sharedCluster = redistest.StartCluster(h, 3)
 		}),
-		// go-redis looks once a second whether a server that refused has come back, and whether its pool is closed.
+		// go-redis looks once a second whether a server that refused has come back, and whether its
+		// pool is closed.
 		goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }
 
@@ -77,7 +78,8 @@ func fresh(t testing.TB, rdb *redis.Client) {
 	}
 }
 
-// onSharedCluster is a client of the shared Cluster, where nothing of an earlier run of the test is left.
+// onSharedCluster is a client of the shared Cluster, where nothing of an earlier run of the test is
+// left.
 func onSharedCluster(t testing.TB) *redis.ClusterClient {
 	t.Helper()
 	for _, node := range sharedCluster.Nodes {
@@ -160,7 +162,8 @@ func raw(t testing.TB, rdb redis.UniversalClient, key string) []byte {
 	return b
 }
 
-// wantDated is wantRaw for what a script has stored, and dated by the server's clock: on this machine, where it runs, that is just now.
+// wantDated is wantRaw for what a script has stored, and dated by the server's clock: on this
+// machine, where it runs, that is just now.
 func wantDated(t testing.TB, rdb redis.UniversalClient, key string, r *Record) {
 	t.Helper()
 	got, err := ParseRecord(key, raw(t, rdb, key))

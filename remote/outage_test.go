@@ -110,7 +110,8 @@ var operations = []operation{
 	{"CheckLanes", false, func(ctx context.Context, s *Store, _ string) error { return s.CheckLanes(ctx) }},
 }
 
-// each runs every operation and checks its error: want, and also for mutations. No message may hold what is secret.
+// each runs every operation and checks its error: want, and also for mutations. No message may hold
+// what is secret.
 func each(t *testing.T, s *Store, want []error, also ...error) {
 	t.Helper()
 	ctx := t.Context()
@@ -182,7 +183,8 @@ func TestErrUnknownOutcome_ofAChangeWhoseReplyWasLost(t *testing.T) {
 			rdb := shared.Client(t, func(o *redis.Options) { o.Addr = p.Addr(); setup(p, o) })
 			key := t.Name()
 			for _, op := range operations {
-				// A store of its own: what one gives back in the background must not meet what is set for the next.
+				// A store of its own: what one gives back in the background must not meet what is
+				// set for the next.
 				s := newStore(t, rdb, never)
 				// A connection first: what is lost must be the reply, not the greeting.
 				redistest.Eventually(t, patience, func() error { return greeted(rdb) })
@@ -242,7 +244,8 @@ func TestContext_thatEndsInFlightReturnsAtOnce(t *testing.T) {
 			if end.name == "deadline" && i%6 != 0 {
 				continue // some of each kind: each takes as long as its deadline
 			}
-			// A store of its own: a connection on which the last one gives something back is none for this one.
+			// A store of its own: a connection on which the last one gives something back is none
+			// for this one.
 			s := newStore(t, rdb, func(o *Options) { o.BreakerFailures = 1; o.Timeout = time.Minute })
 			must(t, rdb.Ping(t.Context()).Err())
 			redistest.Eventually(t, patience, func() error { // what the call before it left
@@ -327,7 +330,8 @@ func TestErrAccessDenied_forAWrongPassword(t *testing.T) {
 	server := redistest.Start(t, redistest.WithPassword("hunter2"))
 	for name, password := range map[string]string{"none": "", "wrong": "hunter2-not"} {
 		for _, op := range operations {
-			// The server ends the connection of a stranger who sends many arguments, so each operation has its own.
+			// The server ends the connection of a stranger who sends many arguments, so each
+			// operation has its own.
 			rdb := server.Client(t, func(o *redis.Options) { o.Password = password })
 			err := op.do(t.Context(), newStore(t, rdb), secretKey)
 			t.Log(name, op.name)
@@ -418,7 +422,8 @@ func TestErrWriteRefused_byAFullServerForWritesOnly(t *testing.T) {
 		if r, err := s.Get(t.Context(), "k"); err != nil || string(r.Payload) != "1" {
 			t.Errorf("%q, %v", r.Payload, err)
 		}
-		// What needs memory is refused with its announcement; what takes something away is done, and announced.
+		// What needs memory is refused with its announcement; what takes something away is done,
+		// and announced.
 		for i, m := range mutations {
 			key := fmt.Sprint("full", i)
 			before, lane := raw(t, rdb, key), len(kept(t, rdb, t.Name(), 0))

@@ -165,7 +165,8 @@ func FuzzParseRecord(f *testing.F) {
 	full[headerSize], full[headerSize+1] = 0xff, 0xff
 	f.Add("k", full)
 	f.Fuzz(func(t *testing.T, key string, data []byte) {
-		// A tag takes 18 bytes at least where it is stored, and its name and two words and a half more in memory.
+		// A tag takes 18 bytes at least where it is stored, and its name and two words and a half
+		// more in memory.
 		alloctest.AtMost(t, 1<<10+4*uint64(len(data)), "reading a record", func() { _, _ = ParseRecord(key, data) })
 		r, err := ParseRecord(key, data)
 		var bad *MalformedError
@@ -191,7 +192,8 @@ func FuzzParseRecord(f *testing.F) {
 	})
 }
 
-// Whatever single byte changes: what is read is not taken for the record of another key, and its payload keeps its length.
+// Whatever single byte changes: what is read is not taken for the record of another key, and its
+// payload keeps its length.
 func FuzzChangedByteIsNoOtherKey(f *testing.F) {
 	f.Add("cache:key", "payload", uint(0), byte(1))
 	f.Add("k", "", uint(53), byte(0x80))

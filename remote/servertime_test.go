@@ -12,7 +12,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Whatever the clock of the machine that stores a record, the server dates it, and every machine agrees on its life.
+// Whatever the clock of the machine that stores a record, the server dates it, and every machine
+// agrees on its life.
 func TestServerTime_decidesHowLongRecordsLive(t *testing.T) {
 	rdb := shared.Client(t)
 	fresh(t, rdb)

@@ -46,7 +46,8 @@ func wantStored(t *testing.T, s *Store, rdb redis.UniversalClient, writes []Writ
 	}
 }
 
-// wantLane checks the texts of what a lane holds, in any order: of one call, those of groups come before single ones.
+// wantLane checks the texts of what a lane holds, in any order: of one call, those of groups come
+// before single ones.
 func wantLane(t *testing.T, rdb redis.UniversalClient, index int, want ...string) {
 	t.Helper()
 	var got []string

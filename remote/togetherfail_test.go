@@ -244,7 +244,8 @@ func TestTogether_isOfUnknownOutcomeToACallerThatLeaves(t *testing.T) {
 	}
 }
 
-// answering has an answer of its own to a script, without asking, or to what the server has answered.
+// answering has an answer of its own to a script, without asking, or to what the server has
+// answered.
 type answering struct {
 	plainHook
 	reply func(cmd *redis.Cmd) error

@@ -17,7 +17,8 @@ import (
 	"github.com/doppio-cache/doppio/internal/redistest"
 )
 
-// spans is a TracerProvider that keeps what it is told. The SDK would be a dependency of every user.
+// spans is a TracerProvider that keeps what it is told. The SDK would be a dependency of every
+// user.
 type spans struct {
 	embedded.TracerProvider
 	mu    sync.Mutex

@@ -12,8 +12,8 @@ import (
 	"github.com/doppio-cache/doppio/internal/redistest"
 )
 
-// Callers that have less patience than Options say nothing about the server, but that it is silent for longer than the
-// timeout is news of it.
+// Callers that have less patience than Options say nothing about the server, but that it is silent
+// for longer than the timeout is news of it.
 func TestBreaker_opensForSilenceAfterCallersHaveLeft(t *testing.T) {
 	t.Parallel()
 	for name, do := range map[string]func(context.Context, *Store) error{
@@ -134,7 +134,8 @@ func TestContext_writeThatWasNotSentWhenItEndsNeverIs(t *testing.T) {
 	}
 }
 
-// A probe whose caller left before anything was sent has shown nothing: the next call is the probe then.
+// A probe whose caller left before anything was sent has shown nothing: the next call is the probe
+// then.
 func TestBreaker_probeThatWasNotSentDecidesNothing(t *testing.T) {
 	t.Parallel()
 	p, rdb := proxied(t, shared, func(o *redis.Options) {

@@ -1,23 +1,24 @@
 package model
 
-// canonical makes states equal that differ in nothing that matters from here on. It is where positions end: of two positions
-// only their order counts, and an entry, a flight or a change is invalid for ever once something newer is known about its
-// key. So a stamp is 1 while it is valid, and 0 from when it is not, and all tables are 1.
+// canonical makes states equal that differ in nothing that matters from here on. It is where
+// positions end: of two positions only their order counts, and an entry, a flight or a change is
+// invalid for ever once something newer is known about its key. So a stamp is 1 while it is valid,
+// and 0 from when it is not, and all tables are 1.
 func (w *world) canonical(s *state) {
 	w.canonicalFlights(s)
 	w.canonicalCalls(s)
 	for i := range s.inst {
 		n := &s.inst[i]
-		for k := range n.near {
-			e := &n.near[k]
+		for k := range n.local {
+			e := &n.local[k]
 			switch {
 			case w.valid(n, uint8(k), e.stamp) || w.removeOnMessage:
 				e.stamp = 1
 			default:
-				*e = nearCopy{}
+				*e = localCopy{}
 			}
 			if !e.here {
-				*e = nearCopy{}
+				*e = localCopy{}
 			}
 		}
 	}
@@ -106,14 +107,14 @@ func call0(phase uint8, ver [maxKeys]uint8, stamp uint8) call {
 	return call{phase: phase, ver: ver, stamp: stamp, body: done}
 }
 
-// canonicalTokens forgets those that nobody can compare any more. A token that is neither in place nor in the snapshot never
-// comes back.
+// canonicalTokens forgets those that nobody can compare any more. A token that is neither in place
+// nor in the snapshot never comes back.
 func (w *world) canonicalTokens(s *state) {
 	if w.tokenPerClient {
 		return
 	}
-	for k := range s.server.far {
-		now, then := &s.server.far[k], &s.saved.far[k]
+	for k := range s.server.remote {
+		now, then := &s.server.remote[k], &s.saved.remote[k]
 		var nowHeld, thenHeld bool
 		for f, at := range w.flights {
 			fl := &s.flights[f]
@@ -159,8 +160,8 @@ func (w *world) canonicalLane(s *state) {
 	if w.floors() {
 		return
 	}
-	for k := range s.server.far {
-		s.server.far[k].stamp = 0
+	for k := range s.server.remote {
+		s.server.remote[k].stamp = 0
 	}
 	for i := range s.inst {
 		s.inst[i].known, s.inst[i].star, s.inst[i].asked, s.inst[i].askedStar = 0, 0, 0, 0

@@ -44,7 +44,8 @@ func (w *world) commit(s *state, a int) bool {
 	return true
 }
 
-// begin raises nothing: what is near from before stays until the call returns. Nobody can tell before whether the change was made.
+// begin raises nothing: the local copies from before stay until the call returns. Nobody can tell
+// before whether the change was made.
 func (w *world) begin(s *state, a int) bool {
 	c, ch := &s.calls[a], w.changes[a]
 	if c.phase != committed {
@@ -62,8 +63,9 @@ func (w *world) begin(s *state, a int) bool {
 	return true
 }
 
-// execute is the server's part: one script, or on a Cluster the data's and then the lane's. A call that was given up may still
-// be executed, however late; what is sent after a reply is not sent when there was none.
+// execute is the server's part: one script, or on a Cluster the data's and then the lane's. A call
+// that was given up may still be executed, however late; what is sent after a reply is not sent
+// when there was none.
 func (w *world) execute(s *state, a int) bool {
 	if w.shared && a < 2 {
 		return w.executeTogether(s, a)
@@ -99,7 +101,7 @@ func (w *world) execute(s *state, a int) bool {
 	return true
 }
 
-// changeData changes what the far tier holds. A retry of a Set deletes.
+// changeData changes what the remote tier holds. A retry of a Set deletes.
 func (w *world) changeData(s *state, ch change, c *call, again bool) {
 	switch {
 	case ch.kind == clearing:
@@ -114,9 +116,9 @@ func (w *world) changeData(s *state, ch change, c *call, again bool) {
 		if w.cluster {
 			stamp = c.known
 		}
-		s.server.far[ch.key] = record{kind: value, ver: c.ver[ch.key], stamp: stamp, tag: c.tag}
+		s.server.remote[ch.key] = record{kind: value, ver: c.ver[ch.key], stamp: stamp, tag: c.tag}
 	default:
-		s.server.far[ch.key] = record{}
+		s.server.remote[ch.key] = record{}
 	}
 }
 
@@ -136,14 +138,15 @@ func (w *world) lift(s *state, a int) bool {
 		return false
 	}
 	c.buried = false
-	if r := &s.server.far[ch.key]; r.kind == value && r.ver == c.ver[ch.key] {
+	if r := &s.server.remote[ch.key]; r.kind == value && r.ver == c.ver[ch.key] {
 		r.stamp = c.id
 	}
 	w.say("the server lifts the record of key %d to %d", ch.key, c.id)
 	return true
 }
 
-// acknowledge raises the table before the call returns, and keeps the own copy of a Set if nothing else was learned.
+// acknowledge raises the table before the call returns, and keeps the own copy of a Set if nothing
+// else was learned.
 func (w *world) acknowledge(s *state, a int) bool {
 	c, ch := &s.calls[a], w.changes[a]
 	if c.phase != running || c.body != done || c.buried {
@@ -184,14 +187,14 @@ func (w *world) keepOwn(s *state, a int) bool {
 	if c.phase != holding {
 		return false
 	}
-	s.inst[ch.instance].near[ch.key] = nearCopy{here: true, ver: c.ver[ch.key], stamp: c.stamp}
+	s.inst[ch.instance].local[ch.key] = localCopy{here: true, ver: c.ver[ch.key], stamp: c.stamp}
 	c.phase = acknowledged
-	w.say("%d keeps its own v%d of key %d near", ch.instance, c.ver[ch.key], ch.key)
+	w.say("%d keeps its own v%d of key %d locally", ch.instance, c.ver[ch.key], ch.key)
 	return true
 }
 
-// loseReply ends a call with an error that says nobody knows. From now on the key is pending: reads bypass both tiers, so what
-// was committed is seen here nonetheless.
+// loseReply ends a call with an error that says nobody knows. From now on the key is pending: reads
+// bypass both tiers, so what was committed is seen here nonetheless.
 func (w *world) loseReply(s *state, a int) bool {
 	c, ch := &s.calls[a], w.changes[a]
 	if c.phase != running || s.left.replies == 0 || (w.shared && a < 2 && s.calls[1-a].phase <= committed) {
@@ -217,8 +220,8 @@ func (w *world) giveUp(s *state, ch change, c *call) {
 	}
 }
 
-// happened ends the wait for a retry: what was given up was made, for its message has come. On a Cluster that tells nothing, as
-// what may have been executed is announced, too.
+// happened ends the wait for a retry: what was given up was made, for its message has come. On a
+// Cluster that tells nothing, as what may have been executed is announced, too.
 func (w *world) happened(s *state, n *instance, ch change, c *call) {
 	if !w.cluster || w.hearsay {
 		w.promise(s, n, ch, c, 0)

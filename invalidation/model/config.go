@@ -16,7 +16,8 @@ type change struct{ kind, instance, key uint8 }
 // place is where a configuration has loads, any number, one after the other.
 type place struct{ instance, key uint8 }
 
-// config says which parts of the protocol are explored together. Each stays small enough to be explored to its end.
+// config says which parts of the protocol are explored together. Each stays small enough to be
+// explored to its end.
 type config struct {
 	name    string
 	keys    int
@@ -28,8 +29,8 @@ type config struct {
 	shared  bool   // the first two changes, of one instance, are made together, with one message
 	time    bool   // the moments X-D and X pass
 	back    bool   // the server's clock goes back with its data
-	evict   bool   // the far tier may lose any record at any time
-	reader  bool   // near reads of instance 1 are two looks, and the receiver's stores two steps
+	evict   bool   // the remote tier may lose any record at any time
+	reader  bool   // local reads of instance 1 are two looks, and the receiver's stores two steps
 	large   bool   // takes minutes
 	states  int    // as explored: a model that was emptied by mistake has fewer
 }

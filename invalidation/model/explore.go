@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// world is a configuration with the rules by which it goes, and what a step says of itself while a trace is told.
+// world is a configuration with the rules by which it goes, and what a step says of itself while a
+// trace is told.
 type world struct {
 	config
 	rules
@@ -32,12 +33,12 @@ func whenRead(w *world) int { return int(bit(w.reader)) }
 var steps = []step{
 	{eachCall, (*world).commit}, {eachCall, (*world).begin}, {eachCall, (*world).execute}, {eachCall, (*world).acknowledge},
 	{eachCall, (*world).keepOwn}, {eachCall, (*world).lift}, {eachCall, (*world).loseReply}, {eachCall, (*world).tryAgain}, {eachCall, (*world).retryReturns},
-	{eachFlight, (*world).beginLoad}, {eachFlight, (*world).join}, {eachFlight, (*world).readFar}, {eachFlight, (*world).compareTag},
+	{eachFlight, (*world).beginLoad}, {eachFlight, (*world).join}, {eachFlight, (*world).readRemote}, {eachFlight, (*world).compareTag},
 	{eachFlight, (*world).readTag}, {eachFlight, (*world).readSource}, {eachFlight, (*world).fill}, {eachFlight, (*world).land},
 	{eachInst, (*world).receive}, {eachInst, (*world).lose}, {eachInst, (*world).settle}, {whenRead, (*world).look},
 	{eachInst, (*world).sendEcho}, {eachInst, (*world).executeEcho}, {eachInst, (*world).part}, {once, (*world).deleteLane},
 	{eachInst, (*world).cutOff}, {eachInst, (*world).subscribe}, {eachInst, (*world).askForReplay}, {eachInst, (*world).replay},
-	{eachKey, (*world).evictFar}, {once, (*world).flush}, {once, (*world).trim}, {once, (*world).save}, {once, (*world).restart},
+	{eachKey, (*world).evictRemote}, {once, (*world).flush}, {once, (*world).trim}, {once, (*world).save}, {once, (*world).restart},
 	{once, (*world).mark}, {once, (*world).expire},
 }
 
@@ -84,7 +85,8 @@ type node struct {
 	step, arg uint8
 }
 
-// print of a state: 128 bits, so that two of a billion states have the same once in 10^20 explorations.
+// print of a state: 128 bits, so that two of a billion states have the same once in 10^20
+// explorations.
 type print [2]uint64
 
 var seeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
@@ -93,7 +95,8 @@ func printOf(s *state) print {
 	return print{maphash.Comparable(seeds[0], *s), maphash.Comparable(seeds[1], *s)}
 }
 
-// start is where everything begins: empty tiers, a lane that has begun, and instances that have just been told that they are coherent.
+// start is where everything begins: empty tiers, a lane that has begun, and instances that have
+// just been told that they are coherent.
 func (w *world) start() state {
 	s := state{gen: 1, left: w.may}
 	for i := range s.inst {
@@ -109,7 +112,8 @@ func (w *world) start() state {
 	return s
 }
 
-// explore goes through all states, breadth first, until one breaks a property, or a level ends with more than limit (0: none).
+// explore goes through all states, breadth first, until one breaks a property, or a level ends with
+// more than limit (0: none).
 func explore(c config, r rules, limit int) result {
 	w := &world{config: c, rules: r}
 	type open struct {

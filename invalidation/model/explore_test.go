@@ -75,7 +75,8 @@ func TestMutants_ofSpareRulesBreakNothing(t *testing.T) {
 	}
 }
 
-// Prints have random seeds: were one of them, or the order of anything, to matter, the same configuration would not look the same twice.
+// Prints have random seeds: were one of them, or the order of anything, to matter, the same
+// configuration would not look the same twice.
 func TestExplore_isDeterministic(t *testing.T) {
 	m := mutants[0]
 	one, two := explore(named(t, m.in), m.rules, 0), explore(named(t, m.in), m.rules, 0)

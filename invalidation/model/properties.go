@@ -1,29 +1,32 @@
 package model
 
-// check gives the property that a state breaks, or nothing. What only a caller sees is checked where it is given: see land.
+// check gives the property that a state breaks, or nothing. What only a caller sees is checked
+// where it is given: see land.
 func (w *world) check(s *state) {
 	for c := range w.changes {
 		w.checkLasting(s, c)
 	}
 	for k := range w.keys {
-		w.checkFar(s, k)
+		w.checkRemote(s, k)
 		for i := range s.inst {
-			w.checkNear(s, uint8(i), uint8(k))
+			w.checkLocal(s, uint8(i), uint8(k))
 		}
 	}
 }
 
-// accepted tells whether a reader who knows the remote floor and the tags would accept what the far tier holds.
+// accepted tells whether a reader who knows the remote floor and the tags would accept what the
+// remote tier holds.
 func (w *world) accepted(s *state, key int) bool {
-	r := &s.server.far[key]
+	r := &s.server.remote[key]
 	return r.kind == value && r.stamp >= s.server.floor && (!w.tagged || r.tag == s.server.tag)
 }
 
-// checkFar is G1. After a restart it is due once everybody has noticed, and nothing is under way (G5).
-func (w *world) checkFar(s *state, key int) {
-	r := &s.server.far[key]
+// checkFar is G1. After a restart it is due once everybody has noticed, and nothing is under way
+// (G5).
+func (w *world) checkRemote(s *state, key int) {
+	r := &s.server.remote[key]
 	if r.ver < s.acked[key] && w.accepted(s, key) && (!s.restarted || w.quiet(s)) {
-		w.breach("the far tier holds v%d of key %d, and v%d was acknowledged", r.ver, uint8(key), s.acked[key])
+		w.breach("the remote tier holds v%d of key %d, and v%d was acknowledged", r.ver, uint8(key), s.acked[key])
 	}
 }
 
@@ -35,7 +38,7 @@ func (w *world) checkLasting(s *state, c int) {
 	if !call.fresh || ch.kind != setting || call.phase != acknowledged && call.phase != holding {
 		return
 	}
-	r := &s.server.far[ch.key]
+	r := &s.server.remote[ch.key]
 	if r.kind != value || r.ver != call.ver[ch.key] || w.clearedSince(s) {
 		return
 	}
@@ -60,8 +63,8 @@ func (w *world) clearedSince(s *state) bool {
 	return false
 }
 
-// checkNear is G2 and G3 of a near read, and, when nothing is under way, that both tiers agree.
-func (w *world) checkNear(s *state, i, key uint8) {
+// checkLocal is G2 and G3 of a local read, and, when nothing is under way, that both tiers agree.
+func (w *world) checkLocal(s *state, i, key uint8) {
 	ver, ok := w.served(s, i, key)
 	if !ok {
 		return
@@ -79,13 +82,13 @@ func (w *world) checkNear(s *state, i, key uint8) {
 	if ver < s.acked[key] {
 		w.breach("all is quiet, and instance %d serves v%d of key %d instead of v%d", i, ver, key, s.acked[key])
 	}
-	if r := &s.server.far[key]; w.accepted(s, int(key)) && r.ver != ver {
-		w.breach("all is quiet, instance %d serves v%d of key %d, and the far tier holds v%d", i, ver, key, r.ver)
+	if r := &s.server.remote[key]; w.accepted(s, int(key)) && r.ver != ver {
+		w.breach("all is quiet, instance %d serves v%d of key %d, and the remote tier holds v%d", i, ver, key, r.ver)
 	}
 }
 
-// quiet tells that nothing is under way: no change, no message, no loss that is yet to be noticed. Loads may be: they are not
-// what near copies that are here wait for.
+// quiet tells that nothing is under way: no change, no message, no loss that is yet to be noticed.
+// Loads may be: they are not what local copies that are here wait for.
 func (w *world) quiet(s *state) bool {
 	for c := range w.changes {
 		switch call := &s.calls[c]; call.phase {

@@ -1,6 +1,7 @@
 package model
 
-// valid is the rule of the near tier: nothing is known about the key, or its tag, that is newer than stamp.
+// valid is the rule of the local tier: nothing is known about the key, or its tag, that is newer
+// than stamp.
 func (w *world) valid(n *instance, key, stamp uint8) bool {
 	return stamp >= n.table[key] && (!w.tagged || stamp >= n.table[tagPlace])
 }
@@ -10,18 +11,18 @@ func (w *world) raise(n *instance, at uint8) {
 	n.pos++
 	n.table[at] = n.pos
 	if w.removeOnMessage && at < tagPlace {
-		n.near[at] = nearCopy{}
+		n.local[at] = localCopy{}
 	}
 }
 
-// drop is the near floor, raised to now. With one cache it is the same as raising every place.
+// drop is the local floor, raised to now. With one cache it is the same as raising every place.
 func (w *world) drop(n *instance) {
 	n.pos++
 	for at := range n.table {
 		n.table[at] = n.pos
 	}
 	if w.removeOnMessage {
-		n.near = [maxKeys]nearCopy{}
+		n.local = [maxKeys]localCopy{}
 	}
 }
 
@@ -40,10 +41,10 @@ func (w *world) pending(s *state, i, key uint8) bool {
 	return false
 }
 
-// served gives the near copy that a read of this moment would be answered with.
+// served gives the local copy that a read of this moment would be answered with.
 func (w *world) served(s *state, i, key uint8) (uint8, bool) {
 	n := &s.inst[i]
-	e := n.near[key]
+	e := n.local[key]
 	if !e.here || !w.trusted(s, n) || w.pending(s, i, key) {
 		return 0, false
 	}
@@ -85,7 +86,7 @@ func (w *world) join(s *state, a int) bool {
 }
 
 // readFar is GET, and on a miss the lease: one command.
-func (w *world) readFar(s *state, a int) bool {
+func (w *world) readRemote(s *state, a int) bool {
 	f, at := &s.flights[a], w.flights[a]
 	if f.phase != begun {
 		return false
@@ -93,7 +94,7 @@ func (w *world) readFar(s *state, a int) bool {
 	n := &s.inst[at.instance]
 	if f.bypass {
 		f.phase = loading
-		if r := &s.server.far[at.key]; w.pendingFilled && r.kind == nothing {
+		if r := &s.server.remote[at.key]; w.pendingFilled && r.kind == nothing {
 			*r = record{kind: lease, token: w.freshToken(s, at.instance)}
 			f.token = r.token
 		}
@@ -106,7 +107,7 @@ func (w *world) readFar(s *state, a int) bool {
 			n.parted = 0
 		}
 	}
-	r := &s.server.far[at.key]
+	r := &s.server.remote[at.key]
 	switch {
 	case r.kind == nothing:
 		*r = record{kind: lease, token: w.freshToken(s, at.instance)}
@@ -128,7 +129,7 @@ func (w *world) readFar(s *state, a int) bool {
 	return true
 }
 
-// compareTag is the second look at a tagged far value.
+// compareTag is the second look at a tagged remote value.
 func (w *world) compareTag(s *state, a int) bool {
 	f, at := &s.flights[a], w.flights[a]
 	if f.phase != compared {
@@ -144,7 +145,8 @@ func (w *world) compareTag(s *state, a int) bool {
 	return true
 }
 
-// readTag fetches the version that the new record will carry, before the source is read, and makes it if there is none.
+// readTag fetches the version that the new record will carry, before the source is read, and makes
+// it if there is none.
 func (w *world) readTag(s *state, a int) bool {
 	f, at := &s.flights[a], w.flights[a]
 	when := uint8(loading)
@@ -184,12 +186,12 @@ func (w *world) fill(s *state, a int) bool {
 		return false
 	}
 	f.phase = landed
-	r := &s.server.far[at.key]
+	r := &s.server.remote[at.key]
 	if !w.noToken && (f.token == 0 || r.token != f.token) {
 		w.say("%d may not fill key %d", at.instance, at.key)
 		return true
 	}
-	if w.farStampAtEnd {
+	if w.remoteStampAtEnd {
 		f.known = s.inst[at.instance].known
 	}
 	*r = record{kind: value, ver: f.ver, stamp: f.known, tag: f.tag}
@@ -197,8 +199,8 @@ func (w *world) fill(s *state, a int) bool {
 	return true
 }
 
-// land gives the value to all who wait, and keeps it near. The near engine may take its time for that: it is a step of its
-// own, whatever was learned since the load began.
+// land gives the value to all who wait, and keeps it locally. The local engine may take its time
+// for that: it is a step of its own, whatever was learned since the load began.
 func (w *world) land(s *state, a int) bool {
 	f, at := &s.flights[a], w.flights[a]
 	if f.phase != landed {
@@ -211,18 +213,18 @@ func (w *world) land(s *state, a int) bool {
 		f.stamp = s.inst[at.instance].pos
 	}
 	if !f.bypass || w.pendingKept {
-		s.inst[at.instance].near[at.key] = nearCopy{here: true, ver: f.ver, stamp: f.stamp}
+		s.inst[at.instance].local[at.key] = localCopy{here: true, ver: f.ver, stamp: f.stamp}
 	}
-	w.say("%d keeps v%d of key %d near", at.instance, f.ver, at.key)
+	w.say("%d keeps v%d of key %d locally", at.instance, f.ver, at.key)
 	*f = flight{}
 	return true
 }
 
-// look is a near read of instance 1 in two looks, lease first. The clock is read with the lease.
+// look is a local read of instance 1 in two looks, lease first. The clock is read with the lease.
 func (w *world) look(s *state, _ int) bool {
 	const i, key = 1, 0
 	n := &s.inst[i]
-	e := n.near[key]
+	e := n.local[key]
 	fits, held := e.here && w.valid(n, key, e.stamp), w.trusted(s, n)
 	switch {
 	case n.reading == 0 && !w.tableFirst && held:

@@ -33,9 +33,9 @@ func (w *world) apply(s *state, i, id uint8) {
 	}
 }
 
-// recognized tells whether an instance leaves out its own message: while the change is in flight or was acknowledged, for it
-// raises the table itself. One that failed may be executed at any time. Where one of several that were made together has
-// failed, the message counts for all.
+// recognized tells whether an instance leaves out its own message: while the change is in flight or
+// was acknowledged, for it raises the table itself. One that failed may be executed at any time.
+// Where one of several that were made together has failed, the message counts for all.
 func (w *world) recognized(calls []call) bool {
 	failures := 0
 	for c := range calls {
@@ -68,8 +68,8 @@ func (w *world) receive(s *state, a int) bool {
 	return true
 }
 
-// lose is what a pub/sub connection or a Cluster's bus may do to any message: whoever would have been next to hand it over
-// has nothing.
+// lose is what a pub/sub connection or a Cluster's bus may do to any message: whoever would have
+// been next to hand it over has nothing.
 func (w *world) lose(s *state, a int) bool {
 	n := &s.inst[a]
 	it := n.queue[0]
@@ -106,9 +106,9 @@ func between(set uint16, above, below uint8) uint16 {
 	return set >> (above + 1) << (above + 1) & (1<<below - 1)
 }
 
-// historyLost notes a loss. The highest known id of the lost history is ended: far records up to it
-// are absent for this instance from now on. What is known stays known, or the server could not tell
-// that a later change is one of somebody who knows.
+// historyLost notes a loss. The highest known id of the lost history is ended: remote records up to
+// it are absent for this instance from now on. What is known stays known, or the server could not
+// tell that a later change is one of somebody who knows.
 func (w *world) historyLost(n *instance, ended uint8) {
 	if w.historyIgnored {
 		return
@@ -132,7 +132,8 @@ func (w *world) restarted(n *instance, ended uint8) {
 	}
 }
 
-// chainLive is for messages that come while the replay is under way: they are chained among themselves.
+// chainLive is for messages that come while the replay is under way: they are chained among
+// themselves.
 func chainLive(n *instance, it item) {
 	if n.first == 0 {
 		n.first = it.prev + 1
@@ -142,7 +143,8 @@ func chainLive(n *instance, it item) {
 	n.heard = max(n.heard, it.id)
 }
 
-// sendEcho notes the time and sends. Echoes that can renew no lease are left out: they only find losses sooner.
+// sendEcho notes the time and sends. Echoes that can renew no lease are left out: they only find
+// losses sooner.
 func (w *world) sendEcho(s *state, a int) bool {
 	n := &s.inst[a]
 	wanted := n.trust < s.gen || (w.time && s.gen == 1)
@@ -206,7 +208,8 @@ func (w *world) echoed(s *state, n *instance, it item) {
 	}
 }
 
-// fetched takes the remote floor as an echo or the server has it. One past what stands for it takes its place.
+// fetched takes the remote floor as an echo or the server has it. One past what stands for it takes
+// its place.
 func (w *world) fetched(n *instance, floor uint8) {
 	if w.floorNotFetched {
 		return
@@ -234,7 +237,8 @@ func (w *world) settle(s *state, a int) bool {
 	return true
 }
 
-// cutOff ends a subscription, with all that waits on it. The lease runs on: it was given for what was known.
+// cutOff ends a subscription, with all that waits on it. The lease runs on: it was given for what
+// was known.
 func (w *world) cutOff(s *state, a int) bool {
 	n := &s.inst[a]
 	if s.left.cuts == 0 || n.link == cut || !w.listens(a) {
@@ -266,7 +270,8 @@ func (w *world) subscribe(s *state, a int) bool {
 	return true
 }
 
-// askForReplay is XRANGE, executed when the subscription is up. What was published before is in its answer, or was trimmed.
+// askForReplay is XRANGE, executed when the subscription is up. What was published before is in its
+// answer, or was trimmed.
 func (w *world) askForReplay(s *state, a int) bool {
 	n := &s.inst[a]
 	if n.answer != unasked || (n.link != syncing && (n.link != cut || !w.askedTooSoon)) {
@@ -285,7 +290,8 @@ func (w *world) askForReplay(s *state, a int) bool {
 	case n.answerLast < n.applied:
 		n.answer = forgotten
 	case !w.absentIsTrimmed && (!s.server.trimmed || lane&(1<<n.applied-1) != 0) && n.applied != 0:
-		// A stream that was never trimmed, or that has older ids, did not lose this one by being trimmed.
+		// A stream that was never trimmed, or that has older ids, did not lose this one by being
+		// trimmed.
 		n.answer = forgotten
 	default:
 		n.answer = trimmed

@@ -53,7 +53,8 @@ func (w *world) publish(s *state, by uint8) uint8 {
 	return s.ids
 }
 
-// listens tells whether an instance has anything that could be stale. One that only deletes is left out of the fan-out.
+// listens tells whether an instance has anything that could be stale. One that only deletes is left
+// out of the fan-out.
 func (w *world) listens(i int) bool {
 	for _, at := range w.flights {
 		if int(at.instance) == i {
@@ -79,15 +80,16 @@ func push(n *instance, it item) {
 	panic("model: a configuration needs longer queues than there are")
 }
 
-// freshToken gives one that neither a record nor a flight has: only whether tokens are the same matters.
+// freshToken gives one that neither a record nor a flight has: only whether tokens are the same
+// matters.
 func (w *world) freshToken(s *state, i uint8) uint8 {
 	if w.tokenPerClient {
 		return i + 1
 	}
 	for t := uint8(1); ; t++ {
 		taken := false
-		for k := range s.server.far {
-			taken = taken || s.server.far[k].token == t || s.saved.far[k].token == t
+		for k := range s.server.remote {
+			taken = taken || s.server.remote[k].token == t || s.saved.remote[k].token == t
 		}
 		for f := range s.flights {
 			taken = taken || s.flights[f].token == t
@@ -100,9 +102,9 @@ func (w *world) freshToken(s *state, i uint8) uint8 {
 
 // tokenOf gives the token of a value that is about to be refreshed. Nobody had to know it before.
 func (w *world) tokenOf(s *state, key, i uint8) uint8 {
-	r := &s.server.far[key]
+	r := &s.server.remote[key]
 	if r.token == 0 {
-		old, kept := *r, &s.saved.far[key]
+		old, kept := *r, &s.saved.remote[key]
 		r.token = w.freshToken(s, i)
 		if *kept == old {
 			kept.token = r.token
@@ -112,12 +114,12 @@ func (w *world) tokenOf(s *state, key, i uint8) uint8 {
 }
 
 // evict is the end of a record's life, or maxmemory.
-func (w *world) evictFar(s *state, a int) bool {
-	if !w.evict || s.server.far[a].kind == nothing {
+func (w *world) evictRemote(s *state, a int) bool {
+	if !w.evict || s.server.remote[a].kind == nothing {
 		return false
 	}
-	s.server.far[a] = record{}
-	w.say("the far record of key %d is evicted", uint8(a))
+	s.server.remote[a] = record{}
+	w.say("the remote record of key %d is evicted", uint8(a))
 	return true
 }
 
@@ -145,9 +147,10 @@ func (w *world) trim(s *state, _ int) bool {
 	return true
 }
 
-// save takes the snapshot that a restart will bring back. The small configurations take it when there is a value to bring back.
+// save takes the snapshot that a restart will bring back. The small configurations take it when
+// there is a value to bring back.
 func (w *world) save(s *state, _ int) bool {
-	if s.left.saves == 0 || (!w.large && len(w.flights) > 0 && s.server.far[0].kind != value) {
+	if s.left.saves == 0 || (!w.large && len(w.flights) > 0 && s.server.remote[0].kind != value) {
 		return false
 	}
 	s.left.saves--
@@ -256,8 +259,8 @@ func first(set uint16) uint8 {
 	return uint8(bits.TrailingZeros16(set))
 }
 
-// mark is the moment X-D, and expire is X: echoes sent before the first have ceased to count at the second, when all that was
-// acknowledged before the first is due.
+// mark is the moment X-D, and expire is X: echoes sent before the first have ceased to count at the
+// second, when all that was acknowledged before the first is due.
 func (w *world) mark(s *state, _ int) bool {
 	if !w.time || s.gen > 1 {
 		return false

@@ -13,14 +13,14 @@ const (
 	maxQueue   = 6
 )
 
-// Kinds of a far record.
+// Kinds of a remote record.
 const (
 	nothing = iota
 	lease
 	value
 )
 
-// record is what the far tier holds for a key.
+// record is what the remote tier holds for a key.
 type record struct {
 	kind  uint8
 	token uint8 // 0: one that nobody knows
@@ -29,9 +29,10 @@ type record struct {
 	tag   uint8 // of a value: the version of the tag it carries
 }
 
-// server is all that Redis holds, which is what a FLUSHALL empties and a restart from an old snapshot brings back.
+// server is all that Redis holds, which is what a FLUSHALL empties and a restart from an old
+// snapshot brings back.
 type server struct {
-	far     [maxKeys]record
+	remote  [maxKeys]record
 	tag     uint8  // version of the tag; 0: none was made
 	floor   uint8  // remote floor: records with a lower stamp count as absent
 	lane    uint16 // the set of ids in the stream
@@ -56,7 +57,8 @@ const (
 	echo
 )
 
-// item is what waits on a subscription: a message with its place in the lane, or the instance's own echo.
+// item is what waits on a subscription: a message with its place in the lane, or the instance's own
+// echo.
 type item struct {
 	kind  uint8
 	prev  uint8 // of a message; of an echo: the lane's last id
@@ -64,8 +66,8 @@ type item struct {
 	floor uint8 // of an echo: the newest remote floor
 }
 
-// nearCopy is an entry of the near tier.
-type nearCopy struct {
+// localCopy is an entry of the local tier.
+type localCopy struct {
 	here       bool
 	ver, stamp uint8
 }
@@ -89,7 +91,7 @@ const (
 type instance struct {
 	pos   uint8 // positions given so far
 	table [maxKeys + 1]uint8
-	near  [maxKeys]nearCopy
+	local [maxKeys]localCopy
 	seen  [maxKeys]uint8 // what its own calls that returned have committed: no later read may show less (G3)
 
 	applied uint8  // w: the lane has been applied up to here without a gap
@@ -130,10 +132,10 @@ type instance struct {
 const (
 	idle     = iota
 	begun    // stamp taken
-	compared // far value found, its tag's version still to be compared
+	compared // remote value found, its tag's version still to be compared
 	loading  // to read the source
 	loaded   // to fill
-	landed   // to be kept near and given to those who wait
+	landed   // to be kept locally and given to those who wait
 )
 
 // flight is one load, with all who joined it.

@@ -1,6 +1,7 @@
 package model
 
-// together marks the message of the changes that are made together: it names what both of them are about.
+// together marks the message of the changes that are made together: it names what both of them are
+// about.
 const together = 0x10
 
 // made gives the changes that a message tells of, from the first to before the last.
@@ -12,9 +13,10 @@ func made(by uint8) (first, last uint8) {
 	return c, c + 1
 }
 
-// executeTogether is the server's part where two callers' changes are made together: one script, or on a Cluster one for each and
-// then the announcement of both. It is sent when both have begun, and who leaves afterwards takes nothing back. (Who leaves before
-// has a change that is never executed, and the other one is made alone.)
+// executeTogether is the server's part where two callers' changes are made together: one script, or
+// on a Cluster one for each and then the announcement of both. It is sent when both have begun, and
+// who leaves afterwards takes nothing back. (Who leaves before has a change that is never executed,
+// and the other one is made alone.)
 func (w *world) executeTogether(s *state, a int) bool {
 	group, begun, here, sure := s.calls[:2], true, false, true
 	for i := range group {
