@@ -35,19 +35,19 @@ func (c *Cache[V]) getMany(ctx context.Context, keys []string) (map[string]V, er
 	until := c.client.patienceOfReads()
 	for _, key := range keys {
 		hash := c.hash(key)
-		n := c.near(ctx, hash, key)
+		n := c.lookupLocal(ctx, hash, key)
 		switch n.state {
-		case usable, refreshable:
+		case hit, dueHit:
 			out[key] = *n.value
-		case absent:
+		case negativeHit:
 		default:
-			if err := c.usable(key); err != nil {
+			if err := c.checkKey(key); err != nil {
 				failed.add(key, err)
 				continue
 			}
 			if !c.client.opts.Disabled {
 				if err := c.validity.Blocked(ctx, until, hash); err != nil {
-					c.countFar(err)
+					c.countRemoteError(err)
 					failed.add(key, err)
 					continue
 				}
@@ -61,12 +61,12 @@ func (c *Cache[V]) getMany(ctx context.Context, keys []string) (map[string]V, er
 	}
 	views := c.views(hashes)
 	defer endAll(views)
-	origins := make([]coherence.Point, len(hashes))
+	points := make([]coherence.Point, len(hashes))
 	for i, hash := range hashes {
-		origins[i] = c.point(hash)
+		points[i] = c.point(hash)
 	}
 	if err := c.validity.CatchUp(ctx, c.after, c.validity.AllLanes()...); err != nil {
-		c.countFar(err)
+		c.countRemoteError(err)
 		for _, key := range missing {
 			failed.add(key, err)
 		}
@@ -76,7 +76,7 @@ func (c *Cache[V]) getMany(ctx context.Context, keys []string) (map[string]V, er
 	known := c.versionsOf(ctx, results)
 	now := time.Now()
 	for i, r := range results {
-		v, err := c.accept(ctx, &views[i], now, hashes[i], missing[i], origins[i], r.Record, r.Err, known)
+		v, err := c.serveRemote(ctx, &views[i], now, missing[i], points[i], &r.Record, r.Err, known)
 		switch {
 		case err == nil:
 			out[missing[i]] = *v
@@ -137,7 +137,7 @@ func (c *Cache[V]) setMany(ctx context.Context, items []Item[V]) (int, error) {
 		}
 		st, err := c.defaults.with([]EntryOption{TTL(it.TTL), Tags(it.Tags...)})
 		if err == nil {
-			err = c.usable(it.Key)
+			err = c.checkKey(it.Key)
 		}
 		if err != nil {
 			failed.add(it.Key, err)
@@ -276,22 +276,22 @@ func (c *Cache[V]) existsMany(ctx context.Context, keys []string) (map[string]bo
 	missing, until := keys[:0], c.client.patienceOfReads()
 	for _, key := range keys {
 		hash := c.hash(key)
-		switch c.near(ctx, hash, key).state {
-		case usable, refreshable:
+		switch c.lookupLocal(ctx, hash, key).state {
+		case hit, dueHit:
 			out[key] = true
 			continue
-		case absent:
+		case negativeHit:
 			continue
 		}
 		if err := c.validity.Blocked(ctx, until, hash); err != nil {
-			c.countFar(err)
+			c.countRemoteError(err)
 			failed.add(key, err)
 			continue
 		}
 		missing = append(missing, key)
 	}
 	if err := c.validity.CatchUp(ctx, c.after, c.validity.AllLanes()...); err != nil {
-		c.countFar(err)
+		c.countRemoteError(err)
 		for _, key := range missing {
 			failed.add(key, err)
 		}
@@ -310,7 +310,7 @@ func (c *Cache[V]) existsMany(ctx context.Context, keys []string) (map[string]bo
 		for i, key := range keys {
 			switch {
 			case errs[i] != nil:
-				c.countFar(errs[i])
+				c.countRemoteError(errs[i])
 				failed.add(key, errs[i])
 			case found[i] == remote.Tagged:
 				tagged = append(tagged, key)
@@ -327,7 +327,7 @@ func (c *Cache[V]) existsMany(ctx context.Context, keys []string) (map[string]bo
 		for i, key := range keys {
 			there, err := c.taggedEntry(ctx, key, results[i].Record, results[i].Err, known)
 			if err != nil {
-				c.countFar(err)
+				c.countRemoteError(err)
 				failed.add(key, err)
 				continue
 			}
@@ -367,7 +367,7 @@ func (c *Cache[V]) distinct(keys []string) ([]string, failures) {
 			continue
 		}
 		seen[key] = struct{}{}
-		if err := c.usable(key); err != nil {
+		if err := c.checkKey(key); err != nil {
 			failed.add(key, err)
 			continue
 		}

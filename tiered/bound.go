@@ -3,9 +3,6 @@ package tiered
 import (
 	"context"
 	"time"
-
-	"github.com/doppio-cache/doppio/local"
-	"github.com/doppio-cache/doppio/remote"
 )
 
 // enterLoad counts a load that runs without the remote tier, and waits while Options.MaxLoads of them run: for patience,
@@ -27,17 +24,6 @@ func (c *Client) enterLoad(ctx context.Context, patience time.Duration) (leave f
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-}
-
-// within gives a context for what a flight asks the remote tier before it loads: all of it ends RemoteReadTimeout after
-// its caller, or the flight, began to ask.
-func (j *job[V]) within(ctx context.Context) context.Context {
-	now := time.Now()
-	j.until = now.Add(j.cache.client.opts.RemoteReadTimeout)
-	if j.looked != nil {
-		j.until = j.until.Add(-time.Duration(local.Monotonic() - j.looked.Begun))
-	}
-	return remote.Until(ctx, j.until)
 }
 
 // patienceOfReads is until when a read that begins now waits for first retries.

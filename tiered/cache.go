@@ -10,6 +10,7 @@ import (
 
 	"github.com/doppio-cache/doppio/internal/codec"
 	"github.com/doppio-cache/doppio/internal/coherence"
+	"github.com/doppio-cache/doppio/internal/flight"
 	"github.com/doppio-cache/doppio/internal/keyhash"
 	"github.com/doppio-cache/doppio/local"
 	"github.com/doppio-cache/doppio/remote"
@@ -36,8 +37,8 @@ type shared[V any] struct {
 	codec     *codec.Typed[V]
 	bounds    *remote.Bounds // of numbers, where V is narrower than int64
 	numeric   bool
-	flights   flights[V]
-	recent    recency
+	flights   flight.Group[callInfo[V], result[V]]
+	recent    missRate
 	counts    counters
 	failures  failureLog
 }
@@ -102,7 +103,7 @@ func newShared[V any](c *Client, name string, values *codec.Typed[V]) *shared[V]
 	}
 	s.failures.log = c.opts.Logger
 	s.seed, s.tagSeed = coherence.Seed(ns, name), keyhash.Seed(s.tagPrefix)
-	s.flights.byKey, s.flights.looking = make(map[string]*flight[V]), make(map[string]struct{})
+	s.flights.Ended = func(f *call[V]) { f.Info.view.End() }
 	numeric, lowest, highest, bounded := values.Numeric()
 	s.numeric = numeric
 	if bounded {
@@ -121,8 +122,8 @@ func (c *Cache[V]) Name() string { return c.name }
 
 func (s *shared[V]) hash(key string) uint64 { return keyhash.Sum(s.seed, key) }
 
-// usable refuses bad keys and closed clients. It is asked off the hot path only: such a key is never stored, so it never hits.
-func (s *shared[V]) usable(key string) error {
+// checkKey refuses bad keys and closed clients. It is asked off the hot path only: such a key is never stored, so it never hits.
+func (s *shared[V]) checkKey(key string) error {
 	if key == "" || len(key) > MaxKeyBytes {
 		return fmt.Errorf("%w: has %d bytes, must have 1 to %d", ErrInvalidKey, len(key), MaxKeyBytes)
 	}

@@ -51,7 +51,7 @@ func newGroup[Req, Res any](c *Client, op string, run func(ctx context.Context, 
 		},
 		Start: c.start, Done: c.running.Done, Closed: ErrClosed,
 		Waiting: func(ctx context.Context) func(error) { return c.far.Joined(ctx, op) },
-		Left:    func(ctx context.Context, sealed bool) error { return remote.Left(ctx, op, sealed) },
+		Left:    func(ctx context.Context, _ bool) error { return remote.Left(ctx, op, false) }, // nothing is changed
 	}
 }
 
@@ -65,8 +65,14 @@ func newCoalesced(c *Client) *coalesced {
 	for i := range g.sets {
 		g.sets[i], g.deletes[i] = newGroup(c, "set", g.runSets), newGroup(c, "delete", g.runDeletes)
 		g.sets[i].Seal, g.deletes[i].Seal = g.announce, g.announce
+		g.sets[i].Left, g.deletes[i].Left = leftChange("set"), leftChange("delete")
 	}
 	return g
+}
+
+// leftChange is the error of a change whose caller left: in doubt once it was sealed.
+func leftChange(op string) func(ctx context.Context, sealed bool) error {
+	return func(ctx context.Context, sealed bool) error { return remote.Left(ctx, op, sealed) }
 }
 
 // read reads the record under a remote key. Several reads of a key that wait share one: it begins
@@ -76,6 +82,15 @@ func (g *coalesced) read(ctx context.Context, key string) (remote.Record, error)
 		return g.client.far.Get(ctx, key)
 	}
 	return g.reads.Do(ctx, key, func() (remote.Record, error) { return g.client.far.Get(ctx, key) })
+}
+
+// readMany reads the records under remote keys. A single one may share a pipeline with those of others.
+func (g *coalesced) readMany(ctx context.Context, keys []string) []remote.Result {
+	if len(keys) != 1 {
+		return g.client.far.GetMany(ctx, keys)
+	}
+	rec, err := g.read(ctx, keys[0])
+	return []remote.Result{{Record: rec, Err: err}}
 }
 
 func (g *coalesced) runReads(ctx context.Context, calls []*readCall) {
@@ -112,6 +127,15 @@ func (g *coalesced) acquire(ctx context.Context, claim remote.Claim) remote.Clai
 	return got
 }
 
+// acquireMany takes leases, as acquire does, and notes in each claim how that ended.
+func (g *coalesced) acquireMany(ctx context.Context, claims []remote.Claim) {
+	if len(claims) != 1 {
+		g.client.far.AcquireMany(context.WithoutCancel(ctx), claims, leaseLife)
+		return
+	}
+	claims[0] = g.acquire(ctx, claims[0])
+}
+
 func (g *coalesced) runLeases(ctx context.Context, calls []*leaseCall) {
 	claims := make([]remote.Claim, len(calls))
 	for i, c := range calls {
@@ -140,6 +164,30 @@ func (g *coalesced) fill(ctx context.Context, f remote.Filling) (remote.Filled, 
 		return alone()
 	}
 	return filled, err
+}
+
+// fillRequest is a loaded record to be stored, and how that ended.
+type fillRequest struct {
+	remote.Filling
+	at     int // which key of its load it is of
+	filled remote.Filled
+	err    error
+}
+
+// fillMany stores loaded records, as fill does.
+func (g *coalesced) fillMany(ctx context.Context, fills []fillRequest) {
+	if len(fills) == 1 {
+		fills[0].filled, fills[0].err = g.fill(ctx, fills[0].Filling)
+		return
+	}
+	fillings := make([]remote.Filling, len(fills))
+	for i := range fills {
+		fillings[i] = fills[i].Filling
+	}
+	filled, errs := g.client.far.FillMany(context.WithoutCancel(ctx), fillings)
+	for i := range fills {
+		fills[i].filled, fills[i].err = filled[i], errs[i]
+	}
 }
 
 func (g *coalesced) runFills(ctx context.Context, calls []*fillCall) {

@@ -19,7 +19,7 @@ func (s *shared[V]) inspect(key string) invalidation.CopyStatus {
 	if e.Expires != local.Never {
 		h.TTL = time.Duration(max(0, e.Expires-now))
 	}
-	state := s.judge(hash, e, until, now).state
-	h.Valid = state != unusable && state != expired
+	state := s.classifyLocal(hash, e, until, now).state
+	h.Valid = state != miss && state != stale
 	return h
 }

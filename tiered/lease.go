@@ -4,154 +4,308 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
+	"github.com/doppio-cache/doppio/internal/coherence"
 	"github.com/doppio-cache/doppio/local"
 	"github.com/doppio-cache/doppio/remote"
 )
 
-// hold keeps the lease of a single load alive until release is called, which does not wait. Most loads end before
-// anything has to be done for it.
-func (j *job[V]) hold(ctx context.Context, st seat) (release func()) {
-	if !st.leased {
-		return func() {}
-	}
-	k := newKeeper(ctx, j.cache.client, j)
-	k.keep(j.cache.prefix+j.key, st.witness, st.since)
-	return k.release
+// fillRight is a load's right to fill a key: what must still be in place then. Without expected the
+// loader still runs, and fills only the local tier.
+type fillRight struct {
+	expected  []byte // the token of a lease, or of the record that is to be replaced, or what stands in its place
+	ownsLease bool   // expected is the token of this load's own lease
+	// replaces is the token of a record that was invalidated, in whose place a lease may be taken.
+	replaces []byte
+	tags     []remote.Tag
+	unread   bool // the key was not read: the lease is asked for first
+	// since is when the lease was asked for, a reading of local.Monotonic: its life is counted from then
+	// at the earliest.
+	since int64
 }
 
-// verdict is how asking for a lease ended.
-type verdict uint8
+// fillRightFor returns the right to replace what was found, or that a lease is needed because nothing was
+// there, or another load's. A record of a later version and another Redis type are left alone; a remote
+// tier that could not be read is not written either.
+func fillRightFor[V any](token remote.Token, found lookup[V], err error) (right fillRight, needLease bool) {
+	var malformed *remote.MalformedError
+	switch {
+	case errors.As(err, &malformed):
+		return fillRight{expected: malformed.Seen}, false
+	case found.state == stale && found.value == nil:
+		return fillRight{replaces: token[:]}, true
+	case found.state == hit || found.state == stale || found.state == corrupt:
+		return fillRight{expected: token[:]}, false
+	}
+	return fillRight{}, found.state == leased || found.state == leaseInvalidated || found.state == miss && errors.Is(err, ErrNotFound)
+}
+
+// leasesFirst reports whether a load begins by asking for the lease, which is refused with whatever is
+// there: a round trip less than a read before it where most keys are missing, as when a cache is cold. A
+// lease shows the tags of what is being loaded, and their versions take a round trip that a remote hit
+// can do without; a refresh wants the record that is there replaced; and many keys cost less to read.
+func (l *load[V]) leasesFirst() bool {
+	return len(l.keys) == 1 && l.keys[0].read == nil && !l.refresh && len(l.st.tags) == 0 && l.cache.recent.mostlyMisses()
+}
+
+// leaseOutcome is how asking for a lease ended.
+type leaseOutcome uint8
 
 const (
-	unseated verdict = iota // there is no right to fill to be had: load without
-	seated                  // the lease, or what is there, may be replaced
-	busy                    // another instance is loading
-	outdated                // another instance is loading what was invalidated since: its lease is to be taken from it
-	free                    // the lease may be asked for again at once
-	loaded                  // another instance has loaded
+	noRight       leaseOutcome = iota // there is no right to fill to be had: load without
+	acquired                          // the lease, or what is there, may be replaced
+	heldElsewhere                     // another instance is loading
+	invalidated                       // another instance is loading what was invalidated since: its lease is to be taken from it
+	retry                             // the lease may be asked for again at once
+	valueFound                        // another instance has loaded
 )
 
-// The pauses between looks at another instance's load. Its end wakes those who wait; looking is for when that was missed:
-// the instance died, or nothing is heard.
+// The pauses between looks at another instance's load. Its end wakes the loads that wait; looks are for
+// when that was missed: the instance died, or no message comes.
 const (
-	firstLook = 25 * time.Millisecond
-	lastLook  = 500 * time.Millisecond
+	minPollInterval = 25 * time.Millisecond
+	maxPollInterval = 500 * time.Millisecond
 
-	// maxTaken bounds how many leases in a row a load takes from others before it pauses: an instance that hears nothing may
-	// take them as fast.
+	// maxTaken bounds how many leases in a row a load takes from others before it pauses: an instance that
+	// hears nothing may take them as fast.
 	maxTaken = 3
 )
 
-// claim completes a seat with a lease on the key, while at most one load runs in the fleet: where another instance holds
-// the lease, it waits for that load, as long as a load may take, and then goes on without the right to fill.
-func (j *job[V]) claim(ctx context.Context, f *flight[V], st *seat) (landing[V], error, bool) {
-	s := j.cache.shared
-	woken := s.client.co.NewWaiter(j.hash)
-	defer woken.Stop()
-	patience := time.NewTimer(j.st.hardTimeout)
-	defer patience.Stop()
-	look, waits, taken := firstLook, false, 0
-	first := true // later looks are about another instance's load, and have a budget each
-	for {
-		asking := ctx
-		if first && !j.until.IsZero() {
-			asking = remote.Until(ctx, j.until)
+// acquireLeases asks for leases on keys, while at most one load of each runs in the fleet. It marks as
+// busy the keys that other instances load, and returns what wakes them; nil if there are none.
+func (l *load[V]) acquireLeases(ctx context.Context, keys []*keyLoad[V]) *coherence.Waiter {
+	if len(keys) == 0 {
+		return nil
+	}
+	// Before the leases are asked for: an instance that holds one announces its end only if it knows of a
+	// load that waits.
+	w := l.newWaiter(keys)
+	waiting, again := l.claim(ctx, keys, l.until)
+	waiting = append(waiting, l.claimAgain(ctx, again)...)
+	if len(waiting) == 0 {
+		w.Stop()
+		return nil
+	}
+	l.markBusy(waiting)
+	for _, k := range keys {
+		if !k.busy && !k.ended {
+			w.StopFor(k.hash)
 		}
-		first = false
-		f.view.Restart()
-		token := remote.NewToken()
-		st.since = local.Monotonic()
-		claim := s.client.calls.acquire(asking, remote.Claim{Key: s.prefix + j.key, Token: token, Stamp: f.ID, Replaces: st.replaces, Tags: st.tags})
-		how, end, err := j.claimed(ctx, f, st, token, claim.Won, claim.Found, claim.Err, nil)
-		if how == outdated {
-			how = free
-			if _, err := s.client.far.Release(ctx, s.prefix+j.key, claim.Found.Token[:]); err != nil {
-				j.note(ctx, err)
-				how = unseated
+	}
+	return w
+}
+
+// newWaiter returns a waiter for keys.
+func (l *load[V]) newWaiter(keys []*keyLoad[V]) *coherence.Waiter {
+	if len(keys) == 1 {
+		keys[0].waiter = l.cache.client.co.NewWaiter(keys[0].hash)
+		return keys[0].waiter
+	}
+	hashes := make([]uint64, len(keys))
+	for i, k := range keys {
+		hashes[i] = k.hash
+	}
+	w := l.cache.client.co.NewWaiter(hashes...)
+	for _, k := range keys {
+		k.waiter = w
+	}
+	return w
+}
+
+// claimAgain asks again for leases that may be asked for again at once, but not for ever, and returns the
+// keys that have to wait.
+func (l *load[V]) claimAgain(ctx context.Context, keys []*keyLoad[V]) (waiting []*keyLoad[V]) {
+	for len(keys) > 0 {
+		var due []*keyLoad[V]
+		for _, k := range keys {
+			if k.taken++; k.taken > maxTaken {
+				k.taken, waiting = 0, append(waiting, k)
+			} else {
+				due = append(due, k)
 			}
 		}
-		switch {
-		case how == loaded:
-			return end, err, true
-		case how == free && taken < maxTaken:
-			taken++
-			continue
-		case how != busy && how != free:
-			return landing[V]{}, nil, false
+		var more []*keyLoad[V]
+		more, keys = l.claim(ctx, due, time.Time{})
+		waiting = append(waiting, more...)
+	}
+	return waiting
+}
+
+// markBusy notes that other instances load keys, and tells their callers.
+func (l *load[V]) markBusy(keys []*keyLoad[V]) {
+	for _, k := range keys {
+		k.busy = true
+		if !k.waits {
+			k.waits = true
+			close(k.call.Info.busy)
+			l.cache.counts.leasesBusy.Add(1)
 		}
-		if !waits {
-			waits = true
-			close(f.busy)
-			s.counts.leasesBusy.Add(1)
+	}
+}
+
+// claim asks for the lease of each key. It ends the keys whose values others have stored meanwhile, and
+// renews the leases that it got. It returns the keys that other instances are loading, and those whose
+// leases may be asked for again at once. Leases of the first keys are renewed while those of the last are
+// taken. Asking ends at until, if that is set: later looks are about another instance's load, and have a
+// budget each.
+func (l *load[V]) claim(ctx context.Context, keys []*keyLoad[V], until time.Time) (waiting, again []*keyLoad[V]) {
+	for part := range slices.Chunk(keys, leasesTogether) {
+		if ctx.Err() != nil {
+			break // runLoader says what that means
 		}
-		pause := time.NewTimer(look/2 + rand.N(look/2+1))
+		w, a := l.claimTogether(ctx, part, until)
+		waiting, again = append(waiting, w...), append(again, a...)
+	}
+	return waiting, again
+}
+
+func (l *load[V]) claimTogether(ctx context.Context, keys []*keyLoad[V], until time.Time) (waiting, again []*keyLoad[V]) {
+	s := l.cache.shared
+	claims := make([]remote.Claim, len(keys))
+	for i, k := range keys {
+		token := remote.NewToken()
+		k.call.Info.view.Restart()
+		claims[i] = remote.Claim{Key: s.prefix + k.key, Token: token, Stamp: k.call.Info.ID, Tags: k.right.tags, Replaces: k.right.replaces}
+	}
+	asking := ctx
+	if !until.IsZero() {
+		asking = remote.Until(ctx, until)
+	}
+	since := local.Monotonic()
+	s.client.calls.acquireMany(asking, claims)
+	known := l.versionsOfClaims(ctx, keys, claims)
+	var outdated []remote.Renewal
+	var losing []*keyLoad[V]
+	for i := range claims {
+		claim, k := &claims[i], keys[i]
+		k.right.since = since
+		how, res, err := l.resolveLease(ctx, k, claim, known)
+		switch how {
+		case valueFound:
+			k.waiter.StopFor(k.hash) // before its callers are told
+			l.finish(k, res, err)
+		case heldElsewhere:
+			waiting = append(waiting, k)
+		case retry:
+			again = append(again, k)
+		case invalidated:
+			outdated = append(outdated, remote.Renewal{Key: claim.Key, Token: claim.Found.Token[:]})
+			losing = append(losing, k)
+		case acquired:
+			l.hold(k)
+		}
+	}
+	if len(outdated) > 0 {
+		_, errs := s.client.far.ReleaseMany(ctx, outdated)
+		for i, err := range errs {
+			l.note(ctx, err)
+			if err == nil {
+				again = append(again, losing[i])
+			}
+		}
+	}
+	return waiting, again
+}
+
+// versionsOfClaims reads the versions of the tags of what was found in the place of leases; nil for a
+// single one, whose versions are read where it is resolved.
+func (l *load[V]) versionsOfClaims(ctx context.Context, keys []*keyLoad[V], claims []remote.Claim) *tagVersions {
+	s := l.cache.shared
+	var found []remote.Result
+	for i, k := range keys {
+		if tags := claims[i].Found.Tags; len(tags) > 0 {
+			s.addTags(k.call, tags)
+			found = append(found, remote.Result{Record: claims[i].Found})
+		}
+	}
+	if len(keys) == 1 {
+		return nil
+	}
+	return s.versionsOf(ctx, found)
+}
+
+// resolveLease completes the right to fill a key with a lease that was asked for, or with what was found
+// in its place; or it returns the value that another load has stored meanwhile.
+func (l *load[V]) resolveLease(ctx context.Context, k *keyLoad[V], claim *remote.Claim, known *tagVersions) (leaseOutcome, result[V], error) {
+	s := l.cache.shared
+	unread := k.right.unread
+	k.right.unread = false
+	if claim.Won {
+		if unread {
+			s.countRemoteLookup(false)
+		}
+		k.right.expected, k.right.ownsLease = claim.Token[:], true
+		return acquired, result[V]{}, nil
+	}
+	r := prefetched[V]{rec: claim.Found, at: time.Now()}
+	r.found, r.err = s.classifyRemote(ctx, r.at, k.hash, k.key, &r.rec, claim.Err, known)
+	l.note(ctx, r.err)
+	if unread && r.found.state != miss {
+		s.countRemoteLookup(r.found.state == hit || r.found.state == negativeHit)
+	}
+	r.found, r.err = l.sweep(ctx, k, r.found, r.err)
+	switch r.found.state {
+	case miss:
+		if errors.Is(r.err, ErrNotFound) {
+			return retry, result[V]{}, nil // what was there has been swept away
+		}
+	case hit:
+		return valueFound, l.found(k, &r), nil
+	case negativeHit:
+		return valueFound, l.found(k, &r), ErrNotFound
+	case leased:
+		return heldElsewhere, result[V]{}, nil
+	case leaseInvalidated:
+		return invalidated, result[V]{}, nil
+	case stale, corrupt:
+		l.keepFallback(k, &r)
+		right, _ := fillRightFor(r.rec.Token, r.found, r.err)
+		if k.right.expected, k.right.replaces = right.expected, right.replaces; len(k.right.replaces) > 0 {
+			return retry, result[V]{}, nil
+		}
+		if len(k.right.expected) > 0 {
+			return acquired, result[V]{}, nil
+		}
+	}
+	return noRight, result[V]{}, nil
+}
+
+// awaitOthers waits for the loads of other instances, as long as a load may take. It leaves keys without
+// a result that this load is to load, with the lease or, after all that time, without.
+func (l *load[V]) awaitOthers(ctx context.Context, w *coherence.Waiter, keys []*keyLoad[V]) {
+	byHash := make(map[uint64][]*keyLoad[V], len(keys))
+	for _, k := range keys {
+		byHash[k.hash] = append(byHash[k.hash], k)
+	}
+	patience := time.NewTimer(l.st.hardTimeout)
+	defer patience.Stop()
+	interval := minPollInterval
+	for slices.ContainsFunc(keys, func(k *keyLoad[V]) bool { return k.busy }) {
+		var due []*keyLoad[V]
+		pause := time.NewTimer(interval/2 + rand.N(interval/2+1))
 		select {
-		case <-woken.C:
-			woken.Woken()
-			pause.Stop()
+		case <-w.C:
+			for _, h := range w.Woken() {
+				due = append(due, byHash[h]...)
+			}
 		case <-pause.C:
-			look = min(2*look, lastLook)
+			interval = min(2*interval, maxPollInterval)
+			due = append(due, keys...)
 		case <-patience.C:
 			pause.Stop()
-			return landing[V]{}, nil, false
+			return
 		case <-ctx.Done():
 			pause.Stop()
-			return landing[V]{}, nil, false // runLoad says what that means
+			return // runLoader says what that means
 		}
-	}
-}
-
-// wakeOthers tells the instances that wait for this load that it is over.
-func (j *job[V]) wakeOthers(ctx context.Context) {
-	j.note(ctx, j.cache.client.co.AnnounceFilled(ctx, []uint64{j.hash}))
-}
-
-// claimed completes a seat with a lease that was asked for, or with what was found in its place; or it gives the value
-// that somebody else has stored meanwhile. known has the versions of the found record's tags, where they were asked for already.
-func (j *job[V]) claimed(ctx context.Context, f *flight[V], st *seat, token remote.Token, won bool, found remote.Record, err error, known *tagVersions) (verdict, landing[V], error) {
-	s := j.cache.shared
-	first := st.unread
-	st.unread = false
-	if won {
-		if first {
-			s.metFar(false)
+		pause.Stop()
+		due = slices.DeleteFunc(due, func(k *keyLoad[V]) bool { return !k.busy })
+		for _, k := range due {
+			k.busy, k.taken = false, 0
 		}
-		st.witness, st.leased = token[:], true
-		return seated, landing[V]{}, nil
+		waiting, again := l.claim(ctx, due, time.Time{})
+		l.markBusy(append(waiting, l.claimAgain(ctx, again)...))
 	}
-	if known == nil {
-		s.flights.carries(f, s.tagHashes(tagNames(found.Tags)))
-	}
-	seen, err := s.examine(ctx, time.Now(), j.hash, j.key, found, err, known)
-	j.note(ctx, err)
-	if first && seen.state != nothing {
-		s.metFar(seen.state == live || seen.state == negative)
-	}
-	seen, err = j.sweep(ctx, seen, err)
-	switch seen.state {
-	case nothing:
-		if errors.Is(err, ErrNotFound) {
-			return free, landing[V]{}, nil // what was there has been swept away
-		}
-	case live:
-		return loaded, j.found(f, &found, seen), nil
-	case negative:
-		return loaded, j.found(f, &found, seen), ErrNotFound
-	case leased:
-		return busy, landing[V]{}, nil
-	case overtaken:
-		return outdated, landing[V]{}, nil
-	case stale, unreadable:
-		f.stale.add(&kept[V]{value: seen.value, from: f.Point, tags: s.tagHashes(tagNames(found.Tags))})
-		again, _ := seatOf(found.Token, seen, err)
-		if st.witness, st.replaces = again.witness, again.replaces; len(st.replaces) > 0 {
-			return free, landing[V]{}, nil
-		}
-		if len(st.witness) > 0 {
-			return seated, landing[V]{}, nil
-		}
-	}
-	return unseated, landing[V]{}, nil
 }

@@ -4,387 +4,469 @@ import (
 	"context"
 	"errors"
 	"math/bits"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/doppio-cache/doppio/internal/coherence"
+	"github.com/doppio-cache/doppio/internal/flight"
 	"github.com/doppio-cache/doppio/local"
 	"github.com/doppio-cache/doppio/remote"
 )
 
-// run is the flight: far tier, lease, load, fill.
-func (j *job[V]) run(ctx context.Context, f *flight[V]) (landing[V], error) {
-	s := j.cache.shared
-	if s.client.opts.Disabled {
-		return j.runLoad(ctx, f, seat{})
-	}
-	l := j.looked
-	reading := j.within(ctx)
-	if err := s.validity.Blocked(ctx, j.until, j.hash, f.tags...); err != nil {
-		j.note(ctx, err)
-		return j.runLoad(ctx, f, seat{}) // both tiers may hold what this instance invalidated
-	}
-	if l == nil || errors.Is(l.err, ErrNotFound) {
-		if err := s.validity.CatchUp(reading, j.cache.after, s.validity.LaneOf(j.hash)); err != nil {
-			j.note(ctx, err)
-			return j.runLoad(ctx, f, seat{})
-		}
-		f.ID = s.point(j.hash).ID // catching up may have told of more
-	}
-	if l == nil {
-		if j.claimsFirst() {
-			st := seat{unread: true}
-			if end, err, served := j.claim(ctx, f, &st); served {
-				return end, err
-			}
-			return j.runLoad(ctx, f, st)
-		}
-		// A flight's callers leave the flight; it does not leave the far tier.
-		l = &looked[V]{}
-		f.view.Restart()
-		rec, err := s.client.calls.read(remote.Stay(reading), s.prefix+j.key)
-		s.flights.carries(f, s.tagHashes(tagNames(rec.Tags)))
-		l.rec = rec
-		l.seen, l.err = s.examine(ctx, time.Now(), j.hash, j.key, rec, err, nil)
-	}
-	j.note(ctx, l.err)
-	if end, err, served := j.served(f, &l.rec, l.seen, l.err); served {
-		return end, err
-	}
-	seen, err := j.sweep(ctx, l.seen, l.err)
-	st, need := seatOf(l.rec.Token, seen, err)
-	if need || st.witness != nil {
-		if st.tags, err = s.tagsToCarry(reading, &j.st); err != nil {
-			j.note(ctx, err)
-			return j.runLoad(ctx, f, seat{})
-		}
-	}
-	if need {
-		if end, err, served := j.claim(ctx, f, &st); served {
-			return end, err
-		}
-	}
-	return j.runLoad(ctx, f, st)
+// load is the loading of the keys that one call leads: of one key for GetOrSet, of many for
+// GetOrSetMany. Other callers may wait for some of them; it is cancelled when no caller waits for any.
+//
+//	readRemote     ends the keys that the remote tier has, and says what may be replaced of the others
+//	acquireLeases  takes leases on keys that nobody loads, and waits for the loads of others
+//	callLoader     calls the loader for the keys that are left
+//	fill           stores what it returned, and keeps local copies
+type load[V any] struct {
+	cache  *Cache[V]
+	st     settings
+	one    func(context.Context) (V, error)                                  // the loader of one key
+	many   func(ctx context.Context, missing []string) (map[string]V, error) // the loader of many; nil with one
+	keys   []*keyLoad[V]                                                     // of which first and single are the room for one
+	first  [1]*keyLoad[V]
+	single keyLoad[V]
+
+	refresh bool // the values are live: load them anew unless another instance just did
+
+	ctx    context.Context //nolint:containedctx // detached: the ends of its callers are not its own
+	cancel context.CancelFunc
+	opened bool         // it is counted as running
+	open   atomic.Int64 // calls that were not cancelled
+	until  time.Time    // from then on the load no longer waits for the remote tier before it calls the loader
+	down   atomic.Bool  // the remote tier could not be asked
+	keeper leaseKeeper  // of all leases
 }
 
-// sweep removes what is too short for a fill to recognize it again, a byte or none, so that a lease can take its place.
-// It was no entry, so nothing is announced.
-func (j *job[V]) sweep(ctx context.Context, seen farCopy[V], err error) (farCopy[V], error) {
+// keyLoad is one key of a load.
+type keyLoad[V any] struct {
+	*request[V]                // of the caller that began it
+	call        *call[V]       // what its callers wait for
+	read        *prefetched[V] // what the caller has read; nil: nothing
+	right       fillRight
+
+	busy    bool              // another instance is loading it
+	waits   bool              // its callers know that
+	waiter  *coherence.Waiter // what wakes it then
+	taken   int               // how many leases in a row it has taken from others
+	lease   *heldLease        // its lease, while that is renewed
+	loading uint64            // the moment, as of coherence.View, when its loader was called
+	ended   bool              // it has its result, which need not be the load's
+	res     result[V]
+	err     error
+}
+
+// result is what a call gives each caller that waits for it.
+type result[V any] struct {
+	value  *V
+	answer Answer
+
+	// overtaken: others have seen something newer while it was read or loaded, after since. A caller
+	// that joined after that may be one of those, and is not given it.
+	overtaken bool
+	since     uint64
+}
+
+// callInfo is what is known of the load of one key.
+type callInfo[V any] struct {
+	coherence.Point                      // what was known when it began: a caller may join only if nothing newer is known about its key, or about its tags
+	after           []coherence.Position // what its remote read must see: see Cache.After
+	view            coherence.View       // what others see of the key meanwhile
+	first           uint64               // the moment, as of view, when it began
+	trusted         bool                 // it began while local copies were trusted
+	busy            chan struct{}        // closed when it waits for another instance's load
+	stale           keptCopies[V]
+
+	tags []uint64 // guarded by the flights' lock: hashes of the tags of what is being loaded, and of what the remote tier holds
+}
+
+type (
+	call[V any]   = flight.Call[callInfo[V], result[V]]
+	ticket[V any] = flight.Ticket[callInfo[V], result[V]]
+)
+
+func newLoad[V any](ctx context.Context, c *Cache[V], st *settings) *load[V] {
+	l := &load[V]{cache: c, st: *st}
+	l.keys = l.first[:0]
+	l.ctx, l.cancel = context.WithCancel(detach(ctx))
+	return l
+}
+
+// begin makes the call of a load of one key, which goes on with what the caller has read. It returns nil
+// when the client is closed.
+func (l *load[V]) begin(r *request[V], read *prefetched[V]) (*call[V], func() (result[V], error)) {
+	if !l.cache.client.start() {
+		l.cancel()
+		return nil, nil
+	}
+	k := l.add(r, read)
+	k.call.Cancel = l.cancel
+	return k.call, func() (result[V], error) {
+		l.execute()
+		return k.res, k.err
+	}
+}
+
+// add adds a key.
+func (l *load[V]) add(r *request[V], read *prefetched[V]) *keyLoad[V] {
+	c := r.cache
+	f := &call[V]{Info: callInfo[V]{Point: c.point(r.hash), after: c.after, tags: c.tagHashes(r.st.tags), busy: make(chan struct{})}}
+	if read != nil && read.found.state != miss {
+		f.Info.Point = read.Point // what was read then may be served yet
+		f.Info.tags = append(f.Info.tags, c.tagHashes(tagNames(read.rec.Tags))...)
+	}
+	f.Info.stale.there = make(chan struct{})
+	f.Info.stale.add(r.fallback)
+	f.Info.view = c.view(r.hash)
+	f.Info.first = f.Info.view.Since()
+	if c.validity != nil {
+		f.Info.trusted = f.Info.Begun < c.validity.TrustedUntil()
+	}
+	k := &l.single
+	if len(l.keys) > 0 {
+		k = new(keyLoad[V])
+	}
+	k.request, k.call, k.read = r, f, read
+	l.keys = append(l.keys, k)
+	return k
+}
+
+// execute runs the load to its end.
+func (l *load[V]) execute() {
+	c := l.cache.client
+	defer c.running.Done()
+	defer l.cancel()
+	defer func() {
+		if r := recover(); r != nil {
+			l.abort(c.caughtInLoad(r))
+		}
+	}()
+	stop := context.AfterFunc(c.life, l.cancel)
+	defer stop()
+	ctx, span := c.spans.load(l.ctx, l.cache.name)
+	span.end(l.run(ctx))
+}
+
+// run is the path of every load. Keys that other instances load are waited for while the loader runs for
+// the others.
+func (l *load[V]) run(ctx context.Context) error {
+	l.keeper.start(ctx, l.cache.client, l)
+	defer l.keeper.release()
+	var waiter *coherence.Waiter
+	if !l.cache.client.opts.Disabled {
+		claiming := l.readRemote(ctx)
+		waiter = l.acquireLeases(ctx, claiming)
+		if waiter != nil {
+			defer waiter.Stop()
+		}
+	}
+	missing, waiting := l.left(false), l.left(true)
+	if len(waiting) == 0 {
+		return l.runLoader(ctx, missing)
+	}
+	if len(missing) == 0 {
+		l.awaitOthers(ctx, waiter, waiting)
+		return l.runLoader(ctx, unended(waiting))
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer func() { l.cache.client.panics.Caught(loadPart, recover()) }() // the keys are loaded below then
+		l.awaitOthers(ctx, waiter, waiting)
+	})
+	err := l.runLoader(ctx, missing)
+	wg.Wait()
+	return errors.Join(err, l.runLoader(ctx, unended(waiting)))
+}
+
+// unended returns those of keys that have no result.
+func unended[V any](keys []*keyLoad[V]) []*keyLoad[V] {
+	return filter(keys, func(k *keyLoad[V]) bool { return !k.ended })
+}
+
+// left returns the keys without a result: those that wait for another instance's load, or the others.
+func (l *load[V]) left(busy bool) []*keyLoad[V] {
+	return filter(l.keys, func(k *keyLoad[V]) bool { return !k.ended && k.busy == busy })
+}
+
+// filter returns the elements of s for which ok reports true: s itself, if all are, which must not be
+// changed.
+func filter[T any](s []T, ok func(T) bool) []T {
+	for i := range s {
+		if ok(s[i]) {
+			continue
+		}
+		var out []T
+		out = append(out, s[:i]...)
+		for _, v := range s[i+1:] {
+			if ok(v) {
+				out = append(out, v)
+			}
+		}
+		return out
+	}
+	return s
+}
+
+// finish gives a key its result. The caller of one key gets it when the load has ended, those of many at
+// once.
+func (l *load[V]) finish(k *keyLoad[V], res result[V], err error) {
+	if failed := (*LoadError)(nil); errors.As(err, &failed) {
+		// Values past their life, which may serve in its place, are from before what others have seen.
+		res.overtaken, res.since = k.call.Info.view.FoundSince(k.call.Info.first), k.call.Info.first
+	}
+	k.ended, k.res, k.err = true, res, err
+	if l.many != nil {
+		l.cache.flights.Finish(k.key, k.call, res, err)
+	}
+}
+
+// finishAll gives keys the error of a load that failed.
+func (l *load[V]) finishAll(keys []*keyLoad[V], err error) {
+	for _, k := range keys {
+		if !k.ended {
+			l.finish(k, result[V]{}, l.failure(k, err))
+		}
+	}
+}
+
+// abort ends the keys without a result.
+func (l *load[V]) abort(err error) { l.finishAll(l.keys, err) }
+
+// failure is the error of a load that failed, as the callers of a key get it.
+func (l *load[V]) failure(k *keyLoad[V], err error) error {
+	if l.cache.client.isClosed() {
+		return ErrClosed
+	}
+	return &LoadError{Key: k.key, Err: failureOf(err)}
+}
+
+// readRemote ends the keys that the remote tier can serve, and sets what may be replaced of the others.
+// It returns the keys that need a lease. Where both tiers may hold what this instance invalidated, neither
+// is read.
+func (l *load[V]) readRemote(ctx context.Context) (claiming []*keyLoad[V]) {
+	s := l.cache.shared
+	reading := l.limit(ctx)
+	keys := filter(l.keys, func(k *keyLoad[V]) bool {
+		err := s.validity.Blocked(ctx, l.until, k.hash, k.call.Info.tags...)
+		l.note(ctx, err)
+		return err == nil
+	})
+	if len(keys) == 0 {
+		return nil
+	}
+	if slices.ContainsFunc(keys, func(k *keyLoad[V]) bool { return k.read == nil || errors.Is(k.read.err, ErrNotFound) }) {
+		if err := l.catchUp(reading, keys); err != nil {
+			l.note(ctx, err)
+			return nil
+		}
+	}
+	if l.leasesFirst() {
+		keys[0].right.unread = true
+		return keys
+	}
+	found := l.lookUp(reading, keys)
+	need := false
+	for i, k := range keys {
+		r := &found[i]
+		l.note(ctx, r.err)
+		if res, served, err := l.serve(k, r); served {
+			l.finish(k, res, err)
+			continue
+		}
+		r.found, r.err = l.sweep(ctx, k, r.found, r.err)
+		var lease bool
+		if k.right, lease = fillRightFor(r.rec.Token, r.found, r.err); lease {
+			claiming = append(claiming, k)
+		}
+		need = need || lease || len(k.right.expected) > 0
+	}
+	if !need {
+		return claiming
+	}
+	tags, err := s.tagsToCarry(reading, &l.st)
+	if err != nil {
+		l.note(ctx, err)
+		for _, k := range keys {
+			k.right = fillRight{}
+		}
+		return nil
+	}
+	for _, k := range keys {
+		k.right.tags = tags
+	}
+	return claiming
+}
+
+// limit returns the context of what a load asks the remote tier before it calls the loader: all of it
+// ends RemoteReadTimeout after the caller, or the load, began to ask.
+func (l *load[V]) limit(ctx context.Context) context.Context {
+	l.until = l.cache.client.patienceOfReads()
+	if k := l.keys[0]; k.read != nil {
+		l.until = l.until.Add(-time.Duration(local.Monotonic() - k.read.Begun))
+	}
+	return remote.Until(ctx, l.until)
+}
+
+// catchUp makes a remote read of keys see what was cleared.
+func (l *load[V]) catchUp(ctx context.Context, keys []*keyLoad[V]) (err error) {
+	s := l.cache.shared
+	if len(keys) == 1 {
+		err = s.validity.CatchUp(ctx, l.cache.after, s.validity.LaneOf(keys[0].hash))
+	} else {
+		err = s.validity.CatchUp(ctx, l.cache.after, s.validity.AllLanes()...)
+	}
+	for _, k := range keys {
+		k.call.Info.ID = s.point(k.hash).ID // catching up may have told of more
+	}
+	return err
+}
+
+// lookUp returns what the remote tier has for keys.
+func (l *load[V]) lookUp(ctx context.Context, keys []*keyLoad[V]) []prefetched[V] {
+	s := l.cache.shared
+	if len(keys) == 1 && keys[0].read != nil {
+		return []prefetched[V]{*keys[0].read}
+	}
+	names := make([]string, len(keys))
+	for i, k := range keys {
+		names[i] = s.prefix + k.key
+		k.call.Info.view.Restart()
+	}
+	// The callers of a load leave the load; it does not leave the remote tier.
+	read := s.client.calls.readMany(remote.Stay(ctx), names)
+	for i, k := range keys {
+		s.addTags(k.call, read[i].Record.Tags)
+	}
+	var known *tagVersions // of all records; for a single one they are read where it has tags
+	if len(keys) > 1 {
+		known = s.versionsOf(ctx, read)
+	}
+	out := make([]prefetched[V], len(keys))
+	now := time.Now()
+	for i, k := range keys {
+		out[i].rec, out[i].at = read[i].Record, now
+		out[i].found, out[i].err = s.classifyRemote(ctx, now, k.hash, k.key, &out[i].rec, read[i].Err, known)
+	}
+	return out
+}
+
+// addTags adds to the tags that a call depends on. It is called before their versions are read: a caller
+// that joins after one of them was invalidated is turned away, and one that joined before gets what those
+// versions say.
+func (s *shared[V]) addTags(f *call[V], tags []remote.Tag) {
+	if len(tags) > 0 {
+		hashes := s.tagHashes(tagNames(tags))
+		s.flights.Update(func() { f.Info.tags = append(f.Info.tags, hashes...) })
+	}
+}
+
+// serve returns the result of a key that the remote tier has, and counts the lookup.
+func (l *load[V]) serve(k *keyLoad[V], r *prefetched[V]) (res result[V], served bool, err error) {
+	s := l.cache.shared
+	switch r.found.state {
+	case hit:
+		if l.refresh && l.stillDue(&r.rec) {
+			return res, false, nil
+		}
+		s.countRemoteLookup(true)
+		return l.found(k, r), true, nil
+	case negativeHit:
+		s.countRemoteLookup(true)
+		return l.found(k, r), true, ErrNotFound
+	case stale:
+		l.keepFallback(k, r)
+	}
+	if r.found.state != miss || errors.Is(r.err, ErrNotFound) { // an outage is not a miss
+		s.countRemoteLookup(false)
+	}
+	return res, false, nil
+}
+
+// keepFallback holds a record past its life, for callers of FailSafe.
+func (l *load[V]) keepFallback(k *keyLoad[V], r *prefetched[V]) {
+	k.call.Info.stale.add(&kept[V]{value: r.found.value, from: k.call.Info.Point, tags: l.cache.tagHashes(tagNames(r.rec.Tags))})
+}
+
+// found is the result of a key for which there is a value, or the record that there is none. It keeps a
+// local copy.
+func (l *load[V]) found(k *keyLoad[V], r *prefetched[V]) result[V] {
+	f := k.call
+	since := f.Info.view.Since()
+	overtaken := l.cache.keep(&f.Info.view, coherence.SeenAt(&r.rec), r.at, k.hash, k.key, r.found.value, f.Info.Point, &r.rec, &l.st)
+	res := result[V]{value: r.found.value, overtaken: overtaken, since: since}
+	if r.found.state == hit {
+		res.answer = AnsweredFar
+	}
+	return res
+}
+
+// stillDue reports whether the remote value is the old one still, and not one that another instance has
+// just refreshed.
+func (l *load[V]) stillDue(rec *remote.Record) bool {
+	left, forever := rec.Remaining(time.Now())
+	return !forever && left <= min(l.st.refreshAhead, rec.TTL/2) // see localCopy: no copy is refreshed in the first half of its life
+}
+
+// sweep removes what is too short for a fill to recognize it again, a byte or none, so that a lease can
+// take its place. It was no entry, so nothing is announced.
+func (l *load[V]) sweep(ctx context.Context, k *keyLoad[V], found lookup[V], err error) (lookup[V], error) {
 	var malformed *remote.MalformedError
 	if !errors.As(err, &malformed) || len(malformed.Seen) > 0 {
-		return seen, err
+		return found, err
 	}
-	if _, err = j.cache.client.far.Sweep(ctx, j.cache.prefix+j.key); err != nil {
-		j.note(ctx, err)
-		return seen, err
+	if _, err = l.cache.client.far.Sweep(ctx, l.cache.prefix+k.key); err != nil {
+		l.note(ctx, err)
+		return found, err
 	}
-	return farCopy[V]{}, ErrNotFound // or what somebody has stored meanwhile, which refuses the lease
+	return lookup[V]{}, ErrNotFound // or a record that was stored meanwhile, which refuses the lease
 }
 
-// served ends the flight with what the far tier holds, if that can be served.
-func (j *job[V]) served(f *flight[V], rec *remote.Record, seen farCopy[V], err error) (landing[V], error, bool) {
-	s := j.cache.shared
-	switch seen.state {
-	case live:
-		if j.refresh && j.dueAgain(rec) {
-			return landing[V]{}, nil, false
-		}
-		s.metFar(true)
-		return j.found(f, rec, seen), nil, true
-	case negative:
-		s.metFar(true)
-		return j.found(f, rec, seen), ErrNotFound, true
-	case stale:
-		f.stale.add(&kept[V]{value: seen.value, from: f.Point, tags: s.tagHashes(tagNames(rec.Tags))})
-	}
-	if seen.state != nothing || errors.Is(err, ErrNotFound) { // an outage is not a miss
-		s.metFar(false)
-	}
-	return landing[V]{}, nil, false
-}
-
-// found is the landing of a flight that found a value, or the record that there is none, and keeps a local copy.
-func (j *job[V]) found(f *flight[V], rec *remote.Record, seen farCopy[V]) landing[V] {
-	since := f.view.Since()
-	overtaken := j.cache.keep(&f.view, coherence.SeenAt(rec), seen.at, j.hash, j.key, seen.value, f.Point, rec, &j.st)
-	end := landing[V]{value: seen.value, overtaken: overtaken, since: since}
-	if seen.state == live {
-		end.answer = AnsweredFar
-	}
-	return end
-}
-
-// metFar counts a far hit or miss of a flight.
-func (s *shared[V]) metFar(hit bool) {
+// countRemoteLookup counts a hit or miss of the remote tier.
+func (s *shared[V]) countRemoteLookup(hit bool) {
 	if hit {
 		s.counts.farHits.Add(1)
 	} else {
 		s.counts.farMisses.Add(1)
 	}
-	s.recent.note(hit)
+	s.recent.record(hit)
 }
 
-// claimsFirst tells whether a flight begins with asking for the lease, which is refused with whatever is there: a round trip less
-// than a read before it where most keys are missing, as when a cache is cold. A lease shows the tags of what is being loaded, and
-// their versions take a round trip that a far hit can do without; and a refresh wants what is there replaced.
-func (j *job[V]) claimsFirst() bool {
-	return !j.refresh && len(j.st.tags) == 0 && j.cache.recent.mostlyMisses()
-}
+// missRate remembers the last eight remote hits and misses. Two records at the same time may be one: it
+// is a guess anyhow.
+type missRate struct{ misses atomic.Uint32 }
 
-// recency remembers the last eight far hits and misses. Two notes at the same time may be one: it is a guess anyhow.
-type recency struct{ misses atomic.Uint32 }
-
-func (r *recency) note(hit bool) {
-	last := r.misses.Load() << 1
+func (m *missRate) record(hit bool) {
+	last := m.misses.Load() << 1
 	if !hit {
 		last |= 1
 	}
-	r.misses.Store(last)
+	m.misses.Store(last)
 }
 
-func (r *recency) mostlyMisses() bool { return bits.OnesCount8(uint8(r.misses.Load())) > 5 }
+func (m *missRate) mostlyMisses() bool { return bits.OnesCount8(uint8(m.misses.Load())) > 5 }
 
-// dueAgain tells a refresh whether the far value is the old one still, or one that another instance has just refreshed.
-func (j *job[V]) dueAgain(rec *remote.Record) bool {
-	left, forever := rec.Remaining(time.Now())
-	return !forever && left <= min(j.st.refreshAhead, rec.TTL/2) // see keep: no copy is refreshed in the first half of its life
-}
-
-// seat is a load's right to fill: what must still be in place then. Without a witness the load still runs, and fills
-// only the near tier.
-type seat struct {
-	witness []byte // the token of a lease, or what stands in the place of the token of the record that is to be replaced
-	leased  bool   // the lease is this load's own
-	// replaces is the token of a record that was invalidated, in whose place a lease may be taken.
-	replaces []byte
-	tags     []remote.Tag
-	unread   bool // nobody has looked yet what is there
-	// since is when the lease was asked for, a reading of local.Monotonic: its life is counted from then at the earliest.
-	since int64
-}
-
-// seatOf gives the right to replace what was seen, or says that a lease is needed because nothing was there, or somebody
-// else's. A record of a later version and another Redis type are left alone; a far tier that could not be read is not
-// written either.
-func seatOf[V any](token remote.Token, seen farCopy[V], err error) (st seat, needLease bool) {
-	var malformed *remote.MalformedError
-	switch {
-	case errors.As(err, &malformed):
-		return seat{witness: malformed.Seen}, false
-	case seen.state == stale && seen.value == nil:
-		return seat{replaces: token[:]}, true
-	case seen.state == live || seen.state == stale || seen.state == unreadable:
-		return seat{witness: token[:]}, false
-	}
-	return seat{}, seen.state == leased || seen.state == overtaken || seen.state == nothing && errors.Is(err, ErrNotFound)
-}
-
-// runLoad runs the loader and stores what it gives.
-func (j *job[V]) runLoad(ctx context.Context, f *flight[V], st seat) (landing[V], error) {
-	s := j.cache.shared
-	if ctx.Err() != nil {
-		// Nobody waits any more, or the client is closing.
-		return landing[V]{}, j.failed(ctx, st, ctx.Err())
-	}
-	if (len(st.witness) == 0 || j.looked != nil && !st.leased) && !j.refresh {
-		// A caller that looked near just before another's load ended comes here after it. Nobody else's fill stands
-		// between it and the source, so it looks again.
-		switch n := j.cache.near(ctx, j.hash, j.key); n.state {
-		case usable, refreshable:
-			return landing[V]{value: n.value, answer: AnsweredLoad}, nil
-		case absent:
-			return landing[V]{}, ErrNotFound
-		}
-	}
-	if j.down.Load() && len(st.witness) == 0 {
-		leave, err := s.client.enterLoad(ctx, j.st.hardTimeout)
-		if err != nil {
-			return landing[V]{}, j.failed(ctx, st, err)
-		}
-		defer leave()
-	}
-	s.counts.loads.Add(1)
-	lctx, cancel := context.WithTimeout(ctx, j.st.hardTimeout)
-	release := j.hold(ctx, st)
-	loading := f.view.Restart()
-	began := local.Monotonic()
-	lctx, own := withLoad(lctx, s, j.key)
-	v, err := runLoader(lctx, s.client, j.load)
-	own.leave()
-	release()
-	cancel()
-	took := time.Duration(local.Monotonic() - began)
-	var rec *remote.Record
-	end := landing[V]{answer: AnsweredLoad}
-	switch {
-	case saysNotFound(err):
-		err = ErrNotFound
-		if rec = j.negative(f, st, took); rec == nil {
-			j.release(ctx, st)
-			s.retire(ctx, contradicted[V]{j, f, st})
-			j.lands(f, &end, nil, seat{}, false, loading)
-			return end, err
-		}
-	case err != nil:
-		s.counts.loadErrors.Add(1)
-		return landing[V]{}, j.failed(ctx, st, err)
-	default:
-		end.value, rec = j.encode(ctx, f, st, &v, took)
-	}
-	if rec == nil {
-		j.release(ctx, st)
-		j.lands(f, &end, nil, seat{}, false, loading)
-		return end, err
-	}
-	f.view.Restart()
-	filled, fillErr := s.client.calls.fill(ctx, remote.Filling{Key: s.prefix + j.key, Seen: st.witness, Record: rec})
-	j.filled(ctx, len(st.witness) > 0, filled.Stored, fillErr)
-	if filled.Awaited {
-		j.wakeOthers(ctx)
-	}
-	j.lands(f, &end, rec, st, filled.Stored && fillErr == nil, loading)
-	return end, err
-}
-
-// lands keeps a local copy of what a load gave, if rec is its record, and completes its landing.
-// What was stored is newer than what was there when it was; of any other value nobody knows more
-// than that it is as new as the beginning of its load.
-func (j *job[V]) lands(f *flight[V], end *landing[V], rec *remote.Record, st seat, stored bool, loading uint64) {
-	s := j.cache.shared
-	if s.client.opts.Disabled {
-		return
-	}
-	x := coherence.Sighting{Found: end.value != nil, Loaded: true}
-	if rec != nil {
-		x = coherence.StoredAs(rec, st.witness)
-		x.Loaded = !stored
-	}
-	if x.Loaded {
-		f.view.Reach(loading)
-	}
-	end.since = f.view.Since()
-	switch {
-	case rec != nil:
-		end.overtaken = s.keep(&f.view, x, time.Now(), j.hash, j.key, end.value, f.Point, rec, &j.st)
-	case x.Found:
-		end.overtaken = s.keepCopy(&f.view, x, j.key, nil)
-	default:
-		s.validity.Note(&f.view, x)
-	}
-}
-
-// failed ends a flight whose loader failed.
-func (j *job[V]) failed(ctx context.Context, st seat, err error) error {
-	j.release(ctx, st)
-	return j.failure(err)
-}
-
-// failure is the error of a load that failed, as its callers get it.
-func (j *job[V]) failure(err error) error {
-	if j.cache.client.isClosed() {
-		return ErrClosed
-	}
-	return &LoadError{Key: j.key, Err: failureOf(err)}
-}
-
-// encode gives the record of a loaded value, and the value as later reads will give it.
-// A value that cannot be encoded has no record: that is counted and logged, and the caller has its value.
-func (j *job[V]) encode(ctx context.Context, f *flight[V], st seat, v *V, took time.Duration) (*V, *remote.Record) {
-	s := j.cache.shared
-	if s.client.opts.Disabled {
-		return v, nil
-	}
-	rec, err := s.record(j.key, v, &j.st, j.tags(st))
-	if err == nil {
-		var read *V
-		if read, err = s.asRead(j.key, rec, v); err == nil {
-			v = read
-		}
-	}
-	if err != nil {
-		s.counts.storeErrors.Add(1)
-		s.failures.warn(ctx, "doppio: a loaded value cannot be stored", s.name, err)
-		return v, nil
-	}
-	rec.Stamp, rec.Load = f.ID, took
-	return v, rec
-}
-
-// tags are those of the record that a load leaves. Where there is no far copy, whose tags' versions would matter, they
-// have none: a near copy checks its tags by what this instance hears.
-func (j *job[V]) tags(st seat) []remote.Tag {
-	if len(st.witness) > 0 || len(st.tags) > 0 {
-		return st.tags
-	}
-	var tags []remote.Tag
-	for _, t := range j.st.tags {
-		tags = append(tags, remote.Tag{Name: t})
-	}
-	return tags
-}
-
-// negative gives the record of a loader's word that there is no such thing; nil if that is not to be kept.
-func (j *job[V]) negative(f *flight[V], st seat, took time.Duration) *remote.Record {
-	s := j.cache.shared
-	if j.st.negative <= 0 || s.client.opts.Disabled {
-		return nil
-	}
-	return &remote.Record{
-		Kind: remote.KindNegative, Token: remote.NewToken(), Stamp: f.ID, Created: time.Now(),
-		TTL: farLife(j.st.negative, j.st.jitter), Load: took, Tags: j.tags(st),
-	}
-}
-
-// filled counts how a fill went.
-func (j *job[V]) filled(ctx context.Context, tried, stored bool, err error) {
-	s := j.cache.shared
-	switch {
-	case !tried:
-		s.counts.fillsSkipped.Add(1)
-	case err != nil:
-		if !coherence.ContextEnded(err) {
-			s.counts.storeErrors.Add(1)
-			j.warn(ctx, err)
-		}
-	case stored:
-		s.counts.fills.Add(1)
-	default:
-		s.counts.fillsRefused.Add(1)
-	}
-}
-
-// release gives a lease back, so that the next caller need not load without one.
-func (j *job[V]) release(ctx context.Context, st seat) {
-	if !st.leased {
-		return
-	}
-	awaited, err := j.cache.client.far.Release(context.WithoutCancel(ctx), j.cache.prefix+j.key, st.witness)
-	j.note(ctx, err)
-	if awaited {
-		j.wakeOthers(ctx)
-	}
-}
-
-// note counts and logs an error of the far tier that no caller sees.
-func (j *job[V]) note(ctx context.Context, err error) {
+// note counts and logs an error of the remote tier that no caller sees.
+func (l *load[V]) note(ctx context.Context, err error) {
 	if err == nil || errors.Is(err, ErrNotFound) {
 		return
 	}
-	s := j.cache.shared
 	if coherence.ContextEnded(err) {
 		return // the load was abandoned: nothing failed
 	}
 	if errors.Is(err, ErrRemoteUnavailable) {
-		j.down.Store(true)
+		l.down.Store(true)
 	}
-	if farFailure(err) {
-		s.counts.farErrors.Add(1)
+	if isRemoteFailure(err) {
+		l.cache.counts.farErrors.Add(1)
 	}
-	j.warn(ctx, err)
+	l.warn(ctx, err)
 }
 
 // warn logs an error of the remote tier that no caller sees.
-func (j *job[V]) warn(ctx context.Context, err error) {
-	s := j.cache.shared
-	s.failures.warn(ctx, "doppio: remote tier failed behind a load", s.name, err)
+func (l *load[V]) warn(ctx context.Context, err error) {
+	l.cache.failures.warn(ctx, "doppio: remote tier failed behind a load", l.cache.name, err)
 }

@@ -77,63 +77,55 @@ type partError struct {
 func (e *partError) Error() string   { return e.whole.Error() }
 func (e *partError) Unwrap() []error { return e.parts }
 
-// contradicted is a key of which its loader has said that there is no such thing, where that word is not kept.
-type contradicted[V any] struct {
-	job    *job[V]
-	flight *flight[V]
-	seat   seat
-}
-
-// retire removes what contradicts loaders that have said that there is no such thing: the remote records that the loads have seen,
-// by their tokens, and this instance's copies, so that neither a later failure nor a refresh brings them back. Other instances may
-// hold copies of such a record, so its removal is announced. A record that was stored meanwhile stays. Leases are given back by the
-// caller.
-func (s *shared[V]) retire(ctx context.Context, all ...contradicted[V]) {
+// retire removes what contradicts a loader that has said of keys that there is no such entry: the remote
+// records that the load has seen, by their tokens, and this instance's copies, so that neither a later
+// failure nor a refresh brings them back. Other instances may hold copies of such a record, so its removal
+// is announced. A record that was stored meanwhile stays. Leases are given back by the caller.
+func (l *load[V]) retire(ctx context.Context, keys []*keyLoad[V]) {
+	s := l.cache.shared
 	if s.client.opts.Disabled {
 		return
 	}
 	ctx = context.WithoutCancel(ctx)
-	var seen []contradicted[V]
-	for _, c := range all {
-		if len(c.seat.witness) > 0 && !c.seat.leased {
-			seen = append(seen, c)
+	var seen []*keyLoad[V]
+	for _, k := range keys {
+		if len(k.right.expected) > 0 && !k.right.ownsLease {
+			seen = append(seen, k)
 			continue
 		}
-		s.forget(c)
+		l.forget(k)
 	}
 	if len(seen) == 0 {
 		return
 	}
-	if err := s.client.co.CheckLanes(ctx); err != nil {
-		seen[0].job.note(ctx, err)
-		for _, c := range seen {
-			s.forget(c)
+	if err := s.validity.CheckLanes(ctx); err != nil {
+		l.note(ctx, err)
+		for _, k := range seen {
+			l.forget(k)
 		}
 		return
 	}
 	changes := make([]*coherence.Change, len(seen))
 	removals := make([]remote.Removal, len(seen))
-	for i, c := range seen {
-		changes[i] = s.begin(ctx, coherence.Remove, c.job.key, c.job.hash)
-		removals[i] = remote.Removal{Key: changes[i].Key, Seen: c.seat.witness, Announcement: changes[i].Announcement()}
+	for i, k := range seen {
+		changes[i] = s.begin(ctx, coherence.Remove, k.key, k.hash)
+		removals[i] = remote.Removal{Key: changes[i].Key, Seen: k.right.expected, Announcement: changes[i].Announcement()}
 	}
 	gone, errs := s.client.far.Retire(ctx, removals)
-	for i, c := range seen {
-		switch {
-		case errs[i] == nil && !gone[i]:
+	for i, k := range seen {
+		if errs[i] == nil && !gone[i] {
 			changes[i].Cancel()
-			s.forget(c)
+			l.forget(k)
 			continue
-		case errs[i] != nil:
-			c.job.note(ctx, errs[i])
 		}
+		l.note(ctx, errs[i])
 		finish(ctx, changes[i], errs[i])
 	}
 }
 
-// forget makes this instance's copies of a contradicted key invalid, if it has any.
-func (s *shared[V]) forget(c contradicted[V]) {
-	if c.job.fallback != nil || c.flight.stale.any() || s.scope.Peek(c.job.hash, c.job.key) != nil {
-		s.client.co.Invalidate(c.job.hash)
+// forget makes this instance's copies of a key invalid, if it has any.
+func (l *load[V]) forget(k *keyLoad[V]) {
+	if k.fallback != nil || k.call.Info.stale.any() || l.cache.scope.Peek(k.hash, k.key) != nil {
+		l.cache.validity.Invalidate(k.hash)
 	}
 }

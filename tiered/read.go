@@ -15,209 +15,185 @@ import (
 // and allocates nothing.
 func (c *Cache[V]) Get(ctx context.Context, key string) (V, error) {
 	hash := c.hash(key)
-	n := c.near(ctx, hash, key)
-	if n.state == usable {
-		return *n.value, nil
+	found := c.lookupLocal(ctx, hash, key)
+	if found.state == hit {
+		return *found.value, nil
 	}
-	v, err := c.getSlowly(ctx, hash, key, n)
+	v, err := c.getRemote(ctx, hash, key, found)
 	if err != nil {
 		return *new(V), c.fault("Get", err)
 	}
 	return *v, nil
 }
 
-// copyState says what a near entry is good for.
-type copyState uint8
-
-const (
-	unusable    copyState = iota
-	usable                // a value to serve
-	refreshable           // a value to serve, due to be loaded anew
-	absent                // the knowledge that there is no such thing, to serve
-	expired               // a value past its life, which may serve when a load fails
-)
-
-// nearCopy is what the near tier has for a key.
-type nearCopy[V any] struct {
-	state copyState
-	value *V
-	entry *local.Entry // of a refreshable or expired copy
-}
-
-// kept gives an expired copy to be held until a load has failed; nil for any other.
-func (n nearCopy[V]) kept() *kept[V] {
-	if n.state != expired {
-		return nil
-	}
-	return &kept[V]{value: n.value, entry: n.entry}
-}
-
-// near is nearest, for a handle whose reads may have to see more than this instance has heard of.
-func (c *Cache[V]) near(ctx context.Context, hash uint64, key string) nearCopy[V] {
+// lookupLocal looks a key up in the local tier. A handle of After whose reads must see more than this
+// instance has heard of finds nothing there.
+func (c *Cache[V]) lookupLocal(ctx context.Context, hash uint64, key string) lookup[V] {
 	if len(c.after) > 0 && c.lagging() {
-		return nearCopy[V]{}
+		return lookup[V]{}
 	}
-	return c.nearest(ctx, hash, key)
+	return c.lookupCopy(ctx, hash, key)
 }
 
-// nearest is the hot path. An entry that is plain, fresh, and newer than all that is known about its key is served;
-// anything else is judged.
-func (s *shared[V]) nearest(ctx context.Context, hash uint64, key string) nearCopy[V] {
+// lookupCopy is the hot path. An entry that is plain, fresh, and newer than all that is known about its
+// key is served; every other one is classified.
+func (s *shared[V]) lookupCopy(ctx context.Context, hash uint64, key string) lookup[V] {
 	if s.scope == nil {
-		return nearCopy[V]{}
+		return lookup[V]{}
 	}
 	e := s.scope.Lookup(hash, key)
 	if e == nil {
-		return nearCopy[V]{}
+		return lookup[V]{}
 	}
 	until := s.validity.TrustedUntil() // before Valid: see coherence.Manager
 	settled := s.validity.Settled()
 	now := local.Monotonic()
 	stamp := e.Stamp.Load()
-	var n nearCopy[V]
+	var found lookup[V]
 	if now < until && now < e.Fresh && e.Meta == nil && s.validity.Valid(hash, stamp) {
-		n.value, n.state = local.ValueOf[V](e), usable
-		confirm(e, stamp, settled)
+		found.value, found.state = local.ValueOf[V](e), hit
+		renewStamp(e, stamp, settled)
 	} else {
-		n = s.judge(hash, e, until, now)
+		found = s.classifyLocal(hash, e, until, now)
 	}
-	if n.state == unusable || n.state == expired {
+	if found.state == miss || found.state == stale {
 		s.scope.Stale(hash)
-		return n
+		return found
 	}
 	s.scope.Hit(hash)
 	if s.client.spans.localHits {
 		s.client.spans.localHit(ctx, s.name)
 	}
-	return n
+	return found
 }
 
-// confirm gives an entry that was found valid a newer stamp, so that it does not look old among newer invalidations of
+// renewStamp gives an entry that was found valid a newer stamp, so that it does not look old among newer invalidations of
 // its bucket's other keys: one in a thousand reads instead of one in ten takes an entry for invalid that is not, at 1,000
 // invalidations a second (BenchmarkFalseInvalidations). Not on every read: a hot entry's cache line would be written to by all.
-func confirm(e *local.Entry, stamp, settled uint64) {
-	if settled > stamp+confirmAfter {
+func renewStamp(e *local.Entry, stamp, settled uint64) {
+	if settled > stamp+renewAfterPositions {
 		e.Stamp.Store(settled) // another reader's may be newer; either will do
 	}
 }
 
-const confirmAfter = 4096
+const renewAfterPositions = 4096
 
-// judge looks at entries that have tags, stand for nothing, are due for a refresh or past their life, were kept for
-// want of coherence, or are invalid.
-func (s *shared[V]) judge(hash uint64, e *local.Entry, trustedUntil, now int64) nearCopy[V] {
+// classifyLocal returns what a local copy is good for that has tags, is negative, is due for a refresh or
+// past its life, was kept while local copies were not trusted, or is invalid.
+func (s *shared[V]) classifyLocal(hash uint64, e *local.Entry, trustedUntil, now int64) lookup[V] {
 	m, _ := e.Meta.(*meta)
 	all, gutterOnly := s.policy.servable(trustedUntil, now)
 	if !all && (!gutterOnly || m == nil || !m.provisional) {
-		return nearCopy[V]{}
+		return lookup[V]{}
 	}
 	settled, stamp := s.validity.Settled(), e.Stamp.Load()
 	if !s.validity.Valid(hash, stamp) || now >= e.Expires {
-		return nearCopy[V]{}
+		return lookup[V]{}
 	}
 	value, _ := e.Value.(*V)
 	until := e.Fresh
 	if m != nil {
 		if !s.validity.TagsValid(m.tags, stamp) {
-			return nearCopy[V]{}
+			return lookup[V]{}
 		}
-		confirm(e, stamp, settled)
+		renewStamp(e, stamp, settled)
 		until = m.until
 		if m.negative {
 			if now < until {
-				return nearCopy[V]{state: absent}
+				return lookup[V]{state: negativeHit}
 			}
-			return nearCopy[V]{}
+			return lookup[V]{}
 		}
 	}
 	switch {
 	case now >= until:
-		return nearCopy[V]{state: expired, value: value, entry: e}
+		return lookup[V]{state: stale, value: value, entry: e}
 	case now >= e.Fresh && m != nil && now >= m.refreshAt.Load():
-		return nearCopy[V]{state: refreshable, value: value, entry: e}
+		return lookup[V]{state: dueHit, value: value, entry: e}
 	}
-	return nearCopy[V]{state: usable, value: value}
+	return lookup[V]{state: hit, value: value}
 }
 
-// getSlowly goes on where the near tier has no plain value.
-func (c *Cache[V]) getSlowly(ctx context.Context, hash uint64, key string, n nearCopy[V]) (*V, error) {
-	if err := c.usable(key); err != nil {
+// getRemote goes on where the local tier has no plain value.
+func (c *Cache[V]) getRemote(ctx context.Context, hash uint64, key string, found lookup[V]) (*V, error) {
+	if err := c.checkKey(key); err != nil {
 		return nil, err
 	}
 	if c.client.opts.Disabled {
 		return nil, ErrNotFound
 	}
-	switch n.state {
-	case refreshable:
-		return n.value, nil
-	case absent:
+	switch found.state {
+	case dueHit:
+		return found.value, nil
+	case negativeHit:
 		return nil, ErrNotFound
 	}
-	from, err := c.askFar(ctx, hash)
+	from, err := c.beginRemoteRead(ctx, hash)
 	if err != nil {
 		return nil, err
 	}
 	w := c.view(hash)
 	defer w.End()
 	rec, err := c.client.calls.read(ctx, c.prefix+key)
-	v, err := c.accept(ctx, &w, time.Now(), hash, key, from, rec, err, nil)
+	v, err := c.serveRemote(ctx, &w, time.Now(), key, from, &rec, err, nil)
 	if err == nil {
 		answered(ctx, AnsweredFar)
 	}
 	return v, err
 }
 
-// askFar begins a far read of a key with this hash, or says why the far tier must not be asked.
-func (c *Cache[V]) askFar(ctx context.Context, hash uint64) (coherence.Point, error) {
+// beginRemoteRead returns what is known when a remote read of a key with this hash begins, or why the
+// remote tier must not be read.
+func (c *Cache[V]) beginRemoteRead(ctx context.Context, hash uint64) (coherence.Point, error) {
 	if err := c.validity.Blocked(ctx, c.client.patienceOfReads(), hash); err != nil {
-		c.countFar(err)
+		c.countRemoteError(err)
 		return coherence.Point{}, err
 	}
 	err := c.validity.CatchUp(ctx, c.after, c.validity.LaneOf(hash))
 	if err != nil {
-		c.countFar(err)
+		c.countRemoteError(err)
 	}
 	return c.point(hash), err
 }
 
-// accept decides what a far read means to a user, and keeps a copy of what can be served.
-func (c *Cache[V]) accept(ctx context.Context, w *coherence.View, now time.Time, hash uint64, key string, from coherence.Point, rec remote.Record, err error, known *tagVersions) (*V, error) {
-	seen, err := c.examine(ctx, now, hash, key, rec, err, known)
+// serveRemote returns what a remote read means to a user, and keeps a copy of what can be served.
+func (c *Cache[V]) serveRemote(ctx context.Context, w *coherence.View, now time.Time, key string, from coherence.Point, rec *remote.Record, err error, known *tagVersions) (*V, error) {
+	hash := w.Hash()
+	found, err := c.classifyRemote(ctx, now, hash, key, rec, err, known)
 	switch {
 	case err != nil:
 		if errors.Is(err, ErrNotFound) {
-			c.saw(w, coherence.MissedAt(&rec), hash, key)
+			c.saw(w, coherence.MissedAt(rec), hash, key)
 		}
-		c.countFar(err)
+		c.countRemoteError(err)
 		return nil, err
-	case seen.state == negative:
-		c.counts.farHits.Add(1)
-		c.keep(w, coherence.SeenAt(&rec), now, hash, key, nil, from, &rec, &c.defaults)
-		return nil, ErrNotFound
-	case seen.state != live:
-		c.saw(w, coherence.MissedAt(&rec), hash, key)
+	case found.state != hit && found.state != negativeHit:
+		c.saw(w, coherence.MissedAt(rec), hash, key)
 		c.counts.farMisses.Add(1)
 		return nil, ErrNotFound
 	}
 	c.counts.farHits.Add(1)
-	c.keep(w, coherence.SeenAt(&rec), now, hash, key, seen.value, from, &rec, &c.defaults)
-	return seen.value, nil
+	c.keep(w, coherence.SeenAt(rec), now, hash, key, found.value, from, rec, &c.defaults)
+	if found.state == negativeHit {
+		return nil, ErrNotFound
+	}
+	return found.value, nil
 }
 
-// countFar counts a call that the remote tier ended with err. It is called once for a failure: by the function that
+// countRemoteError counts a call that the remote tier ended with err. It is called once for a failure: by the function that
 // ends the call, and not by those that it has called.
-func (s *shared[V]) countFar(err error) {
+func (s *shared[V]) countRemoteError(err error) {
 	switch {
 	case errors.Is(err, ErrNotFound):
 		s.counts.farMisses.Add(1)
-	case farFailure(err):
+	case isRemoteFailure(err):
 		s.counts.farErrors.Add(1)
 	}
 }
 
-// farFailure reports whether err is a failure of the remote tier that no other counter has. A caller's own mistake and
+// isRemoteFailure reports whether err is a failure of the remote tier that no other counter has. A caller's own mistake and
 // the end of its context are none, nor is the end of the client.
-func farFailure(err error) bool {
+func isRemoteFailure(err error) bool {
 	for _, own := range []error{ErrNotFound, ErrNotNumeric, ErrOverflow, ErrEncode, ErrClosed, ErrInvalidKey, remote.ErrTooLarge} {
 		if errors.Is(err, own) {
 			return false
@@ -230,84 +206,6 @@ func farFailure(err error) bool {
 	return err != nil && !coherence.ContextEnded(err) && !errors.As(err, &decode)
 }
 
-// farState says what the far tier holds.
-type farState uint8
-
-const (
-	nothing    farState = iota
-	live                // a value that may be served
-	negative            // the knowledge that there is no such thing
-	leased              // somebody is loading it
-	overtaken           // somebody is loading what was invalidated since the load began
-	stale               // a value past its life, or one of whose tags was invalidated: not servable, but it may be replaced
-	unreadable          // what does not decode; it may be replaced
-	foreign             // a record of a later version, or another Redis type: it is left alone
-)
-
-// farCopy is what the far tier has for a key.
-type farCopy[V any] struct {
-	state farState
-	value *V        // of live, and of stale where it may serve when a load fails
-	at    time.Time // when it was looked at
-}
-
-// examine looks at what a far read gave. Its error is the user's: ErrNotFound for foreign records, *DecodeError, or why
-// the far tier could not be asked. known has the versions of tags, where they were asked for already.
-func (s *shared[V]) examine(ctx context.Context, now time.Time, hash uint64, key string, rec remote.Record, err error, known *tagVersions) (farCopy[V], error) {
-	if err != nil {
-		return s.examineFailure(key, err)
-	}
-	lease := rec.Kind == remote.KindLease
-	if rec.Stamp < s.validity.MinID(hash) {
-		if lease {
-			return farCopy[V]{state: overtaken}, nil
-		}
-		return farCopy[V]{state: stale}, nil
-	}
-	intact, err := s.tagsIntact(ctx, rec.Tags, known)
-	switch {
-	case err != nil:
-		return farCopy[V]{}, err
-	case lease && intact:
-		return farCopy[V]{state: leased}, nil
-	case lease:
-		return farCopy[V]{state: overtaken}, nil
-	case len(rec.Tags) > 0 && rec.Stamp < s.validity.MinID(hash):
-		intact = false // a floor was raised while the tags were asked for, perhaps in the place of one of them
-	}
-	if !intact || (rec.Kind == remote.KindNegative && rec.Expired(now)) {
-		return farCopy[V]{state: stale}, nil
-	}
-	if rec.Kind == remote.KindNegative {
-		return farCopy[V]{state: negative, at: now}, nil
-	}
-	v, err := s.decode(key, &rec)
-	if err != nil {
-		return farCopy[V]{state: unreadable}, err
-	}
-	if rec.Expired(now) {
-		return farCopy[V]{state: stale, value: v, at: now}, nil
-	}
-	return farCopy[V]{state: live, value: v, at: now}, nil
-}
-
-func (s *shared[V]) examineFailure(key string, err error) (farCopy[V], error) {
-	var version *remote.UnknownVersionError
-	switch {
-	case errors.Is(err, ErrNotFound):
-		return farCopy[V]{}, ErrNotFound
-	case errors.As(err, &version):
-		s.counts.foreign.Add(1)
-		return farCopy[V]{state: foreign}, ErrNotFound
-	case errors.Is(err, remote.ErrMalformed):
-		s.counts.decodeErrors.Add(1)
-		return farCopy[V]{state: unreadable}, &DecodeError{Key: key, Codec: s.codec.Name(), Err: err}
-	case errors.Is(err, ErrWrongType):
-		return farCopy[V]{state: foreign}, err
-	}
-	return farCopy[V]{}, err
-}
-
 // Exists tells whether there is an entry under key.
 func (c *Cache[V]) Exists(ctx context.Context, key string) (bool, error) {
 	found, err := c.presence(ctx, key)
@@ -315,20 +213,20 @@ func (c *Cache[V]) Exists(ctx context.Context, key string) (bool, error) {
 }
 
 func (c *Cache[V]) presence(ctx context.Context, key string) (bool, error) {
-	if err := c.usable(key); err != nil {
+	if err := c.checkKey(key); err != nil {
 		return false, err
 	}
 	if c.client.opts.Disabled {
 		return false, nil
 	}
 	hash := c.hash(key)
-	switch c.near(ctx, hash, key).state {
-	case usable, refreshable:
+	switch c.lookupLocal(ctx, hash, key).state {
+	case hit, dueHit:
 		return true, nil
-	case absent:
+	case negativeHit:
 		return false, nil
 	}
-	if _, err := c.askFar(ctx, hash); err != nil {
+	if _, err := c.beginRemoteRead(ctx, hash); err != nil {
 		return false, err
 	}
 	w := c.view(hash)
@@ -339,7 +237,7 @@ func (c *Cache[V]) presence(ctx context.Context, key string) (bool, error) {
 		found, err = c.exists(ctx, key, p)
 	}
 	if err != nil {
-		c.countFar(err)
+		c.countRemoteError(err)
 		return found, err
 	}
 	c.saw(&w, coherence.Sighting{Found: found}, hash, key)
@@ -353,14 +251,14 @@ func (c *Cache[V]) TTL(ctx context.Context, key string) (time.Duration, error) {
 }
 
 func (c *Cache[V]) lifeLeft(ctx context.Context, key string) (time.Duration, error) {
-	if err := c.usable(key); err != nil {
+	if err := c.checkKey(key); err != nil {
 		return 0, err
 	}
 	if c.client.opts.Disabled {
 		return 0, ErrNotFound
 	}
 	hash := c.hash(key)
-	if _, err := c.askFar(ctx, hash); err != nil {
+	if _, err := c.beginRemoteRead(ctx, hash); err != nil {
 		return 0, err
 	}
 	w := c.view(hash)
@@ -377,7 +275,7 @@ func (c *Cache[V]) lifeLeft(ctx context.Context, key string) (time.Duration, err
 	}
 	switch {
 	case err != nil:
-		c.countFar(err)
+		c.countRemoteError(err)
 		return 0, err
 	case life.Forever:
 		return NoExpiration, nil

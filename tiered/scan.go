@@ -28,7 +28,7 @@ func (c *Cache[V]) clear(ctx context.Context, pattern string) (int, error) {
 		return 0, nil
 	}
 	if err := c.client.co.CheckLanes(ctx); err != nil {
-		c.countFar(err)
+		c.countRemoteError(err)
 		if pattern == "" {
 			c.validity.ClearLater(err)
 		}
@@ -40,7 +40,7 @@ func (c *Cache[V]) clear(ctx context.Context, pattern string) (int, error) {
 	c.validity.InvalidateAll()
 	removed, err := c.client.far.ClearEach(ctx, c.prefix, pattern, func(key string) (reclaim, floor uint64) { return 0, c.minIDOf(key) })
 	if err != nil {
-		c.countFar(err)
+		c.countRemoteError(err)
 	}
 	// Announced even if the caller gave up: what went is gone.
 	announced := c.validity.AnnounceRemoved(context.WithoutCancel(ctx))
@@ -63,7 +63,7 @@ func (c *Cache[V]) clearAll(ctx context.Context) (int, error) {
 		return reclaim[i], before[i]
 	})
 	if err != nil {
-		c.countFar(err)
+		c.countRemoteError(err)
 	}
 	return removed, err
 }
@@ -73,7 +73,7 @@ func (c *Cache[V]) cleared(ctx context.Context, lanes []coherence.Cleared) error
 	var errs []error
 	for _, l := range lanes {
 		if l.Err != nil {
-			c.countFar(l.Err)
+			c.countRemoteError(l.Err)
 			errs = append(errs, remote.Plain(l.Err))
 			continue
 		}
@@ -108,12 +108,12 @@ func (c *Cache[V]) count(ctx context.Context, pattern string) (int, error) {
 		return 0, nil
 	}
 	if err := c.validity.CatchUp(ctx, c.after, c.validity.AllLanes()...); err != nil {
-		c.countFar(err)
+		c.countRemoteError(err)
 		return 0, err
 	}
 	n, err := c.client.far.CountEach(ctx, c.prefix, pattern, c.minIDOf)
 	if err != nil {
-		c.countFar(err)
+		c.countRemoteError(err)
 	}
 	return n, err
 }

@@ -204,7 +204,7 @@ func (c *Cache[V]) invalidateTags(ctx context.Context, tags []string) error {
 	var failed failures
 	for i, err := range errs {
 		if err != nil {
-			c.countFar(err)
+			c.countRemoteError(err)
 			failed.add(names[i], err)
 		}
 		finish(ctx, changes[i], err)

@@ -21,7 +21,7 @@ func (c *Cache[V]) Set(ctx context.Context, key string, value V, opts ...EntryOp
 }
 
 func (c *Cache[V]) set(ctx context.Context, key string, value *V, st *settings) error {
-	if err := c.usable(key); err != nil {
+	if err := c.checkKey(key); err != nil {
 		return err
 	}
 	if c.client.opts.Disabled {
@@ -61,7 +61,7 @@ func (s *shared[V]) begin(ctx context.Context, kind coherence.Kind, key string, 
 // finish ends a change: see coherence.Change.Finish. The tags of st are watched.
 func (s *shared[V]) finish(ctx context.Context, ch *coherence.Change, st *settings, err error) (own coherence.Point, unchanged bool) {
 	if err != nil {
-		s.countFar(err)
+		s.countRemoteError(err)
 	}
 	return finish(ctx, ch, err, s.tagHashes(st.tags)...)
 }
@@ -91,12 +91,12 @@ func (c *Cache[V]) prepare(ctx context.Context, key string, value *V, st *settin
 	return c.encode(key, value, st, tags)
 }
 
-func (c *Cache[V]) encode(key string, value *V, st *settings, tags []remote.Tag) (*remote.Record, *V, error) {
-	rec, err := c.record(key, value, st, tags)
+func (s *shared[V]) encode(key string, value *V, st *settings, tags []remote.Tag) (*remote.Record, *V, error) {
+	rec, err := s.record(key, value, st, tags)
 	if err != nil {
 		return nil, nil, err
 	}
-	value, err = c.asRead(key, rec, value)
+	value, err = s.asRead(key, rec, value)
 	return rec, value, err
 }
 
@@ -119,7 +119,7 @@ func (c *Cache[V]) SetIfAbsent(ctx context.Context, key string, value V, opts ..
 // *DecodeError.
 func (c *Cache[V]) GetOrSetValue(ctx context.Context, key string, value V, opts ...EntryOption) (V, error) {
 	hash := c.hash(key)
-	if n := c.near(ctx, hash, key); n.state == usable || n.state == refreshable {
+	if n := c.lookupLocal(ctx, hash, key); n.state.served() {
 		return *n.value, nil
 	}
 	var none V
@@ -134,7 +134,7 @@ func (c *Cache[V]) GetOrSetValue(ctx context.Context, key string, value V, opts 
 			answered(ctx, AnsweredFar)
 			return *won.stored, nil
 		}
-		v, err := c.accept(ctx, &w, time.Now(), hash, key, won.from, won.found, nil, nil)
+		v, err := c.serveRemote(ctx, &w, time.Now(), key, won.from, &won.found, nil, nil)
 		switch {
 		case err == nil:
 			answered(ctx, AnsweredFar)
@@ -161,7 +161,7 @@ func (c *Cache[V]) setIfAbsent(ctx context.Context, w *coherence.View, key strin
 	var won contest[V]
 	st, err := c.defaults.with(opts)
 	if err == nil {
-		err = c.usable(key)
+		err = c.checkKey(key)
 	}
 	if err != nil {
 		return won, err
@@ -181,7 +181,7 @@ func (c *Cache[V]) setIfAbsent(ctx context.Context, w *coherence.View, key strin
 			_, err = c.client.far.Release(ctx, c.prefix+key, won.found.Token[:])
 		}
 		if err != nil {
-			c.countFar(err)
+			c.countRemoteError(err)
 			won.lost = false
 			return won, err
 		}
@@ -194,7 +194,7 @@ func (c *Cache[V]) setIfAbsent(ctx context.Context, w *coherence.View, key strin
 // contend is one attempt to store value where there is no entry.
 func (c *Cache[V]) contend(ctx context.Context, w *coherence.View, key string, value *V, st *settings) (won contest[V], err error) {
 	hash := c.hash(key)
-	if won.from, err = c.askFar(ctx, hash); err != nil {
+	if won.from, err = c.beginRemoteRead(ctx, hash); err != nil {
 		return won, err
 	}
 	w.Restart()
@@ -242,7 +242,7 @@ func (c *Cache[V]) Delete(ctx context.Context, key string) (bool, error) {
 }
 
 func (c *Cache[V]) delete(ctx context.Context, key string) (bool, error) {
-	if err := c.usable(key); err != nil {
+	if err := c.checkKey(key); err != nil {
 		return false, err
 	}
 	if c.client.opts.Disabled {
@@ -273,7 +273,7 @@ func (c *Cache[V]) Expire(ctx context.Context, key string, ttl time.Duration) (b
 }
 
 func (c *Cache[V]) expire(ctx context.Context, key string, ttl time.Duration) (bool, error) {
-	if err := c.usable(key); err != nil {
+	if err := c.checkKey(key); err != nil {
 		return false, err
 	}
 	if ttl <= 0 {
@@ -283,7 +283,7 @@ func (c *Cache[V]) expire(ctx context.Context, key string, ttl time.Duration) (b
 		return false, nil
 	}
 	hash := c.hash(key)
-	if _, err := c.askFar(ctx, hash); err != nil {
+	if _, err := c.beginRemoteRead(ctx, hash); err != nil {
 		return false, err
 	}
 	w := c.view(hash)
@@ -304,7 +304,7 @@ func (c *Cache[V]) expire(ctx context.Context, key string, ttl time.Duration) (b
 	}
 	existed, err := c.extendTags(ctx, key, ttl)
 	if err != nil {
-		c.countFar(err)
+		c.countRemoteError(err)
 	}
 	return existed, err
 }
@@ -319,7 +319,7 @@ func (c *Cache[V]) Increment(ctx context.Context, key string, delta int64) (int6
 }
 
 func (c *Cache[V]) increment(ctx context.Context, key string, delta int64) (int64, error) {
-	if err := c.usable(key); err != nil {
+	if err := c.checkKey(key); err != nil {
 		return 0, err
 	}
 	if !c.numeric {
@@ -329,7 +329,7 @@ func (c *Cache[V]) increment(ctx context.Context, key string, delta int64) (int6
 		return delta, nil
 	}
 	hash := c.hash(key)
-	if _, err := c.askFar(ctx, hash); err != nil {
+	if _, err := c.beginRemoteRead(ctx, hash); err != nil {
 		return 0, err
 	}
 	m := c.begin(ctx, coherence.Modify, key, hash)

@@ -60,7 +60,7 @@ var forbidden = []string{"testing", "net/http/pprof", "expvar"}
 // mayImport says which folders of this module the packages under a folder may import, tests aside. The longest
 // prefix counts. A folder may always import what is under itself.
 var mayImport = map[string][]string{
-	"tiered":               {"local", "remote", "invalidation", "internal/coalesce", "internal/coherence", "internal/codec", "internal/guard", "internal/keyhash", "internal/lane", "internal/topology"},
+	"tiered":               {"local", "remote", "invalidation", "internal/coalesce", "internal/coherence", "internal/codec", "internal/flight", "internal/guard", "internal/keyhash", "internal/lane", "internal/topology"},
 	"tiered/tieredtest":    {"tiered", "local", "remote", "invalidation", "internal/codec", "internal/keyhash"},
 	"local":                {"internal/keyhash"},
 	"remote":               {"internal/guard", "internal/keyhash", "internal/lane", "internal/luascript", "internal/patient", "internal/topology"},
@@ -71,6 +71,7 @@ var mayImport = map[string][]string{
 	"internal/luascript":   {},
 	"internal/topology":    {"internal/lane", "internal/patient"},
 	"internal/coalesce":    {},
+	"internal/flight":      {},
 	"internal/coherence":   {"local", "remote", "invalidation", "internal/coalesce", "internal/guard", "internal/keyhash", "internal/lane", "internal/topology"},
 	"internal/guard":       {},
 	"internal/history":     {},

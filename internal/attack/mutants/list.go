@@ -41,10 +41,10 @@ var mutants = []mutant{
 			`token := oneToken`,
 		}, {
 			"tiered/lease.go",
-			`// claim completes a seat`,
+			`// newWaiter returns a waiter`,
 			`var oneToken = remote.NewToken()
 
-// claim completes a seat`,
+// newWaiter returns a waiter`,
 		}},
 	},
 	{
@@ -160,7 +160,7 @@ var mutants = []mutant{
 		why: "a caller that comes after a change must not get what a load has read before it",
 		edits: []edit{{
 			"tiered/getorset.go",
-			`if c == nil || !j.unchanged(f.Stamp) || !c.TagsValid(f.tags, f.Stamp) {
+			`if c == nil || !r.unchanged(f.Info.Stamp) || !c.TagsValid(f.Info.tags, f.Info.Stamp) {
 		return false
 	}`,
 			`if c != nil {

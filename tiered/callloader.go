@@ -5,9 +5,9 @@ import (
 	"runtime/debug"
 )
 
-// runLoader calls a user's loader in a goroutine of its own, so that its panic or Goexit becomes an error, and a loader
-// that ignores its context keeps nobody waiting. Close waits for that goroutine.
-func runLoader[T any](ctx context.Context, c *Client, load func(context.Context) (T, error)) (T, error) {
+// guardLoader calls a user's loader in a goroutine of its own, so that its panic or Goexit becomes an
+// error, and a loader that ignores its context delays no caller. Close waits for that goroutine.
+func guardLoader[T any](ctx context.Context, c *Client, load func(context.Context) (T, error)) (T, error) {
 	type result struct {
 		v   T
 		err error
@@ -36,7 +36,7 @@ func runLoader[T any](ctx context.Context, c *Client, load func(context.Context)
 	select {
 	case out := <-done:
 		if ctx.Err() != nil {
-			return none, context.Cause(ctx) // it came too late: nobody waits any more, or its time was up
+			return none, context.Cause(ctx) // it came too late: no caller waits any more, or its time was up
 		}
 		return out.v, out.err
 	case <-ctx.Done():

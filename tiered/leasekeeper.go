@@ -12,7 +12,7 @@ import (
 )
 
 // leaseLife is how long a lease is held without a sign of life: where its holder dies, others wait no longer than that. A
-// load that is slower renews it; see keeper.
+// load that is slower renews it; see leaseKeeper.
 const leaseLife = 3 * time.Second
 
 const (
@@ -26,10 +26,10 @@ const (
 	leasesTogether = 512
 )
 
-// keeper renews the leases of one load, or of one batch of loads, until they are let go: with one timer, and with one
+// leaseKeeper renews the leases of one load, or of one batch of loads, until they are let go: with one timer, and with one
 // goroutine while it renews, however many there are. The life of each lease is counted from before it was asked for,
 // so none ends earlier than is thought.
-type keeper struct {
+type leaseKeeper struct {
 	client *Client
 	ctx    context.Context //nolint:containedctx // its load's
 	owner  interface {
@@ -46,24 +46,24 @@ type keeper struct {
 	first [1]*heldLease // room for the lease of a single load
 }
 
-// heldLease is a lease that a keeper renews.
+// heldLease is a lease that a leaseKeeper renews.
 type heldLease struct {
 	key   string
 	token []byte
-	due   int64 // guarded by keeper.mu: when it is to be renewed
-	gone  bool  // guarded by keeper.mu: it is not renewed any more
+	due   int64 // guarded by leaseKeeper.mu: when it is to be renewed
+	gone  bool  // guarded by leaseKeeper.mu: it is not renewed any more
 }
 
-func newKeeper(ctx context.Context, c *Client, owner interface {
+// start readies a keeper for the leases of a load, or of a batch of them.
+func (k *leaseKeeper) start(ctx context.Context, c *Client, owner interface {
 	note(ctx context.Context, err error)
-}) *keeper {
-	k := &keeper{client: c, ctx: ctx, owner: owner, planned: math.MaxInt64}
+}) {
+	k.client, k.ctx, k.owner, k.planned = c, ctx, owner, math.MaxInt64
 	k.leases = k.first[:0]
-	return k
 }
 
 // keep renews a lease that was asked for at the reading since, from now on.
-func (k *keeper) keep(key string, token []byte, since int64) *heldLease {
+func (k *leaseKeeper) keep(key string, token []byte, since int64) *heldLease {
 	l := &heldLease{key: key, token: token, due: since + int64(renewAfter)}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -75,7 +75,7 @@ func (k *keeper) keep(key string, token []byte, since int64) *heldLease {
 }
 
 // planLocked makes the timer fire at due at the latest.
-func (k *keeper) planLocked(due int64) {
+func (k *leaseKeeper) planLocked(due int64) {
 	if due >= k.planned {
 		return
 	}
@@ -89,14 +89,14 @@ func (k *keeper) planLocked(due int64) {
 }
 
 // drop ends the renewal of a lease.
-func (k *keeper) drop(l *heldLease) {
+func (k *leaseKeeper) drop(l *heldLease) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	l.gone = true
 }
 
 // release ends the renewal of all leases. It does not wait for one that is under way.
-func (k *keeper) release() {
+func (k *leaseKeeper) release() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.over = true
@@ -106,7 +106,7 @@ func (k *keeper) release() {
 }
 
 // renew renews the leases that are due.
-func (k *keeper) renew() {
+func (k *leaseKeeper) renew() {
 	if !k.client.start() {
 		return
 	}
@@ -126,7 +126,7 @@ func (k *keeper) renew() {
 }
 
 // begin gives the leases that are due.
-func (k *keeper) begin() (due []*heldLease) {
+func (k *leaseKeeper) begin() (due []*heldLease) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.planned, k.renewing = math.MaxInt64, true
@@ -141,7 +141,7 @@ func (k *keeper) begin() (due []*heldLease) {
 }
 
 // renewed notes what became of renewals that were sent at the reading given, and tells whether more are wanted.
-func (k *keeper) renewed(part []*heldLease, sent int64, held []bool, errs []error) (more bool) {
+func (k *leaseKeeper) renewed(part []*heldLease, sent int64, held []bool, errs []error) (more bool) {
 	var failed error
 	k.mu.Lock()
 	for i, l := range part {
@@ -162,7 +162,7 @@ func (k *keeper) renewed(part []*heldLease, sent int64, held []bool, errs []erro
 }
 
 // plan sets the timer for the leases that are left.
-func (k *keeper) plan() {
+func (k *leaseKeeper) plan() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.renewing = false
@@ -173,5 +173,22 @@ func (k *keeper) plan() {
 		if !l.gone {
 			k.planLocked(l.due)
 		}
+	}
+}
+
+// hold renews the lease of a key, if the load owns one, until letGo or the end of the load. Most loads end
+// before anything has to be done for it.
+func (l *load[V]) hold(k *keyLoad[V]) {
+	if !k.right.ownsLease || k.lease != nil {
+		return
+	}
+	k.lease = l.keeper.keep(l.cache.prefix+k.key, k.right.expected, k.right.since)
+}
+
+// letGo ends the renewal of a key's lease.
+func (l *load[V]) letGo(k *keyLoad[V]) {
+	if k.lease != nil {
+		l.keeper.drop(k.lease)
+		k.lease = nil
 	}
 }
