@@ -14,7 +14,8 @@ import (
 	"github.com/doppio-cache/doppio/internal/history"
 )
 
-// seat is a place in the fleet. The processes that take it one after another use the same ways to the servers.
+// seat is a place in the fleet. The processes that take it one after another use the same ways to
+// the servers.
 type seat struct {
 	harness.Seat
 	number int

@@ -1,4 +1,5 @@
-// Package child starts processes that end with the one that started them, where the system can do that.
+// Package child starts processes that end with the one that started them, where the system can do
+// that.
 package child
 
 import (
@@ -6,8 +7,9 @@ import (
 	"runtime"
 )
 
-// Start starts a process, and returns when it runs. Then wait is called by a goroutine: it must not return before the process
-// has ended. The kernel ties the life of a process to the thread that started it, and wait has that thread to itself.
+// Start starts a process, and returns when it runs. Then wait is called by a goroutine: it must not
+// return before the process has ended. The kernel ties the life of a process to the thread that
+// started it, and wait has that thread to itself.
 func Start(cmd *exec.Cmd, wait func()) error {
 	cmd.SysProcAttr = attributes()
 	started := make(chan error)

@@ -1,9 +1,11 @@
 //go:build unix
 
-// Package fault has what can go wrong for a fleet: for its ways to the servers, for its instances, for the servers themselves.
-// The attack and the commands fleet and chaos make these things go wrong.
+// Package fault has what can go wrong for a fleet: for its ways to the servers, for its instances,
+// for the servers themselves. The attack and the commands fleet and chaos make these things go
+// wrong.
 //
-// A fault is injected by one call, which does it, holds it for a while, and undoes it, also when it is given up early.
+// A fault is injected by one call, which does it, holds it for a while, and undoes it, also when it
+// is given up early.
 package fault
 
 import (
@@ -22,7 +24,8 @@ import (
 type Target interface {
 	// Seats returns how many instances there are that may be hit.
 	Seats() int
-	// Ways returns those of an instance to its servers; none where no fault of a path was asked for.
+	// Ways returns those of an instance to its servers; none where no fault of a path was asked
+	// for.
 	Ways(seat int) harness.Ways
 	Signal(seat int, sig syscall.Signal) error
 	// Kill ends an instance as a crash would.
@@ -40,10 +43,11 @@ type Servers interface {
 	Pause(node int) error
 	// Resume undoes Pause.
 	Resume(node int) error
-	// Restart ends a node as a crash would, and starts it again after a while, empty. It returns when the servers are whole
-	// again, or ctx has ended.
+	// Restart ends a node as a crash would, and starts it again after a while, empty. It returns
+	// when the servers are whole again, or ctx has ended.
 	Restart(ctx context.Context, node int, after time.Duration) error
-	// EachNode sends a command to every node that takes changes, and gives each a few seconds for it.
+	// EachNode sends a command to every node that takes changes, and gives each a few seconds for
+	// it.
 	EachNode(ctx context.Context, args ...any) error
 }
 
@@ -60,10 +64,12 @@ type Fault struct {
 	Where string // can suffer it: s standalone, c Cluster, r Sentinel
 	Paths bool   // it needs ways
 	Ours  bool   // it needs servers that the run started itself
-	// Beside: another may be injected by another goroutine at the same time, since it is of one instance's path alone.
+	// Beside: another may be injected by another goroutine at the same time, since it is of one
+	// instance's path alone.
 	Beside bool
-	// Inject does it to a part of the target, holds it, and undoes it. When ctx ends, it is undone at once, and the error is that of
-	// ctx. One that waits for a moment to which nobody comes gives ErrMissed.
+	// Inject does it to a part of the target, holds it, and undoes it. When ctx ends, it is undone
+	// at once, and the error is that of ctx. One that waits for a moment to which nobody comes
+	// gives ErrMissed.
 	Inject func(ctx context.Context, t Target, s Shot) error
 }
 
@@ -81,7 +87,8 @@ var (
 // Catalog returns all faults.
 func Catalog() []Fault { return slices.Concat(paths(), instances, servers) }
 
-// ByName returns the faults of a comma-separated list, each once, in its order; "all" are those with an About.
+// ByName returns the faults of a comma-separated list, each once, in its order; "all" are those
+// with an About.
 func ByName(names string) ([]Fault, error) {
 	all := Catalog()
 	if strings.TrimSpace(names) == "all" {
@@ -93,7 +100,8 @@ func ByName(names string) ([]Fault, error) {
 		named := func(f Fault) bool { return f.Name == name }
 		i := slices.IndexFunc(all, named)
 		if i < 0 {
-			return nil, fmt.Errorf("%w: %q; there are %s, and all", ErrUnknown, name, strings.Join(Names(), ", "))
+			there := strings.Join(Names(), ", ")
+			return nil, fmt.Errorf("%w: %q; there are %s, and all", ErrUnknown, name, there)
 		}
 		if !slices.ContainsFunc(chosen, named) {
 			chosen = append(chosen, all[i])

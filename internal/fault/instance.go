@@ -14,31 +14,44 @@ import (
 
 // instances are faults of one process.
 var instances = []Fault{
-	{Name: "stop-instance", About: "an instance is frozen (SIGSTOP), and goes on as if nothing had been", Where: Everywhere, Inject: stopInstance},
+	{
+		Name: "stop-instance", Where: Everywhere, Inject: stopInstance,
+		About: "an instance is frozen (SIGSTOP), and goes on as if nothing had been",
+	},
 	{Name: "stutter-instance", Where: Everywhere, Inject: stutter},
-	{Name: "slow-loads", Where: Everywhere, Inject: func(ctx context.Context, t Target, s Shot) error {
-		// What is loaded is overtaken by changes, and by later loads.
-		t.Source().Slow(50 * time.Millisecond)
-		defer t.Source().Slow(0)
-		return Hold(ctx, s.Length)
-	}},
+	{Name: "slow-loads", Where: Everywhere, Inject: slowLoads},
 	{Name: "stop-in-load", Where: Everywhere, Inject: stopAt(harness.InLoad)},
 	{Name: "stop-after-load", Where: Everywhere, Inject: stopAt(harness.AfterLoad)},
 	{Name: "stop-after-commit", Where: Everywhere, Inject: stopAt(harness.AfterCommit)},
-	{Name: "kill-instance", About: "an instance dies (SIGKILL), and another takes its place", Where: Everywhere, Inject: func(ctx context.Context, t Target, s Shot) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		seat := s.Seat % t.Seats()
-		return errors.Join(t.Kill(seat), replace(ctx, t, seat, s))
-	}},
-	{Name: "kill-after-commit", Where: Everywhere, Inject: func(ctx context.Context, t Target, s Shot) error {
-		seat, err := trap(ctx, t, harness.AfterCommit, t.Kill)
-		if err != nil {
-			return err
-		}
-		return replace(ctx, t, seat, s)
-	}},
+	{
+		Name: "kill-instance", Where: Everywhere, Inject: killInstance,
+		About: "an instance dies (SIGKILL), and another takes its place",
+	},
+	{Name: "kill-after-commit", Where: Everywhere, Inject: killAfterCommit},
+}
+
+// slowLoads lets what is loaded be overtaken by changes, and by later loads.
+func slowLoads(ctx context.Context, t Target, s Shot) error {
+	const longer = 50 * time.Millisecond
+	t.Source().Slow(longer)
+	defer t.Source().Slow(0)
+	return Hold(ctx, s.Length)
+}
+
+func killInstance(ctx context.Context, t Target, s Shot) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	seat := s.Seat % t.Seats()
+	return errors.Join(t.Kill(seat), replace(ctx, t, seat, s))
+}
+
+func killAfterCommit(ctx context.Context, t Target, s Shot) error {
+	seat, err := trap(ctx, t, harness.AfterCommit, t.Kill)
+	if err != nil {
+		return err
+	}
+	return replace(ctx, t, seat, s)
 }
 
 func stopInstance(ctx context.Context, t Target, s Shot) error {
@@ -53,7 +66,8 @@ func stopInstance(ctx context.Context, t Target, s Shot) error {
 	return errors.Join(err, t.Signal(seat, syscall.SIGCONT))
 }
 
-// stutter stops an instance for moments: these find it in the middle of something more often than long ones do.
+// stutter stops an instance for moments: these find it in the middle of something more often than
+// long ones do.
 func stutter(ctx context.Context, t Target, s Shot) error {
 	seat := s.Seat % t.Seats()
 	var err error
@@ -76,7 +90,9 @@ func replace(ctx context.Context, t Target, seat int, s Shot) error {
 const patience = 3 * time.Second
 
 // trap does something to the next instance that reaches a moment, and returns which that was.
-func trap(ctx context.Context, t Target, m harness.Moment, do func(seat int) error) (seat int, err error) {
+func trap(
+	ctx context.Context, t Target, m harness.Moment, do func(seat int) error,
+) (seat int, err error) {
 	type hit struct {
 		seat int
 		err  error
@@ -102,7 +118,8 @@ func trap(ctx context.Context, t Target, m harness.Moment, do func(seat int) err
 // stopAt stops the next instance that reaches a moment.
 func stopAt(m harness.Moment) func(context.Context, Target, Shot) error {
 	return func(ctx context.Context, t Target, s Shot) error {
-		seat, err := trap(ctx, t, m, func(seat int) error { return t.Signal(seat, syscall.SIGSTOP) })
+		stop := func(seat int) error { return t.Signal(seat, syscall.SIGSTOP) }
+		seat, err := trap(ctx, t, m, stop)
 		if err != nil {
 			return err
 		}

@@ -9,23 +9,39 @@ import (
 
 // servers are faults of Redis.
 var servers = []Fault{
-	{Name: "stop-server", About: "a Redis process is frozen (SIGSTOP), and goes on", Where: Everywhere, Ours: true, Inject: stopServer},
-	{Name: "kill-subscriptions", Where: Everywhere, Ours: true, Inject: command("CLIENT", "KILL", "TYPE", "pubsub")},
-	{Name: "kill-connections", Where: Everywhere, Ours: true, Inject: command("CLIENT", "KILL", "TYPE", "normal")},
-	{Name: "script-flush", Where: Everywhere, Ours: true, Inject: command("SCRIPT", "FLUSH")},
-	{Name: "flushall", About: "somebody empties Redis (FLUSHALL)", Where: Everywhere, Ours: true, Inject: command("FLUSHALL")},
-	{Name: "deny-publish", Where: Everywhere, Ours: true, Inject: deny("-publish", "-spublish")},
-	{Name: "deny-xadd", Where: Everywhere, Ours: true, Inject: deny("-xadd")},
-	{Name: "deny-scripts", Where: Everywhere, Ours: true, Inject: deny("-evalsha", "-eval")},
-	{Name: "out-of-memory", Where: Everywhere, Ours: true, Inject: during(
-		[]any{"CONFIG", "SET", "maxmemory", "1"}, []any{"CONFIG", "SET", "maxmemory", "0"})},
-	{Name: "restart-server", About: "a Redis process dies and comes back empty", Where: "sc", Ours: true, Inject: func(ctx context.Context, t Target, s Shot) error {
-		node, err := node(ctx, t, s)
-		if err != nil {
-			return err
-		}
-		return t.Servers().Restart(ctx, node, s.Length/2)
-	}},
+	{
+		Name: "stop-server", Where: Everywhere, Ours: true, Inject: stopServer,
+		About: "a Redis process is frozen (SIGSTOP), and goes on",
+	},
+	ours("kill-subscriptions", command("CLIENT", "KILL", "TYPE", "pubsub")),
+	ours("kill-connections", command("CLIENT", "KILL", "TYPE", "normal")),
+	ours("script-flush", command("SCRIPT", "FLUSH")),
+	{
+		Name: "flushall", Where: Everywhere, Ours: true, Inject: command("FLUSHALL"),
+		About: "somebody empties Redis (FLUSHALL)",
+	},
+	ours("deny-publish", deny("-publish", "-spublish")),
+	ours("deny-xadd", deny("-xadd")),
+	ours("deny-scripts", deny("-evalsha", "-eval")),
+	ours("out-of-memory", during(
+		[]any{"CONFIG", "SET", "maxmemory", "1"}, []any{"CONFIG", "SET", "maxmemory", "0"})),
+	{
+		Name: "restart-server", Where: "sc", Ours: true, Inject: restartServer,
+		About: "a Redis process dies and comes back empty",
+	},
+}
+
+// ours makes a fault of what any servers can suffer that the run started.
+func ours(name string, inject func(context.Context, Target, Shot) error) Fault {
+	return Fault{Name: name, Where: Everywhere, Ours: true, Inject: inject}
+}
+
+func restartServer(ctx context.Context, t Target, s Shot) error {
+	node, err := node(ctx, t, s)
+	if err != nil {
+		return err
+	}
+	return t.Servers().Restart(ctx, node, s.Length/2)
 }
 
 func stopServer(ctx context.Context, t Target, s Shot) error {
@@ -52,7 +68,9 @@ func node(ctx context.Context, t Target, s Shot) (int, error) {
 
 // command sends one command to every node.
 func command(args ...any) func(context.Context, Target, Shot) error {
-	return func(ctx context.Context, t Target, _ Shot) error { return t.Servers().EachNode(ctx, args...) }
+	return func(ctx context.Context, t Target, _ Shot) error {
+		return t.Servers().EachNode(ctx, args...)
+	}
 }
 
 // deny takes what rules take from everybody, and gives it back.

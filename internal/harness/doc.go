@@ -1,6 +1,8 @@
-// Package harness runs a fleet of cache instances, each a process of its own, for the attack and for the command doppio.
+// Package harness runs a fleet of cache instances, each a process of its own, for the attack and
+// for the command doppio.
 //
-// The parent starts processes ([Process]), which take seats one after another ([Seat]), and owns the source of truth behind
-// the cache ([Source]) and the ways that instances take to their servers ([Way]), of which package fault makes use. An instance is told what to do on its standard input ([Begin]), and writes down what it does in a log
-// ([Recorder]), which package history checks.
+// The parent starts processes ([Process]), which take seats one after another ([Seat]), and owns
+// the source of truth behind the cache ([Source]) and the ways that instances take to their servers
+// ([Way]), of which package fault makes use. An instance is told what to do on its standard input
+// ([Begin]), and writes down what it does in a log ([Recorder]), which package history checks.
 package harness

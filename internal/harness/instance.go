@@ -21,8 +21,9 @@ type Parent struct {
 	out *json.Encoder
 }
 
-// Begin begins the life of an instance: it reads what the instance is told into config. From then on an interrupt of the
-// terminal, which reaches every process of a run, leaves it alone: its parent decides when it ends.
+// Begin begins the life of an instance: it reads what the instance is told into config. From then
+// on an interrupt of the terminal, which reaches every process of a run, leaves it alone: its
+// parent decides when it ends.
 func Begin(in io.Reader, out io.Writer, config any) (*Parent, error) {
 	signal.Ignore(os.Interrupt)
 	p := &Parent{in: bufio.NewReader(in), out: json.NewEncoder(out)}

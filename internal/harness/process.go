@@ -27,7 +27,8 @@ type Spec struct {
 	Errors  string   // the file for what it writes to its standard error
 }
 
-// Process is an instance as its parent sees it. It ends when it is told to ([Process.End]), and with its parent.
+// Process is an instance as its parent sees it. It ends when it is told to ([Process.End]), and
+// with its parent.
 type Process struct {
 	Ready  chan struct{}   // closed when it has said that it is ready
 	Done   chan struct{}   // closed when it has ended, and Result and Err are set
@@ -114,7 +115,8 @@ func (p *Process) wait(out io.Reader) error {
 	return nil
 }
 
-// Tail returns the end of what the instance wrote to its standard error, after a colon; nothing if it wrote nothing.
+// Tail returns the end of what the instance wrote to its standard error, after a colon; nothing if
+// it wrote nothing.
 func (p *Process) Tail() string {
 	const limit = 4 << 10
 	text := p.Complaints()
@@ -156,7 +158,8 @@ func (p *Process) Signal(s syscall.Signal) error {
 		return nil
 	default:
 	}
-	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) { // it may have ended just now
+	// It may have ended just now.
+	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("%s: %w", p.name, err)
 	}
 	return nil
@@ -177,8 +180,8 @@ func (p *Process) End() {
 	_ = p.in.Close()              // it may be closed
 }
 
-// Stop tells the instance to end and waits for it. It returns how that went. One that takes longer than patience writes what it
-// does to its standard error, and is killed.
+// Stop tells the instance to end and waits for it. It returns how that went. One that takes longer
+// than patience writes what it does to its standard error, and is killed.
 func (p *Process) Stop(patience time.Duration) error {
 	if err := p.Unexpected(); err != nil {
 		return err

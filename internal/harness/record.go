@@ -25,11 +25,15 @@ func Record(path, instance string, bound time.Duration) (*Recorder, error) {
 	return &Recorder{Writer: w}, nil
 }
 
-// Change calls tell, which tells the cache of a version that was committed, and writes down that it began and how it ended.
-// It returns the error of tell, and when that had returned.
-func (r *Recorder) Change(method history.Method, key uint32, version uint64, tell func() error) (ended int64, err error) {
-	o := history.Op{Kind: history.Begin, Change: r.changes.Add(1), Key: key, Version: version, Method: method}
-	o.Start = history.Now()
+// Change calls tell, which tells the cache of a version that was committed, and writes down that it
+// began and how it ended. It returns the error of tell, and when that had returned.
+func (r *Recorder) Change(
+	method history.Method, key uint32, version uint64, tell func() error,
+) (ended int64, err error) {
+	o := history.Op{
+		Kind: history.Begin, Start: history.Now(), Change: r.changes.Add(1), Key: key,
+		Version: version, Method: method,
+	}
 	r.Add(o)
 	err = tell()
 	o.Start, o.Kind = history.Now(), outcome(err)
@@ -37,12 +41,14 @@ func (r *Recorder) Change(method history.Method, key uint32, version uint64, tel
 	return o.Start, err
 }
 
-// outcome returns what an error says of a change. A context that ended says nothing of what became of it.
+// outcome returns what an error says of a change. A context that ended says nothing of what became
+// of it.
 func outcome(err error) history.Kind {
 	switch {
 	case err == nil:
 		return history.Acked
-	case errors.Is(err, tiered.ErrUnknownOutcome), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+	case errors.Is(err, tiered.ErrUnknownOutcome),
+		errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return history.Unknown
 	default:
 		return history.Failed

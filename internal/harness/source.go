@@ -18,21 +18,21 @@ import (
 // SourceOptions say what a source is like.
 type SourceOptions struct {
 	Keys int // all of version 1 when it begins
-	// Takes returns how long a load takes before the source looks at the version, and after: what a loader gets is already old
-	// when it arrives, as with any database.
+	// Takes returns how long a load takes before the source looks at the version, and after: what a
+	// loader gets is already old when it arrives, as with any database.
 	Takes func() (before, after time.Duration)
 	// Log, if set, is where every version is written before it can be seen.
 	Log *history.Writer
 }
 
-// Source is the truth behind the cache: a version for each key, which only rises. It lives in the parent and answers instances
-// over a Unix socket, a line for a line:
+// Source is the truth behind the cache: a version for each key, which only rises. It lives in the
+// parent and answers instances over a Unix socket, a line for a line:
 //
 //	hello <instance>   nothing; whose connection it is
 //	load <key>         the version, after a while; it is looked up somewhere between
 //	commit <key>       the new version
 //	take <key>         the new version, and the key's turn; "busy" while another has it
-//	give <key>         the version, and the turn is given back; the end of the connection does that, too
+//	give <key>         the version, and the turn is given back; so it is when the connection ends
 type Source struct {
 	o        SourceOptions
 	listener net.Listener
@@ -58,7 +58,7 @@ type Moment string
 const (
 	InLoad      Moment = "load"      // its loader waits for the answer
 	AfterLoad   Moment = "loaded"    // it is about to fill
-	AfterCommit Moment = "committed" // it is about to tell the cache; the source has not answered it
+	AfterCommit Moment = "committed" // it is about to tell the cache, and waits for the answer
 )
 
 // ServeSource starts a source that listens on a Unix socket.
@@ -68,8 +68,8 @@ func ServeSource(socket string, o SourceOptions) (*Source, error) {
 		return nil, fmt.Errorf("harness: source: %w", err)
 	}
 	s := &Source{
-		o: o, listener: l, versions: make([]uint64, o.Keys), turns: map[int]net.Conn{}, conns: map[net.Conn]struct{}{},
-		traps: map[Moment]func(int){},
+		o: o, listener: l, versions: make([]uint64, o.Keys),
+		turns: map[int]net.Conn{}, conns: map[net.Conn]struct{}{}, traps: map[Moment]func(int){},
 	}
 	for key := range s.versions {
 		s.commit(key)
@@ -90,7 +90,8 @@ func (s *Source) Hold(on bool) { s.still.Store(on) }
 // Slow makes every load take so much longer, once the source has looked.
 func (s *Source) Slow(by time.Duration) { s.slow.Store(int64(by)) }
 
-// Trap calls do once, with the number of the next instance that reaches the moment, and keeps that instance waiting for it.
+// Trap calls do once, with the number of the next instance that reaches the moment, and keeps that
+// instance waiting for it.
 func (s *Source) Trap(m Moment, do func(instance int)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -121,7 +122,9 @@ func (s *Source) reached(m Moment, instance int) {
 func (s *Source) commit(key int) uint64 {
 	s.versions[key]++
 	if s.o.Log != nil {
-		s.o.Log.Add(history.Op{Kind: history.Commit, Start: history.Now(), Key: uint32(key), Version: s.versions[key]})
+		s.o.Log.Add(history.Op{
+			Kind: history.Commit, Start: history.Now(), Key: uint32(key), Version: s.versions[key],
+		})
 	}
 	return s.versions[key]
 }
@@ -248,7 +251,8 @@ func (s *Source) Close() error {
 // ErrBusy reports that another has the key's turn, or that nobody can commit.
 var ErrBusy = errors.New("harness: another has the key's turn")
 
-// SourceClient is an instance's way to the source. Each call has a connection for as long as it takes.
+// SourceClient is an instance's way to the source. Each call has a connection for as long as it
+// takes.
 type SourceClient struct {
 	socket   string
 	instance int
@@ -261,7 +265,8 @@ type SourceConn struct {
 	r    *bufio.Reader
 }
 
-// DialSource returns the client of an instance, for the source on a socket. One whose number is below 0 springs no traps.
+// DialSource returns the client of an instance, for the source on a socket. One whose number is
+// below 0 springs no traps.
 func DialSource(socket string, instance int) (*SourceClient, error) {
 	const kept = 64
 	c := &SourceClient{socket: socket, instance: instance, idle: make(chan *SourceConn, kept)}

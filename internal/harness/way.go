@@ -13,9 +13,10 @@ import (
 	"time"
 )
 
-// Way is an instance's proxy to one server. Unlike redistest.Proxy it knows a subscription from other connections, and where
-// a reply ends, so that it can lose one message and keep the connection: a real network loses none, but a Cluster's
-// bus does, and a subscriber that stayed on a master which is none any more. What it is told holds at once, for all connections.
+// Way is an instance's proxy to one server. Unlike redistest.Proxy it knows a subscription from
+// other connections, and where a reply ends, so that it can lose one message and keep the
+// connection: a real network loses none, but a Cluster's bus does, and a subscriber that stayed on
+// a master which is none any more. What it is told holds at once, for all connections.
 type Way struct {
 	target   string
 	raw      bool // it is not RESP that passes
@@ -61,13 +62,17 @@ type link struct {
 	hurt           atomic.Bool // stalled, has lost something, or is cut
 }
 
-// NewWay starts a way to target. If raw, it is not RESP that passes, but TLS or a Cluster's bus: bytes are passed on as they come.
+// NewWay starts a way to target. If raw, it is not RESP that passes, but TLS or a Cluster's bus:
+// bytes are passed on as they come.
 func NewWay(target string, raw bool) (*Way, error) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("harness: a way: %w", err)
 	}
-	w := &Way{target: target, raw: raw, listener: l, changed: make(chan struct{}), links: map[*link]struct{}{}}
+	w := &Way{
+		target: target, raw: raw, listener: l, changed: make(chan struct{}),
+		links: map[*link]struct{}{},
+	}
 	w.wg.Go(w.accept)
 	return w, nil
 }
@@ -94,7 +99,8 @@ func (w *Way) Set(m Mode) {
 	w.changed = make(chan struct{})
 }
 
-// Cut resets the connections that a mode has hurt, and those that are all right, too, if all is set.
+// Cut resets the connections that a mode has hurt, and those that are all right, too, if all is
+// set.
 func (w *Way) Cut(all bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -170,7 +176,8 @@ func (l *link) current() (Mode, <-chan struct{}) {
 	l.way.mu.Lock()
 	defer l.way.mu.Unlock()
 	m := l.way.mode
-	if l.way.closed || m.Which == Subscriptions && !l.subscription.Load() || m.Which == Commands && l.subscription.Load() {
+	subscription := l.subscription.Load()
+	if l.way.closed || m.Which == Subscriptions && !subscription || m.Which == Commands && subscription {
 		m = Mode{}
 	}
 	return m, l.way.changed
@@ -269,7 +276,8 @@ func (l *link) down(from <-chan frame) {
 // loses reports whether a frame of a subscription disappears.
 func (m Mode) loses(frame []byte) bool {
 	const head = 24 // ends behind the type of a push
-	return bytes.Contains(frame[:min(len(frame), head)], []byte("message\r\n")) && bytes.Contains(frame, []byte(m.About)) && rand.Float64() < m.Lose
+	return bytes.Contains(frame[:min(len(frame), head)], []byte("message\r\n")) &&
+		bytes.Contains(frame, []byte(m.About)) && rand.Float64() < m.Lose
 }
 
 // readSome gives what there is, but waits for a byte.

@@ -12,7 +12,8 @@ type moment struct {
 	own     time.Time
 }
 
-// reference returns a moment. A process may lose its processor between two readings: of several tries the quickest is right.
+// reference returns a moment. A process may lose its processor between two readings: of several
+// tries the quickest is right.
 var reference = sync.OnceValue(func() (best moment) {
 	const tries = 64
 	narrowest := int64(math.MaxInt64)

@@ -12,10 +12,11 @@ import (
 	"time"
 )
 
-// Host owns what this package starts. Every testing.TB is one; [Shared] has one for TestMain, and [Owner] is one for programs.
+// Host owns what this package starts. Every testing.TB is one; [Shared] has one for TestMain, and
+// [Owner] is one for programs.
 //
-// Fatalf must be called by the goroutine that runs the test, so functions that take a Host, and methods of what
-// they return, are called from there.
+// Fatalf must be called by the goroutine that runs the test, so functions that take a Host, and
+// methods of what they return, are called from there.
 type Host interface {
 	Helper()
 	Logf(format string, args ...any)
@@ -28,8 +29,8 @@ type Host interface {
 // Runner is what testing.M is to TestMain.
 type Runner interface{ Run() int }
 
-// Shared returns a Runner which calls setup, runs m, and then ends everything that setup started. A failing setup
-// ends the process with status 1.
+// Shared returns a Runner which calls setup, runs m, and then ends everything that setup started. A
+// failing setup ends the process with status 1.
 func Shared(m Runner, setup func(Host)) Runner {
 	return sharedRunner{m: m, setup: setup}
 }
@@ -56,7 +57,8 @@ func (r sharedRunner) Run() (code int) {
 	return code
 }
 
-// Owner is a Host without a test: a failure is the error of [Owner.Do], and what a test's end is to others is [Owner.Close].
+// Owner is a Host without a test: a failure is the error of [Owner.Do], and what a test's end is to
+// others is [Owner.Close].
 type Owner struct {
 	log io.Writer
 
@@ -73,7 +75,8 @@ var _ Host = (*Owner)(nil)
 // NewOwner returns an Owner that tells log what a server that failed had to say.
 func NewOwner(log io.Writer) *Owner { return &Owner{log: log} }
 
-// Do calls f, which may use o, on a goroutine of its own that Fatalf can end, and returns the error of that.
+// Do calls f, which may use o, on a goroutine of its own that Fatalf can end, and returns the error
+// of that.
 func (o *Owner) Do(f func()) error {
 	o.calls.Lock()
 	defer o.calls.Unlock()
@@ -92,7 +95,8 @@ func (o *Owner) Helper() {}
 
 // Logf writes a line to the log.
 func (o *Owner) Logf(format string, args ...any) {
-	_, _ = fmt.Fprintf(o.log, format+"\n", args...) // a log that cannot be written is not worth an error
+	// A log that cannot be written is not worth an error.
+	_, _ = fmt.Fprintf(o.log, format+"\n", args...)
 }
 
 // Fatalf ends the goroutine of Do.
@@ -121,8 +125,8 @@ func (o *Owner) Cleanup(f func()) {
 	o.cleanups = append(o.cleanups, f)
 }
 
-// TempDir returns a directory that Close removes. Goroutines call it that Fatalf could not end, so what it returns on failure is
-// no directory.
+// TempDir returns a directory that Close removes. Goroutines call it that Fatalf could not end, so
+// what it returns on failure is no directory.
 func (o *Owner) TempDir() string {
 	dir, err := os.MkdirTemp("", "doppio-redis-")
 	if err != nil {
@@ -150,7 +154,8 @@ func (o *Owner) Close() error {
 	})
 }
 
-// Eventually calls check until it returns nil, and fails the test with its last error after patience.
+// Eventually calls check until it returns nil, and fails the test with its last error after
+// patience.
 func Eventually(h Host, patience time.Duration, check func() error) {
 	h.Helper()
 	if err := eventually(patience, check); err != nil {

@@ -27,8 +27,8 @@ const (
 // NoTimeLimit lets a run take as long as its trace does.
 const NoTimeLimit time.Duration = -1
 
-// Config says what to replay, and against what. The zero value is the default demo, but for UpdateShare and
-// SourceLatency, of which zero means zero.
+// Config says what to replay, and against what. The zero value is the default demo, but for
+// UpdateShare and SourceLatency, of which zero means zero.
 type Config struct {
 	Trace    string       // path of a trace; empty: a generated Zipf trace
 	Format   trace.Format // of the trace; empty: told by its content

@@ -54,13 +54,14 @@ type Latency struct {
 	Max   float64 `json:"max_us"`
 }
 
-// Clean holds if the cache kept what it promises: no errors, no reads that were stale beyond the bound, none that
-// missed an invalidation of their own instance.
+// Clean holds if the cache kept what it promises: no errors, no reads that were stale beyond the
+// bound, none that missed an invalidation of their own instance.
 func (r *Report) Clean() bool {
 	return r.Errors == 0 && r.Stale.Beyond == 0 && r.Stale.Own == 0
 }
 
-// Staleness counts the stale reads, by how far they trailed the first acknowledged invalidation that they missed.
+// Staleness counts the stale reads, by how far they trailed the first acknowledged invalidation
+// that they missed.
 type Staleness struct {
 	Reads     int64   `json:"reads"`          // all of them
 	WithinHop int64   `json:"within_one_hop"` // trailed by at most one hop

@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// tiny is a workload of a second or less, with so many updates of so few keys that invalidations and reads cross.
+// tiny is a workload of a second or less, with so many updates of so few keys that invalidations
+// and reads cross.
 func tiny() Config {
 	return Config{Requests: 900, Keys: 40, Instances: 3, Workers: 4, UpdateShare: 0.2, SourceLatency: time.Millisecond}
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/doppio-cache/doppio/bench/internal/trace"
 )
 
-// workload is the trace that is to be replayed: its requests with their keys numbered, in a file. In memory are its distinct
-// keys, and only while they are numbered.
+// workload is the trace that is to be replayed: its requests with their keys numbered, in a file.
+// In memory are its distinct keys, and only while they are numbered.
 type workload struct {
 	name   string
 	format string

@@ -11,7 +11,8 @@ type cache interface {
 	ready(ctx context.Context) error
 	// get reads through the cache, and tells which tier answered.
 	get(ctx context.Context, key string, load func(context.Context) (Item, error)) (Item, answer, error)
-	// change does to both tiers of all instances what was committed to the source, and gives the id of the change in the lane.
+	// change does to both tiers of all instances what was committed to the source, and gives the id
+	// of the change in the lane.
 	change(ctx context.Context, how Change, key string, item Item) (id uint64, err error)
 	// applied is the id up to which this instance knows all changes.
 	applied() uint64

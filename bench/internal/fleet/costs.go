@@ -31,8 +31,8 @@ type costs struct {
 
 // of returns what a load costs.
 func (c costs) of(l load) float64 {
-	return c.itself + c.change*l.changes + c.delivery*l.changes*l.subscribers + c.subscriber*l.subscribers +
-		c.far*l.far + c.load*l.loads
+	return c.itself + c.change*l.changes + c.delivery*l.changes*l.subscribers +
+		c.subscriber*l.subscribers + c.far*l.far + c.load*l.loads
 }
 
 // fields are the costs in the order of their letters in the formula.
@@ -43,7 +43,8 @@ func (c *costs) fields() []*float64 {
 // calibrations are the runs of one round that measure what each thing costs.
 type calibrations struct{ alone, crowd, changesAlone, changesCrowd, far, loads *result.FleetRun }
 
-// rounds returns the calibrations among runs, a round after another. A round that is not whole is left out.
+// rounds returns the calibrations among runs, a round after another. A round that is not whole is
+// left out.
 func rounds(runs []result.FleetRun) (all []calibrations) {
 	var next calibrations
 	for i := range runs {
@@ -74,7 +75,8 @@ func rounds(runs []result.FleetRun) (all []calibrations) {
 }
 
 func (c calibrations) whole() bool {
-	return c.alone != nil && c.crowd != nil && c.changesAlone != nil && c.changesCrowd != nil && c.far != nil && c.loads != nil
+	return c.alone != nil && c.crowd != nil && c.changesAlone != nil && c.changesCrowd != nil &&
+		c.far != nil && c.loads != nil
 }
 
 // costs returns what each thing costs, measured by itself: each cost is the difference between two
@@ -107,7 +109,8 @@ func ratioOf(part, whole float64) float64 {
 	return part / whole
 }
 
-// measured returns the median of each cost over the rounds, and how far the rounds are from it at most.
+// measured returns the median of each cost over the rounds, and how far the rounds are from it at
+// most.
 func measured(all []calibrations, spent func(*result.FleetRun) float64) (median, off costs) {
 	values := make([][]float64, len(median.fields()))
 	for _, c := range all {

@@ -13,7 +13,8 @@ import (
 	"github.com/doppio-cache/doppio/internal/harness"
 )
 
-// Dealt are requests that are dealt to the instances of a run in turn, in place of those that workers choose by themselves.
+// Dealt are requests that are dealt to the instances of a run in turn, in place of those that
+// workers choose by themselves.
 type Dealt struct {
 	Path  string // of the file that a [Dealer] wrote
 	Count int64
@@ -49,7 +50,8 @@ func (d *Dealer) Deal(key uint32, update bool) {
 		key |= updateBit
 	}
 	d.count++
-	_, _ = d.w.Write(binary.LittleEndian.AppendUint32(d.w.AvailableBuffer(), key)) // Flush returns its error again
+	// Flush returns its error again.
+	_, _ = d.w.Write(binary.LittleEndian.AppendUint32(d.w.AvailableBuffer(), key))
 }
 
 // Close ends the file.

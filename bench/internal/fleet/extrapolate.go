@@ -10,8 +10,9 @@ import (
 	"github.com/doppio-cache/doppio/bench/internal/term"
 )
 
-const formula = "share of a core = a + b·W + c·W·S + d·S + e·F + g·L; bytes out a second = A + B·W + C·W·S + D·S + E·F + G·L; " +
-	"messages a second = W·S. N instances, S = N + 1 subscribers (the writer is one), W changes, F far hits and L loads a second; " +
+const formula = "share of a core = a + b·W + c·W·S + d·S + e·F + g·L; " +
+	"bytes out a second = A + B·W + C·W·S + D·S + E·F + G·L; messages a second = W·S. " +
+	"N instances, S = N + 1 subscribers (the writer is one), W changes, F far hits and L loads a second; " +
 	"W = w·N + w0, F = f·N, L = l·N"
 
 // Below these a prediction is not compared by its ratio: a hundredth of a core, and 1 KiB a second.
@@ -27,8 +28,9 @@ func cpuOf(r *result.FleetRun) float64 { return r.Redis.CPUShare }
 
 func bytesOf(r *result.FleetRun) float64 { return r.ServerBytesOut }
 
-// extrapolate says what a larger fleet of the same instances would cost the server, by the unit costs that the calibrations
-// measured. It returns nil where a server could not tell what it did, or a calibration is missing.
+// extrapolate says what a larger fleet of the same instances would cost the server, by the unit
+// costs that the calibrations measured. It returns nil where a server could not tell what it did,
+// or a calibration is missing.
 func extrapolate(runs []result.FleetRun, instances int) *result.Extrapolation {
 	var curve []*result.FleetRun
 	for i := range runs {
@@ -46,7 +48,9 @@ func extrapolate(runs []result.FleetRun, instances int) *result.Extrapolation {
 	}
 	cpu, cpuOff := measured(all, cpuOf)
 	bytes, bytesOff := measured(all, bytesOf)
-	slices.SortStableFunc(curve, func(x, y *result.FleetRun) int { return x.Config.Instances - y.Config.Instances })
+	slices.SortStableFunc(curve, func(x, y *result.FleetRun) int {
+		return x.Config.Instances - y.Config.Instances
+	})
 	largest := largestThatKeptUp(curve)
 	n := float64(largest.Config.Instances)
 	perChange := float64(largest.Writes) / largest.Seconds / n
@@ -58,13 +62,19 @@ func extrapolate(runs []result.FleetRun, instances int) *result.Extrapolation {
 		Parameters: map[string]float64{"w": perChange, "w0": outside, "f": perFar, "l": perLoad},
 		GiveOrTake: make(map[string]float64),
 		Assumptions: []string{
-			fmt.Sprintf("each instance does what it did in the run of %d, the largest that kept its rate: %s requests a second, %s changes, %s far hits, %s loads",
-				largest.Config.Instances, term.Number(largest.Throughput/n), term.Number(perChange), term.Number(perFar), term.Number(perLoad)),
-			fmt.Sprintf("each unit cost is the difference of two runs that differ in that thing only, the median of %d rounds, give or take how far the rounds were from it", len(all)),
-			"one server has one thread for all of this: past 100 % of a core it cannot keep up, whatever the formula says",
+			fmt.Sprintf("each instance does what it did in the run of %d, the largest that kept its rate: "+
+				"%s requests a second, %s changes, %s far hits, %s loads",
+				largest.Config.Instances, term.Number(largest.Throughput/n), term.Number(perChange),
+				term.Number(perFar), term.Number(perLoad)),
+			fmt.Sprintf("each unit cost is the difference of two runs that differ in that thing only, "+
+				"the median of %d rounds, give or take how far the rounds were from it", len(all)),
+			"one server has one thread for all of this: past 100 % of a core it cannot keep up, " +
+				"whatever the formula says",
 			"its cores were shared with the fleet's: what it costs to be interrupted is in the figures",
-			"more instances asking for the same keys load them no more often: f and l of a large fleet are at most those of the measured one",
-			"one lane; on a Cluster the share is that of the busiest node, and more lanes would spread W over nodes",
+			"more instances asking for the same keys load them no more often: f and l of a large fleet " +
+				"are at most those of the measured one",
+			"one lane; on a Cluster the share is that of the busiest node, and more lanes would spread " +
+				"W over nodes",
 			"changes that many ask for at once are made together, which costs less than the formula says",
 		},
 	}
@@ -76,12 +86,14 @@ func extrapolate(runs []result.FleetRun, instances int) *result.Extrapolation {
 	e.Assumptions = append(e.Assumptions, tell(e, "CPU", "abcdeg", cpu, cpuOff)...)
 	e.Assumptions = append(e.Assumptions, tell(e, "bytes", "ABCDEG", bytes, bytesOff)...)
 	for _, size := range append(slices.Clone(further), instances) {
+		known := func(p result.ExtrapolatedPoint) bool { return p.Instances == size }
 		if size > instances || size <= curve[len(curve)-1].Config.Instances ||
-			slices.ContainsFunc(e.Points, func(p result.ExtrapolatedPoint) bool { return p.Instances == size }) {
+			slices.ContainsFunc(e.Points, known) {
 			continue
 		}
 		s := float64(size)
-		e.Points = append(e.Points, point(size, load{s + 1, perChange*s + outside, perFar * s, perLoad * s}, cpu, bytes, nil))
+		l := load{s + 1, perChange*s + outside, perFar * s, perLoad * s}
+		e.Points = append(e.Points, point(size, l, cpu, bytes, nil))
 	}
 	return e
 }
@@ -98,8 +110,8 @@ func tell(e *result.Extrapolation, what, letters string, c, off costs) (said []s
 		}
 	}
 	if small != nil {
-		said = append(said, fmt.Sprintf("of the %s these runs do not tell from 0: %s; the formula counts them as they were measured",
-			what, strings.Join(small, ", ")))
+		said = append(said, fmt.Sprintf("of the %s these runs do not tell from 0: %s; "+
+			"the formula counts them as they were measured", what, strings.Join(small, ", ")))
 	}
 	return said
 }
@@ -112,8 +124,8 @@ func residual(curve []*result.FleetRun, cpu, bytes costs) string {
 		cpuOff = max(cpuOff, offBy(cpu.of(l), cpuOf(r), leastCPU))
 		bytesOff = max(bytesOff, offBy(bytes.of(l), bytesOf(r), leastBytes))
 	}
-	return fmt.Sprintf("what was not measured is no further off than what was: there the formula is off by up to %s of the CPU, and %s of the bytes",
-		term.Percent(cpuOff), term.Percent(bytesOff))
+	return fmt.Sprintf("what was not measured is no further off than what was: there the formula is "+
+		"off by up to %s of the CPU, and %s of the bytes", term.Percent(cpuOff), term.Percent(bytesOff))
 }
 
 // offBy is the relative error of a prediction.
@@ -121,8 +133,9 @@ func offBy(predicted, measured, least float64) float64 {
 	return math.Abs(predicted-measured) / max(measured, least)
 }
 
-// largestThatKeptUp is the last step of a curve whose fleet made the requests that it was to make; failing that, the last. One that fell
-// behind says what a machine can bear, not what an instance asks for.
+// largestThatKeptUp is the last step of a curve whose fleet made the requests that it was to make;
+// failing that, the last. One that fell behind says what a machine can bear, not what an instance
+// asks for.
 func largestThatKeptUp(curve []*result.FleetRun) *result.FleetRun {
 	const kept = 0.95
 	for _, r := range slices.Backward(curve) {
@@ -135,6 +148,7 @@ func largestThatKeptUp(curve []*result.FleetRun) *result.FleetRun {
 
 func point(n int, l load, cpu, bytes costs, measured *float64) result.ExtrapolatedPoint {
 	return result.ExtrapolatedPoint{
-		Instances: n, Measured: measured, ServerCPU: cpu.of(l), BytesOut: bytes.of(l), Messages: l.changes * l.subscribers,
+		Instances: n, Measured: measured, ServerCPU: cpu.of(l), BytesOut: bytes.of(l),
+		Messages: l.changes * l.subscribers,
 	}
 }

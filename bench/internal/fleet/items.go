@@ -106,7 +106,8 @@ func (c *items) change(ctx context.Context, how Change, key string, item Item) (
 	return idOf(token.String()), nil
 }
 
-// idOf reads the id in a text, which may have the lane's number and a colon before it; 0 if there is none.
+// idOf reads the id in a text, which may have the lane's number and a colon before it; 0 if there
+// is none.
 func idOf(text string) uint64 {
 	if _, after, found := strings.Cut(text, ":"); found {
 		text = after

@@ -36,7 +36,8 @@ func TestMain(m *testing.M) {
 			os.Exit(0)
 		}
 	}
-	// With the race detector every process waits for a second before it exits, unless it is told not to: instances need not.
+	// With the race detector every process waits for a second before it exits, unless it is told
+	// not to: instances need not.
 	if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

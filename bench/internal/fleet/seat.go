@@ -19,8 +19,8 @@ func (f *fleet) start(s *seat) error {
 	p, err := s.Start(func(generation int) harness.Spec {
 		name := fmt.Sprintf("i%d.%d", s.index, generation)
 		return harness.Spec{
-			Name: fmt.Sprintf("fleet: instance %d", s.index), Command: f.command, Errors: f.path(name + ".err"),
-			Config: f.instanceConfig(s, generation, name),
+			Name: fmt.Sprintf("fleet: instance %d", s.index), Command: f.command,
+			Errors: f.path(name + ".err"), Config: f.instanceConfig(s, generation, name),
 		}
 	})
 	if err != nil {

@@ -30,8 +30,9 @@ func (f *fleet) Source() *harness.Source { return f.source }
 
 func (f *fleet) Servers() fault.Servers { return f.server }
 
-// AwaitCoherent waits until a change that is made after the call has been applied by each instance, and each has found that it is
-// coherent since. An instance that has not noticed yet what went wrong still calls itself coherent, but it does not know of the change.
+// AwaitCoherent waits until a change that is made after the call has been applied by each instance,
+// and each has found that it is coherent since. An instance that has not noticed yet what went
+// wrong still calls itself coherent, but it does not know of the change.
 func (f *fleet) AwaitCoherent(ctx context.Context) error {
 	since := uint64(history.Now())
 	writer := f.cfg.Instances

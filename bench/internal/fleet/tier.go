@@ -32,8 +32,8 @@ func tierOf(logged history.Tier) Tier {
 	return Load
 }
 
-// classify turns what the cache says of a read into a tier. It says so for each read: a guess by the time that a read took
-// would count a near hit whose process was descheduled as far.
+// classify turns what the cache says of a read into a tier. It says so for each read: a guess by
+// the time that a read took would count a near hit whose process was descheduled as far.
 func classify(a tiered.Answer) Tier {
 	switch a {
 	case tiered.AnsweredNear:

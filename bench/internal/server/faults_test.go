@@ -91,7 +91,8 @@ func (f *fleet) works(t *testing.T) {
 	}
 }
 
-// touches reaches all moments that the source sees, again and again, until the function that it returns is called.
+// touches reaches all moments that the source sees, again and again, until the function that it
+// returns is called.
 func (f *fleet) touches(t *testing.T) (stop func()) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "d") // the path of a socket has little room
@@ -156,7 +157,8 @@ func TestFaultsAreDoneAndUndone(t *testing.T) {
 				result := make(chan error, 1)
 				ctx, end := context.WithCancel(t.Context())
 				go func() { result <- c.Inject(ctx, f, shot) }()
-				// A fault is seen by whoever keeps asking, and then given up: it must be undone at once.
+				// A fault is seen by whoever keeps asking, and then given up: it must be undone at
+				// once.
 				if suffers[c.Name] {
 					f.suffers(t, c.Name)
 					end()

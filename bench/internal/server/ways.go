@@ -16,8 +16,8 @@ func (s *Server) Ways() (harness.Ways, error) {
 	return harness.NewWays(slices.Concat(s.addrs, s.seeds), strings.HasPrefix(s.url, secure))
 }
 
-// DialThrough is the dialer of an instance that reaches every node through its ways. A node without one is an error: what
-// a fault does must not be gone around.
+// DialThrough is the dialer of an instance that reaches every node through its ways. A node without
+// one is an error: what a fault does must not be gone around.
 func DialThrough(routes map[string]string) func(ctx context.Context, network, addr string) (net.Conn, error) {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		through, ok := routes[addr]
