@@ -122,7 +122,8 @@ func (r *Receiver) replyTo(ctx context.Context, payload string, sharded bool) {
 		h.Instance, h.State = r.opts.Instance, r.State()
 		ctx, cancel := context.WithTimeout(ctx, r.opts.MaxStaleness)
 		defer cancel()
-		if err := callGuarded(r.opts.Panics, func() error { return publish(ctx, r.rdb, r.names.Echo(asker), h.text(nonce), sharded) }); err != nil {
+		err := callGuarded(r.opts.Panics, func() error { return publish(ctx, r.rdb, r.names.Echo(asker), h.text(nonce), sharded) })
+		if err != nil {
 			r.opts.Logger.Debug("doppio: a query could not be answered", "lane", r.opts.Lane, "error", err)
 		}
 	})
@@ -140,12 +141,13 @@ func publish(ctx context.Context, rdb redis.UniversalClient, channel, payload st
 // all have replied or when ctx has ended, which is no error: asked is how many instances were
 // asked. An instance that is cut off, or of a version that does not know the query, does not reply.
 // FindCopies needs the permission for PUBSUB, which an instance does not need.
-func FindCopies(ctx context.Context, rdb redis.UniversalClient, namespace string, index int, q CopyQuery) (found []CopyStatus, asked int, err error) {
+func FindCopies(ctx context.Context, rdb redis.UniversalClient, namespace string, index int, q CopyQuery,
+) (found []CopyStatus, asked int, err error) {
 	servers, err := topology.Of(rdb, namespace, DefaultMaxStaleness)
 	if err != nil {
 		return nil, 0, fmt.Errorf("invalidation: find copies: %w", err)
 	}
-	names := lane.Of(namespace, index).In(servers.Database())
+	names := servers.Lane(namespace, index)
 	sharded, err := servers.Sharded(ctx, names.Stream)
 	if err != nil {
 		return nil, 0, fmt.Errorf("invalidation: find copies: %w", err)
@@ -180,7 +182,8 @@ func FindCopies(ctx context.Context, rdb redis.UniversalClient, namespace string
 		}
 		switch m := got.(type) {
 		case *redis.Subscription: // no reply can be missed from now on
-			if asked, err = sendQuery(ctx, rdb, servers.Masters(), sharded, names, mine, q.text(asker, nonce)); err != nil {
+			query := queryBroadcast{rdb, servers.Masters(), sharded, names, mine, q.text(asker, nonce)}
+			if asked, err = query.send(ctx); err != nil {
 				return nil, 0, fmt.Errorf("invalidation: find copies: %w", err)
 			}
 		case *redis.Message:
@@ -210,29 +213,39 @@ func replied(found []CopyStatus, instance uint64) bool {
 	return false
 }
 
-// sendQuery sends the query to every instance whose channel for probes has a subscriber, and
-// returns how many those are.
-func sendQuery(ctx context.Context, rdb redis.UniversalClient, masters topology.Masters, sharded bool, names lane.Names, mine, text string) (asked int, err error) {
+// queryBroadcast is a query on its way to the instances.
+type queryBroadcast struct {
+	rdb     redis.UniversalClient
+	masters topology.Masters // nil with one server
+	sharded bool
+	names   lane.Names
+	replyTo string // the asker's channel
+	text    string
+}
+
+// send sends the query to every instance whose channel for probes has a subscriber, and returns how
+// many those are.
+func (c queryBroadcast) send(ctx context.Context) (asked int, err error) {
 	var channels []string
 	switch {
-	case masters == nil:
-		channels, err = rdb.PubSubChannels(ctx, names.Echoes()).Result()
-	case sharded:
+	case c.masters == nil:
+		channels, err = c.rdb.PubSubChannels(ctx, c.names.Echoes()).Result()
+	case c.sharded:
 		var node *redis.Client // that of the lane has its channels, too
-		if node, err = masters.MasterForKey(ctx, names.Stream); err == nil {
-			channels, err = node.PubSubShardChannels(ctx, names.Echoes()).Result()
+		if node, err = c.masters.MasterForKey(ctx, c.names.Stream); err == nil {
+			channels, err = node.PubSubShardChannels(ctx, c.names.Echoes()).Result()
 		}
 	default:
-		channels, err = channelsOfAll(ctx, masters, names.Echoes())
+		channels, err = channelsOfAll(ctx, c.masters, c.names.Echoes())
 	}
 	if err != nil {
 		return 0, err
 	}
-	for _, c := range channels {
-		if c == mine {
+	for _, channel := range channels {
+		if channel == c.replyTo {
 			continue
 		}
-		if err := publish(ctx, rdb, c, text, sharded); err != nil {
+		if err := publish(ctx, c.rdb, channel, c.text, c.sharded); err != nil {
 			return asked, err
 		}
 		asked++

@@ -218,15 +218,9 @@ func parseProbeReply(reply []any) (probeReply, error) {
 	if a.newest, err = lane.Parse(head[1]); err != nil || len(reply) == 3 || reply[3] == nil {
 		return a, err
 	}
-	fields, err := stringPairs(reply[3])
-	if err != nil {
+	if a.floors, a.unreadable, err = lane.ParseFloors(reply[3]); err != nil {
 		return probeReply{}, err
 	}
-	byName := make(map[string]string, len(fields)/2)
-	for i := 0; i < len(fields); i += 2 {
-		byName[fields[i]] = fields[i+1]
-	}
-	a.floors, a.unreadable = lane.Floors(byName)
 	return a, nil
 }
 

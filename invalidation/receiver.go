@@ -71,8 +71,9 @@ func Start(rdb redis.UniversalClient, opts Options) *Receiver {
 	}
 	rdb = patient.Bound(rdb, max(opts.MaxStaleness, minSetup))
 	r := &Receiver{
-		rdb: rdb, servers: servers, opts: opts, names: lane.Of(opts.Namespace, opts.Lane).In(servers.Database()), cancel: cancel,
-		answeredAt: time.Now(), probeNowCh: make(chan struct{}, 1), probeSlots: make(chan struct{}, maxOpenProbes), replySlots: make(chan struct{}, maxRunningReplies),
+		rdb: rdb, servers: servers, opts: opts, names: servers.Lane(opts.Namespace, opts.Lane), cancel: cancel,
+		probeNowCh: make(chan struct{}, 1), probeSlots: make(chan struct{}, maxOpenProbes),
+		replySlots: make(chan struct{}, maxRunningReplies), answeredAt: time.Now(),
 	}
 	r.goroutines.Go(func() { r.run(ctx) })
 	r.goroutines.Go(func() { r.probeLoop(ctx) })

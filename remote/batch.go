@@ -39,7 +39,9 @@ func (s *Store) GetEach(ctx context.Context, keys []string) []Result {
 
 // readEach reads the records of keys. read makes one round trip to one server; its error is that of
 // all its keys.
-func (s *Store) readEach(ctx context.Context, keys []string, read func(ctx context.Context, node *breaker, keys []string, out []Result) error) []Result {
+func (s *Store) readEach(ctx context.Context, keys []string,
+	read func(ctx context.Context, node *breaker, keys []string, out []Result) error,
+) []Result {
 	out := make([]Result, len(keys))
 	if !s.onCluster() && len(keys) <= s.opts.BatchSize {
 		setErrors(out, read(ctx, s.routes.single, keys, out))
@@ -120,7 +122,9 @@ func (s *Store) pipelinedGets(ctx context.Context, node *breaker, keys []string,
 // only if every command failed because no server answered, so that the breaker learns of it, or if
 // none was sent. In the latter case go-redis leaves the commands without an error if the server
 // turned the connection away, and an unread reply would look like an empty one.
-func pipelined[C redis.Cmder](ctx context.Context, rdb redis.UniversalClient, keys []string, add func(redis.Pipeliner, string) C) ([]C, error) {
+func pipelined[C redis.Cmder](ctx context.Context, rdb redis.UniversalClient, keys []string,
+	add func(redis.Pipeliner, string) C,
+) ([]C, error) {
 	pipe := rdb.Pipeline()
 	cmds := make([]C, len(keys))
 	for i, key := range keys {

@@ -80,7 +80,9 @@ var needsDeadline = map[string]bool{"set": true, "set-many": true, "set-if-absen
 
 // runWithDeadline runs a script for each call, and once more for those that were refused because
 // the servers' time was not as assumed.
-func (s *Store) runWithDeadline(ctx context.Context, op string, calls []luascript.Call, run func(context.Context, redis.UniversalClient, []luascript.Call) []luascript.Cmd) []luascript.Cmd {
+func (s *Store) runWithDeadline(ctx context.Context, op string, calls []luascript.Call,
+	run func(context.Context, redis.UniversalClient, []luascript.Call) []luascript.Cmd,
+) []luascript.Cmd {
 	cmds := run(ctx, s.rdb, calls)
 	var again []int
 	for i, c := range cmds {

@@ -298,8 +298,10 @@ func mayHaveArrived(err error) bool {
 		return false
 	}
 	// Sentinel and Cluster clients report with plain errors that they found no server to ask.
-	for _, nobody := range []string{"all sentinels specified in configuration are unreachable", "cluster has no nodes", "redis: client is closed"} {
-		if strings.Contains(err.Error(), nobody) {
+	for _, text := range []string{
+		"all sentinels specified in configuration are unreachable", "cluster has no nodes", "redis: client is closed",
+	} {
+		if strings.Contains(err.Error(), text) {
 			return false
 		}
 	}

@@ -3,7 +3,6 @@ package remote
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/doppio-cache/doppio/internal/lane"
 	"github.com/doppio-cache/doppio/internal/luascript"
@@ -49,37 +48,18 @@ func (s *Store) Floors(ctx context.Context, index int) (map[string]uint64, error
 		return map[string]uint64{}, nil
 	}
 	l := s.lanes[index]
-	texts, err := call(ctx, s, s.breakerFor(ctx, l.Floors), "floors", false, func(ctx context.Context) (map[string]string, error) {
-		texts, err := parsePairs(scriptFloors.Run(ctx, s.rdb, []string{l.Stream, l.Floors}))
-		if err != nil && errors.Is(classify("floors", false, err), ErrDenied) {
-			return s.rdb.HGetAll(ctx, l.Floors).Result() // a user without the permission for scripts may read
+	return call(ctx, s, s.breakerFor(ctx, l.Floors), "floors", false, func(ctx context.Context) (map[string]uint64, error) {
+		reply, err := scriptFloors.Run(ctx, s.rdb, []string{l.Stream, l.Floors})
+		if err == nil {
+			floors, _, err := lane.ParseFloors(reply)
+			return floors, err
 		}
-		return texts, err
-	})
-	if err != nil {
-		return nil, err
-	}
-	floors, _ := lane.Floors(texts)
-	return floors, nil
-}
-
-// parsePairs parses a reply of alternating names and texts.
-func parsePairs(v any, err error) (map[string]string, error) {
-	list, ok := v.([]any)
-	if err == nil && (!ok || len(list)%2 != 0) {
-		err = fmt.Errorf("reply of type %T with %d parts, want pairs", v, len(list))
-	}
-	if err != nil {
-		return nil, err
-	}
-	out := make(map[string]string, len(list)/2)
-	for i := 0; i < len(list); i += 2 {
-		name, err1 := parseString(list[i], nil)
-		text, err2 := parseString(list[i+1], nil)
-		if err := errors.Join(err1, err2); err != nil {
+		if !errors.Is(classify("floors", false, err), ErrDenied) {
 			return nil, err
 		}
-		out[name] = text
-	}
-	return out, nil
+		// A user without the permission for scripts may read.
+		fields, err := s.rdb.HGetAll(ctx, l.Floors).Result()
+		floors, _ := lane.Floors(fields)
+		return floors, err
+	})
 }

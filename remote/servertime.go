@@ -79,7 +79,9 @@ func (s *Store) estimateFor(ctx context.Context, key string) (*timeEstimate, err
 		return t, nil
 	}
 	sent := time.Since(epoch)
-	at, err := call(ctx, s, s.breakerFor(ctx, key), "time", false, func(ctx context.Context) (time.Time, error) { return node.Time(ctx).Result() })
+	at, err := call(ctx, s, s.breakerFor(ctx, key), "time", false, func(ctx context.Context) (time.Time, error) {
+		return node.Time(ctx).Result()
+	})
 	if err == nil {
 		t.offset.Store(at.UnixMicro() - sent.Microseconds())
 		t.askedAt.Store(int64(sent))

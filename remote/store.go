@@ -66,7 +66,7 @@ func New(rdb redis.UniversalClient, opts Options) (*Store, error) {
 	if s.opts.Namespace != "" {
 		s.lanes = make([]lane.Names, s.opts.Lanes)
 		for i := range s.lanes {
-			s.lanes[i] = lane.Of(s.opts.Namespace, i).In(servers.Database())
+			s.lanes[i] = servers.Lane(s.opts.Namespace, i)
 		}
 	}
 	s.waiters.New, s.timeoutTimers.New = newWaiter, newTimeoutTimer

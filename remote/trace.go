@@ -88,7 +88,10 @@ func (s span) end(err error) {
 
 // spanStatus returns the status of a span: the kind of the failure, of which there are few.
 func spanStatus(err error) string {
-	for _, kind := range []error{ErrUnknownOutcome, ErrUnavailable, ErrRefused, ErrDenied, ErrWrongType, ErrNotNumeric, ErrOverflow, ErrClosed, context.Canceled, context.DeadlineExceeded} {
+	for _, kind := range []error{
+		ErrUnknownOutcome, ErrUnavailable, ErrRefused, ErrDenied, ErrWrongType, ErrNotNumeric, ErrOverflow, ErrClosed,
+		context.Canceled, context.DeadlineExceeded,
+	} {
 		if errors.Is(err, kind) {
 			return kind.Error()
 		}

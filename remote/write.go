@@ -68,7 +68,8 @@ func parseWriteReply(ctx context.Context, op string, v any, err error) writeResu
 	}
 	list, _ := v.([]any)
 	if len(list) < 2 {
-		return writeResult{err: &Error{Op: op, Err: fmt.Errorf("reply of type %T with %d parts", v, len(list)), kinds: []error{ErrUnknownOutcome}}, changed: true}
+		err := fmt.Errorf("reply of type %T with %d parts", v, len(list))
+		return writeResult{err: &Error{Op: op, Err: err, kinds: []error{ErrUnknownOutcome}}, changed: true}
 	}
 	out := writeResult{changed: list[0] == int64(1), rest: list[2:]}
 	if list[1] != "" {

@@ -136,6 +136,11 @@ func (t *Topology) Masters() Masters {
 	return guardedMasters{t.cluster}
 }
 
+// Lane returns the names of a namespace's lane in the client's database.
+func (t *Topology) Lane(namespace string, index int) lane.Names {
+	return lane.Of(namespace, index).In(t.db)
+}
+
 // Database is the number of the database.
 func (t *Topology) Database() int { return t.db }
 
