@@ -16,7 +16,7 @@ func (p *plainTable) slot(hash uint64) *uint64 { return &p[hash&(1<<16-1)] }
 
 // BenchmarkFalseInvalidations counts the reads that find their entry invalid though nobody changed
 // its key. An instance holds 100,000 keys and reads each again every 10 s on average, at random; an
-// entry that is found invalid is confirmed by the far tier, and gets a new stamp. Meanwhile others
+// entry that is found invalid is confirmed by the remote tier, and gets a new stamp. Meanwhile others
 // change keys that it does not hold, of ten million, so that every invalidation that it meets is a
 // false one. A local hit gives its entry a new stamp when that is 4,096 positions old. "plain" is a
 // table of one position for each of 64 Ki slots; "kept" is this one if a hit left the stamp. Each

@@ -31,6 +31,6 @@
 // and the stamp of the entry, and then calls exactly one of [Scope.Hit] and [Scope.Stale]. Close
 // waits for that call. [Cache] does all this.
 //
-// docs/adr/0004-near-tier-engines.md says how stale reads are prevented and why ristretto is the
+// docs/adr/0004-local-tier-engines.md says how stale reads are prevented and why ristretto is the
 // default.
 package local

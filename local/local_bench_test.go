@@ -14,7 +14,7 @@ import (
 	"github.com/doppio-cache/doppio/internal/keyhash"
 )
 
-// The benchmarks compare a whole near hit (hash the key, look it up, compare key and scope, read
+// The benchmarks compare a whole local hit (hash the key, look it up, compare key and scope, read
 // the clock for the expiry, count) with bare engines in the same run. Method: keys are made
 // beforehand, every key is resident, values are pointers to a struct of six fields.
 //

@@ -20,7 +20,7 @@ const (
 	// default.
 	Ristretto EngineKind = iota
 	// Otter applies writes at once, and has more hits on the measured request traces: see
-	// docs/adr/0004-near-tier-engines.md.
+	// docs/adr/0004-local-tier-engines.md.
 	Otter
 )
 

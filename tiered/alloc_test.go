@@ -25,10 +25,10 @@ func TestGet_allocatesNothingOnALocalHit(t *testing.T) {
 				check(t, c.Set(quiet, "plain", ada))
 				check(t, c.Set(quiet, "tagged", ada, tiered.Tags("a", "b")))
 				for _, key := range []string{"plain", "tagged"} {
-					eventually(t, "the entry is near", func() bool {
-						before := client.Stats().NearHits
+					eventually(t, "the entry is local", func() bool {
+						before := client.Stats().LocalHits
 						wantGet(t, c, key, ada)
-						return client.Stats().NearHits > before
+						return client.Stats().LocalHits > before
 					})
 					for call, run := range map[string]func() (user, error){
 						"Get":      func() (user, error) { return c.Get(quiet, key) },
@@ -44,7 +44,7 @@ func TestGet_allocatesNothingOnALocalHit(t *testing.T) {
 							}
 						})
 						after := client.Stats()
-						if after.NearHits-before.NearHits < 200 || after.FarHits != before.FarHits {
+						if after.LocalHits-before.LocalHits < 200 || after.RemoteHits != before.RemoteHits {
 							t.Fatal("not local hits: nothing is measured")
 						}
 						if allocs != 0 {
@@ -59,7 +59,7 @@ func TestGet_allocatesNothingOnALocalHit(t *testing.T) {
 
 func TestGet_allocatesLittleOnARemoteHit(t *testing.T) {
 	client := coherent(t, shared.Client(t), tiered.Options{MaxStaleness: time.Minute})
-	c := newCache[user](t, client, "c", tiered.CacheOptions{LocalTTL: 1}) // near copies end at once
+	c := newCache[user](t, client, "c", tiered.CacheOptions{LocalTTL: 1}) // local copies end at once
 	check(t, c.Set(t.Context(), "k", ada))
 	wantGet(t, c, "k", ada)
 	ctx, cancel := context.WithCancel(context.Background()) // as a request has: its caller may leave
@@ -68,14 +68,14 @@ func TestGet_allocatesLittleOnARemoteHit(t *testing.T) {
 		"Get":      func() (user, error) { return c.Get(ctx, "k") },
 		"GetOrSet": func() (user, error) { return c.GetOrSet(ctx, "k", loadAda) },
 	} {
-		before := client.Stats().FarHits
+		before := client.Stats().RemoteHits
 		allocs := testing.AllocsPerRun(300, func() {
 			if got, err := run(); err != nil || got != ada {
 				t.Errorf("got %v, %v", got, err)
 			}
 		})
-		if client.Stats().FarHits-before < 300 {
-			t.Fatal("not far hits: nothing is measured")
+		if client.Stats().RemoteHits-before < 300 {
+			t.Fatal("not remote hits: nothing is measured")
 		}
 		if allocs > 16+raceAllocs {
 			t.Errorf("%s: %.0f allocations, want at most 16", call, allocs)

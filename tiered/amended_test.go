@@ -33,7 +33,7 @@ func TestIncrement_leavesTheEntryWhenItFails(t *testing.T) {
 			o := tiered.Options{Namespace: ns, RetryBackoff: 20 * time.Millisecond, MaxStaleness: 200 * time.Millisecond}
 			behind := coherent(t, shared.Client(t, func(r *redis.Options) { r.Addr = p.Addr() }), o)
 			c := newCache[int64](t, behind, "c", tiered.CacheOptions{})
-			other := far[int64](t, ns, "c")
+			other := remoteOnly[int64](t, ns, "c")
 			check(t, other.Set(t.Context(), "n", 41))
 			gone, cancel := context.WithCancel(t.Context())
 			cancel()
@@ -73,8 +73,8 @@ func TestNamespace_isApartInEachDatabase(t *testing.T) {
 		}
 	}
 	for i, client := range clients {
-		if s := client.Stats(); len(s.Drops) != 1 || s.Invalidations > 20 || s.NearHits != 20 {
-			t.Errorf("database %d: drops %v, %d messages, %d near hits", i, s.Drops, s.Invalidations, s.NearHits)
+		if s := client.Stats(); len(s.Drops) != 1 || s.Invalidations > 20 || s.LocalHits != 20 {
+			t.Errorf("database %d: drops %v, %d messages, %d local hits", i, s.Drops, s.Invalidations, s.LocalHits)
 		}
 	}
 }

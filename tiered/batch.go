@@ -72,7 +72,7 @@ func (c *Cache[V]) getMany(ctx context.Context, keys []string) (map[string]V, er
 		}
 		return out, failed.err()
 	}
-	results := c.client.far.GetMany(ctx, c.farKeys(missing))
+	results := c.client.remote.GetMany(ctx, c.remoteKeys(missing))
 	known := c.versionsOf(ctx, results)
 	now := time.Now()
 	for i, r := range results {
@@ -87,8 +87,8 @@ func (c *Cache[V]) getMany(ctx context.Context, keys []string) (map[string]V, er
 	return out, failed.err()
 }
 
-// farKeys gives the keys as Redis has them, cut from one string.
-func (s *shared[V]) farKeys(keys []string) []string {
+// remoteKeys gives the keys as Redis has them, cut from one string.
+func (s *shared[V]) remoteKeys(keys []string) []string {
 	size := 0
 	for _, k := range keys {
 		size += len(s.prefix) + len(k)
@@ -196,7 +196,7 @@ func (c *Cache[V]) setMany(ctx context.Context, items []Item[V]) (int, error) {
 		writes[i] = remote.Write{Key: ch.change.Key, Record: ch.rec, Announcement: ch.change.Announcement()}
 	}
 	stored := 0
-	errs := c.client.far.SetMany(ctx, writes)
+	errs := c.client.remote.SetMany(ctx, writes)
 	now := time.Now()
 	for i, err := range errs {
 		ch := &sent[i]
@@ -216,7 +216,7 @@ func (c *Cache[V]) setMany(ctx context.Context, items []Item[V]) (int, error) {
 	return stored, failed.err()
 }
 
-// DeleteMany deletes keys, each as Delete does, pipelined. It gives how many existed in the far tier, and a *BatchError
+// DeleteMany deletes keys, each as Delete does, pipelined. It gives how many existed in the remote tier, and a *BatchError
 // naming those that failed.
 func (c *Cache[V]) DeleteMany(ctx context.Context, keys []string) (int, error) {
 	existed, err := c.deleteMany(ctx, keys)
@@ -231,7 +231,7 @@ func (c *Cache[V]) deleteMany(ctx context.Context, keys []string) (int, error) {
 	count, laneErr := 0, c.client.co.CheckLanes(ctx)
 	for _, keys := range c.byLane(keys) {
 		changes, deletions := make([]*coherence.Change, len(keys)), make([]remote.Deletion, len(keys))
-		for i, key := range c.farKeys(keys) {
+		for i, key := range c.remoteKeys(keys) {
 			ch, _ := c.validity.Begin(ctx, coherence.Remove, key, c.hash(keys[i]))
 			changes[i] = &ch
 		}
@@ -241,7 +241,7 @@ func (c *Cache[V]) deleteMany(ctx context.Context, keys []string) (int, error) {
 		}
 		existed, errs := make([]bool, len(keys)), slices.Repeat([]error{laneErr}, len(keys))
 		if laneErr == nil {
-			existed, errs = c.client.far.DeleteMany(ctx, deletions)
+			existed, errs = c.client.remote.DeleteMany(ctx, deletions)
 		}
 		for i, err := range errs {
 			c.finish(ctx, changes[i], &c.defaults, err)
@@ -306,7 +306,7 @@ func (c *Cache[V]) existsMany(ctx context.Context, keys []string) (map[string]bo
 	}
 	var tagged []string
 	for _, keys := range c.byLane(missing) {
-		found, errs := c.client.far.PresenceMany(ctx, c.farKeys(keys), c.validity.MinID(c.hash(keys[0])))
+		found, errs := c.client.remote.PresenceMany(ctx, c.remoteKeys(keys), c.validity.MinID(c.hash(keys[0])))
 		for i, key := range keys {
 			switch {
 			case errs[i] != nil:
@@ -322,7 +322,7 @@ func (c *Cache[V]) existsMany(ctx context.Context, keys []string) (map[string]bo
 	}
 	// Part by part, since whether tags are intact is in the records, which may be large.
 	for keys := range slices.Chunk(tagged, taggedTogether) {
-		results := c.client.far.GetMany(ctx, c.farKeys(keys))
+		results := c.client.remote.GetMany(ctx, c.remoteKeys(keys))
 		known := c.versionsOf(ctx, results)
 		for i, key := range keys {
 			there, err := c.taggedEntry(ctx, key, results[i].Record, results[i].Err, known)
@@ -341,7 +341,7 @@ func (c *Cache[V]) existsMany(ctx context.Context, keys []string) (map[string]bo
 // taggedTogether is how many entries with tags one round trip reads to tell whether they are there.
 const taggedTogether = 512
 
-// byLane groups keys by the lane that carries them, since far floors are by lane.
+// byLane groups keys by the lane that carries them, since remote floors are by lane.
 func (c *Cache[V]) byLane(keys []string) [][]string {
 	if len(keys) == 0 {
 		return nil

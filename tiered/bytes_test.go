@@ -25,7 +25,7 @@ func TestMaxBytes_boundsValuesThatCompressWell(t *testing.T) {
 	for _, engine := range engines {
 		for how, fill := range map[string]func(ctx context.Context, c, writer *tiered.Cache[string], key string) error{
 			"Set": func(ctx context.Context, c, _ *tiered.Cache[string], key string) error { return c.Set(ctx, key, value) },
-			"far hit": func(ctx context.Context, c, writer *tiered.Cache[string], key string) error {
+			"remote hit": func(ctx context.Context, c, writer *tiered.Cache[string], key string) error {
 				if err := writer.Set(ctx, key, value); err != nil {
 					return err
 				}
@@ -47,8 +47,8 @@ func TestMaxBytes_boundsValuesThatCompressWell(t *testing.T) {
 				for _, key := range keys {
 					check(t, fill(t.Context(), c, writer, key))
 				}
-				eventually(t, "near tier is within its bound, and not everything is in it", func() bool {
-					s := client.Stats().Near
+				eventually(t, "local tier is within its bound, and not everything is in it", func() bool {
+					s := client.Stats().Local
 					return s.Bytes <= bound && s.Entries <= bound/mebibyte && s.Evicted+s.Rejected+s.Dropped >= n-bound/mebibyte
 				})
 			})
@@ -73,14 +73,14 @@ func TestCost_isAskedAboutTheUsersValues(t *testing.T) {
 			}}})
 			c := newCache[user](t, client, "c", tiered.CacheOptions{NegativeTTL: time.Hour})
 			check(t, c.Set(t.Context(), "first", ada))
-			eventually(t, "an entry counts what Cost says", func() bool { s := client.Stats().Near; return s.Entries == 1 && s.Bytes >= cost })
+			eventually(t, "an entry counts what Cost says", func() bool { s := client.Stats().Local; return s.Entries == 1 && s.Bytes >= cost })
 			for _, key := range numbered(20) {
 				check(t, c.Set(t.Context(), key, ada))
 			}
 			_, err := c.GetOrSet(t.Context(), "absent", func(context.Context) (user, error) { return user{}, tiered.ErrNotFound })
 			wantErr(t, err, tiered.ErrNotFound)
-			eventually(t, "the near tier holds no more than fits by Cost", func() bool {
-				s := client.Stats().Near
+			eventually(t, "the local tier holds no more than fits by Cost", func() bool {
+				s := client.Stats().Local
 				return s.Bytes <= bound && s.Entries <= bound/cost+1 // and the absent one
 			})
 			if asked.Load() < 21 || strange.Load() != 0 {

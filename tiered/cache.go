@@ -27,8 +27,8 @@ type Cache[V any] struct {
 type shared[V any] struct {
 	client    *Client
 	name      string
-	prefix    string // namespace:name:, before each key in the far tier
-	tagPrefix string // before each tag in the far tier; no entry's key begins with it
+	prefix    string // namespace:name:, before each key in the remote tier
+	tagPrefix string // before each tag in the remote tier; no entry's key begins with it
 	seed      uint64 // of the hashes of keys
 	tagSeed   uint64
 	scope     *local.Scope
@@ -110,7 +110,7 @@ func newShared[V any](c *Client, name string, values *codec.Typed[V]) *shared[V]
 		s.bounds = &remote.Bounds{Min: lowest, Max: highest}
 	}
 	if !c.opts.Disabled {
-		s.scope = c.near.NewScope()
+		s.scope = c.local.NewScope()
 		s.validity = c.co.Cache(name)
 		s.validity.InspectBy(s.inspect)
 	}
@@ -133,7 +133,7 @@ func (s *shared[V]) checkKey(key string) error {
 	return nil
 }
 
-// hash values of tags, with which the near tier checks them.
+// hash values of tags, with which the local tier checks them.
 func (s *shared[V]) tagHashes(tags []string) []uint64 {
 	if len(tags) == 0 {
 		return nil
@@ -145,21 +145,21 @@ func (s *shared[V]) tagHashes(tags []string) []uint64 {
 	return out
 }
 
-// record encodes a value for the far tier.
+// record encodes a value for the remote tier.
 func (s *shared[V]) record(key string, v *V, st *settings, tags []remote.Tag) (*remote.Record, error) {
 	payload, form, err := s.codec.EncodeBound(nil, s.prefix+key, s.bound(tags), v)
 	if err != nil {
 		return nil, s.encodeFault(key, err)
 	}
 	r := &remote.Record{
-		Kind: remote.KindValue, Token: remote.NewToken(), Created: time.Now(), TTL: farLife(st.ttl, st.jitter), Grace: min(st.failSafe, maxGrace),
+		Kind: remote.KindValue, Token: remote.NewToken(), Created: time.Now(), TTL: remoteLife(st.ttl, st.jitter), Grace: min(st.failSafe, maxGrace),
 		Number: form == codec.Number, Tags: tags, Payload: payload,
 	}
 	return r, nil
 }
 
-// farLife is a TTL as records have it (0 is for ever), shortened by jitter.
-func farLife(ttl, jitter time.Duration) time.Duration {
+// remoteLife is a TTL as records have it (0 is for ever), shortened by jitter.
+func remoteLife(ttl, jitter time.Duration) time.Duration {
 	if ttl > remote.LongestLife {
 		return 0
 	}
@@ -219,7 +219,7 @@ func (s *shared[V]) bound(tags []remote.Tag) []byte {
 	return b
 }
 
-// meta is kept beside a near entry that has more to it than a value and an end.
+// meta is kept beside a local entry that has more to it than a value and an end.
 type meta struct {
 	tags        []uint64
 	until       int64 // when its life is over, as users see it; its entry may be refreshed before, or serve as a stale value after
@@ -228,7 +228,7 @@ type meta struct {
 	refreshAt   atomic.Int64 // when the next refresh may begin; the first one when the entry is no longer fresh
 }
 
-// leastLife is what a near copy must have to live for it to be worth the keeping.
+// leastLife is what a local copy must have to live for it to be worth the keeping.
 const leastLife = time.Millisecond
 
 // point is what is known when a read or a load of a key with this hash begins.
@@ -242,7 +242,7 @@ func (s *shared[V]) point(hash uint64) coherence.Point {
 // localCopy makes the local copy of a value, or nil where none is to be kept.
 func (s *shared[V]) localCopy(at time.Time, hash uint64, key string, v *V, from coherence.Point, rec *remote.Record, st *settings) *local.Entry {
 	now := local.Reading(at)
-	until, expires := nearLife(at, now, rec, st)
+	until, expires := localLife(at, now, rec, st)
 	all, gutterOnly := s.policy.servable(s.validity.TrustedUntil(), now)
 	if !all {
 		until = min(until, from.Begun+gutterTTL(s.client.opts.MaxStaleness))
@@ -269,9 +269,9 @@ func (s *shared[V]) localCopy(at time.Time, hash uint64, key string, v *V, from 
 	return e
 }
 
-// nearLife gives when a near copy's life is over, and until when it may serve as a stale value, by the clock that reads
+// localLife gives when a local copy's life is over, and until when it may serve as a stale value, by the clock that reads
 // now at the time at.
-func nearLife(at time.Time, now int64, rec *remote.Record, st *settings) (until, expires int64) {
+func localLife(at time.Time, now int64, rec *remote.Record, st *settings) (until, expires int64) {
 	until, expires = local.Never, local.Never
 	if left, forever := rec.Remaining(at); !forever {
 		until = local.After(now, left)

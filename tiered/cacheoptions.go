@@ -57,10 +57,10 @@ type Keyring = codec.Keyring
 
 // CacheOptions configure a Cache, and are the defaults of its calls. The zero value is useful.
 type CacheOptions struct {
-	// TTL is how long entries live in the far tier. NoExpiration is for ever. Defaults to the Client's default, which
+	// TTL is how long entries live in the remote tier. NoExpiration is for ever. Defaults to the Client's default, which
 	// is DefaultTTL, or Config.DefaultTTL.
 	TTL time.Duration
-	// LocalTTL is how long a near copy is served at most; it never outlives the entry. Defaults to no bound but that.
+	// LocalTTL is how long a local copy is served at most; it never outlives the entry. Defaults to no bound but that.
 	LocalTTL time.Duration
 	// FailSafe keeps entries past their TTL for when loads fail: see the option of the same name, as for those that
 	// follow. Defaults to off.
@@ -75,7 +75,7 @@ type CacheOptions struct {
 	NegativeTTL time.Duration
 	// Jitter shortens TTLs at random. Defaults to off.
 	Jitter time.Duration
-	// WhenIncoherent says what this cache does while the near tier cannot be trusted; all handles of a name must agree.
+	// WhenIncoherent says what this cache does while the local tier cannot be trusted; all handles of a name must agree.
 	// Defaults to Options.WhenIncoherent.
 	WhenIncoherent Incoherence
 

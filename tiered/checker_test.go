@@ -33,7 +33,7 @@ const (
 type checker struct {
 	t         *testing.T
 	caches    []*tiered.Cache[int64]
-	far       *tiered.Cache[int64]
+	remote    *tiered.Cache[int64]
 	registers [checkerKeys]register
 	history   []sync.Map // of each key: acknowledged version → when
 	bound     time.Duration
@@ -65,7 +65,7 @@ func TestCoherence_everyReadIsFreshEnough(t *testing.T) {
 				ck.caches = append(ck.caches, newCache[int64](t, c, "c", tiered.CacheOptions{RefreshAhead: 30 * time.Millisecond, TTL: 60 * time.Millisecond}))
 			}
 			outside := newClient(t, server.Client(t), tiered.Options{Namespace: ns, WhenIncoherent: tiered.Bypass})
-			ck.far = newCache[int64](t, outside, "c", tiered.CacheOptions{LocalTTL: 1})
+			ck.remote = newCache[int64](t, outside, "c", tiered.CacheOptions{LocalTTL: 1})
 
 			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 			defer cancel()
@@ -75,7 +75,7 @@ func TestCoherence_everyReadIsFreshEnough(t *testing.T) {
 				wg.Go(func() { ck.run(ctx, func() { ck.read(i) }) })
 				wg.Go(func() { ck.run(ctx, func() { ck.write(i) }) })
 			}
-			wg.Go(func() { ck.run(ctx, ck.readFar) })
+			wg.Go(func() { ck.run(ctx, ck.readRemote) })
 			killer := server.Client(t)
 			for ctx.Err() == nil {
 				check(t, killer.ClientKillByFilter(context.Background(), "TYPE", "pubsub").Err())
@@ -157,15 +157,15 @@ func (ck *checker) read(i int) {
 	}
 }
 
-func (ck *checker) readFar() {
+func (ck *checker) readRemote() {
 	k := rand.N(checkerKeys)
 	acked := ck.registers[k].acked.Load()
-	got, err := ck.far.Get(context.Background(), fmt.Sprint(k))
+	got, err := ck.remote.Get(context.Background(), fmt.Sprint(k))
 	if err == nil && got < acked {
-		ck.t.Errorf("far tier, key %d: holds %d after %d had been acknowledged", k, got, acked)
+		ck.t.Errorf("remote tier, key %d: holds %d after %d had been acknowledged", k, got, acked)
 	}
 	if err != nil && !errors.Is(err, tiered.ErrNotFound) {
-		ck.t.Errorf("far tier, key %d: %v", k, err)
+		ck.t.Errorf("remote tier, key %d: %v", k, err)
 	}
 }
 

@@ -19,14 +19,14 @@ import (
 	"github.com/doppio-cache/doppio/remote"
 )
 
-// Client owns the near tier, the calls to the far tier and the subscription to invalidations. One for each process and
+// Client owns the local tier, the calls to the remote tier and the subscription to invalidations. One for each process and
 // Redis deployment is enough; it may be used by any number of goroutines.
 type Client struct {
 	opts       Options
 	defaultTTL time.Duration
 
-	near    *local.Tier
-	far     *remote.Store
+	local   *local.Tier
+	remote  *remote.Store
 	servers *topology.Topology // what is known of the Redis client
 	co      *coherence.Manager
 	notices *notices // nil without Options.OnStateChange
@@ -84,8 +84,8 @@ func New(rdb redis.UniversalClient, opts Options) (*Client, error) {
 		return c, nil
 	}
 	if err := errors.Join(wrong, c.openTiers(rdb)); err != nil {
-		if c.near != nil {
-			err = errors.Join(err, c.near.Close())
+		if c.local != nil {
+			err = errors.Join(err, c.local.Close())
 		}
 		return nil, err
 	}
@@ -123,7 +123,7 @@ func (c *Client) startCoherence(rdb redis.UniversalClient) {
 		o.OnState = c.notices.tell
 		c.running.Go(func() { c.notices.run(c.life.Done(), c.opts.OnStateChange) })
 	}
-	c.co = coherence.New(c.far, o)
+	c.co = coherence.New(c.remote, o)
 	c.co.Listen(rdb, c.servers)
 	c.running.Go(func() { c.co.RunRetries(c.life) })
 }
@@ -131,14 +131,14 @@ func (c *Client) startCoherence(rdb redis.UniversalClient) {
 // openTiers makes both tiers, or reports the faults of both.
 func (c *Client) openTiers(rdb redis.UniversalClient) error {
 	o := c.opts
-	var farErr, nearErr error
-	c.servers, _ = topology.Of(rdb, o.Namespace, o.MaxStaleness) // what is wrong with rdb, the far tier reports beside the rest
-	c.far, farErr = remote.New(rdb, remote.Options{
+	var remoteErr, localErr error
+	c.servers, _ = topology.Of(rdb, o.Namespace, o.MaxStaleness) // what is wrong with rdb, the remote tier reports beside the rest
+	c.remote, remoteErr = remote.New(rdb, remote.Options{
 		Timeout: max(o.RemoteTimeout, 0), ReadTimeout: max(o.RemoteReadTimeout, 0), Namespace: o.Namespace, Lanes: min(max(o.Lanes, 0), MaxLanes), BreakerFailures: max(o.BreakerFailures, 0), BreakerPause: max(o.BreakerPause, 0),
 		TracerProvider: o.TracerProvider, Logger: o.Logger, Topology: c.servers, Panics: c.panics,
 	})
-	c.near, nearErr = local.New(o.Local)
-	return errors.Join(farErr, localFaults(nearErr))
+	c.local, localErr = local.New(o.Local)
+	return errors.Join(remoteErr, localFaults(localErr))
 }
 
 func localFaults(err error) error {
@@ -167,7 +167,7 @@ func joined(err error) []error {
 	return out
 }
 
-// Ready waits until the near tier is coherent: the subscription to every lane is Live. Its error
+// Ready waits until the local tier is coherent: the subscription to every lane is Live. Its error
 // matches ctx's, ErrClosed, or an *OptionError when the namespace has another number of lanes, or
 // the Redis client cannot be used. Nothing has to wait for it; until then WhenIncoherent holds.
 func (c *Client) Ready(ctx context.Context) error {
@@ -226,7 +226,7 @@ func (c *Client) release() {
 		c.tracker.Close()
 	}
 	c.co.Close()
-	errs := []error{c.far.Close(context.Background()), c.near.Close()}
+	errs := []error{c.remote.Close(context.Background()), c.local.Close()}
 	if c.metrics != nil {
 		errs = append(errs, c.metrics.close())
 	}

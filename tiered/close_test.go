@@ -175,7 +175,7 @@ func TestClose_waitsForADeafLoaderUntilItsContextEnds(t *testing.T) {
 	defer cancel()
 	wantErr(t, client.Close(short), context.DeadlineExceeded)
 	wantErr(t, receive(t, "the caller does not wait for the loader", call).err, tiered.ErrClosed)
-	// Not even what is near is served any more, though closing is not over.
+	// Not even what is local is served any more, though closing is not over.
 	_, err := c.Get(t.Context(), "near")
 	wantErr(t, err, tiered.ErrClosed)
 	b.letGo()

@@ -50,7 +50,7 @@ func newGroup[Req, Res any](c *Client, op string, run func(ctx context.Context, 
 			run(remote.Stay(context.WithoutCancel(calls[0].Ctx)), calls)
 		},
 		Start: c.start, Done: c.running.Done, Closed: ErrClosed,
-		Waiting: func(ctx context.Context) func(error) { return c.far.Joined(ctx, op) },
+		Waiting: func(ctx context.Context) func(error) { return c.remote.Joined(ctx, op) },
 		Left:    func(ctx context.Context, _ bool) error { return remote.Left(ctx, op, false) }, // nothing is changed
 	}
 }
@@ -78,16 +78,16 @@ func leftChange(op string) func(ctx context.Context, sealed bool) error {
 // read reads the record under a remote key. Several reads of a key that wait share one: it begins
 // when the last of them has come. The caller may leave with ctx.
 func (g *coalesced) read(ctx context.Context, key string) (remote.Record, error) {
-	if !g.client.far.OneStep() {
-		return g.client.far.Get(ctx, key)
+	if !g.client.remote.OneStep() {
+		return g.client.remote.Get(ctx, key)
 	}
-	return g.reads.Do(ctx, key, func() (remote.Record, error) { return g.client.far.Get(ctx, key) })
+	return g.reads.Do(ctx, key, func() (remote.Record, error) { return g.client.remote.Get(ctx, key) })
 }
 
 // readMany reads the records under remote keys. A single one may share a pipeline with those of others.
 func (g *coalesced) readMany(ctx context.Context, keys []string) []remote.Result {
 	if len(keys) != 1 {
-		return g.client.far.GetMany(ctx, keys)
+		return g.client.remote.GetMany(ctx, keys)
 	}
 	rec, err := g.read(ctx, keys[0])
 	return []remote.Result{{Record: rec, Err: err}}
@@ -102,7 +102,7 @@ func (g *coalesced) runReads(ctx context.Context, calls []*readCall) {
 			keys = append(keys, c.Req)
 		}
 	}
-	found := g.client.far.GetEach(ctx, keys)
+	found := g.client.remote.GetEach(ctx, keys)
 	for _, c := range calls {
 		f := &found[at[c.Req]]
 		c.Res, c.Err = f.Record, f.Err
@@ -115,10 +115,10 @@ func (g *coalesced) acquire(ctx context.Context, claim remote.Claim) remote.Clai
 	ctx = context.WithoutCancel(ctx)
 	alone := func() (remote.Claim, error) {
 		c := claim
-		c.Won, c.Found, c.Err = g.client.far.Acquire(remote.Stay(ctx), c.Key, c.Token, c.Stamp, leaseLife, c.Replaces, c.Tags...)
+		c.Won, c.Found, c.Err = g.client.remote.Acquire(remote.Stay(ctx), c.Key, c.Token, c.Stamp, leaseLife, c.Replaces, c.Tags...)
 		return c, c.Err
 	}
-	if !g.client.far.OneStep() {
+	if !g.client.remote.OneStep() {
 		got, _ := alone()
 		return got
 	}
@@ -130,7 +130,7 @@ func (g *coalesced) acquire(ctx context.Context, claim remote.Claim) remote.Clai
 // acquireMany takes leases, as acquire does, and notes in each claim how that ended.
 func (g *coalesced) acquireMany(ctx context.Context, claims []remote.Claim) {
 	if len(claims) != 1 {
-		g.client.far.AcquireMany(context.WithoutCancel(ctx), claims, leaseLife)
+		g.client.remote.AcquireMany(context.WithoutCancel(ctx), claims, leaseLife)
 		return
 	}
 	claims[0] = g.acquire(ctx, claims[0])
@@ -141,7 +141,7 @@ func (g *coalesced) runLeases(ctx context.Context, calls []*leaseCall) {
 	for i, c := range calls {
 		claims[i] = c.Req
 	}
-	g.client.far.AcquireMany(ctx, claims, leaseLife)
+	g.client.remote.AcquireMany(ctx, claims, leaseLife)
 	for i, c := range calls {
 		c.Res, c.Err = claims[i], claims[i].Err
 	}
@@ -154,8 +154,8 @@ func (g *coalesced) fill(ctx context.Context, f remote.Filling) (remote.Filled, 
 		return remote.Filled{}, nil // there is no right to fill
 	}
 	ctx = context.WithoutCancel(ctx)
-	alone := func() (remote.Filled, error) { return g.client.far.Fill(ctx, f.Key, f.Seen, f.Record) }
-	if !g.client.far.OneStep() || large(f.Record) {
+	alone := func() (remote.Filled, error) { return g.client.remote.Fill(ctx, f.Key, f.Seen, f.Record) }
+	if !g.client.remote.OneStep() || large(f.Record) {
 		return alone()
 	}
 	filled, err := g.fills.Do(ctx, f, alone)
@@ -184,7 +184,7 @@ func (g *coalesced) fillMany(ctx context.Context, fills []fillRequest) {
 	for i := range fills {
 		fillings[i] = fills[i].Filling
 	}
-	filled, errs := g.client.far.FillMany(context.WithoutCancel(ctx), fillings)
+	filled, errs := g.client.remote.FillMany(context.WithoutCancel(ctx), fillings)
 	for i := range fills {
 		fills[i].filled, fills[i].err = filled[i], errs[i]
 	}
@@ -195,7 +195,7 @@ func (g *coalesced) runFills(ctx context.Context, calls []*fillCall) {
 	for i, c := range calls {
 		fillings[i] = c.Req
 	}
-	filled, errs := g.client.far.FillMany(ctx, fillings)
+	filled, errs := g.client.remote.FillMany(ctx, fillings)
 	for i, c := range calls {
 		c.Res, c.Err = filled[i], errs[i]
 	}
@@ -205,14 +205,14 @@ func (g *coalesced) runFills(ctx context.Context, calls []*fillCall) {
 // with ctx: a change that was not sent by then is not made.
 func (g *coalesced) set(ctx context.Context, w *write) error {
 	_, err := g.change(ctx, g.sets[w.Lane], "set", w, func() (bool, error) {
-		return false, g.client.far.Set(ctx, w.Key, w.record, w.Announcement())
+		return false, g.client.remote.Set(ctx, w.Key, w.record, w.Announcement())
 	})
 	return err
 }
 
 func (g *coalesced) delete(ctx context.Context, w *write) (existed bool, err error) {
 	return g.change(ctx, g.deletes[w.Lane], "delete", w, func() (bool, error) {
-		return g.client.far.Delete(ctx, w.Key, w.floor, w.Announcement())
+		return g.client.remote.Delete(ctx, w.Key, w.floor, w.Announcement())
 	})
 }
 
@@ -221,7 +221,7 @@ func (g *coalesced) change(ctx context.Context, group *coalesce.Group[*write, bo
 		coherence.Announce(&w.Change)
 		return send()
 	}
-	if !g.client.far.OneStep() || large(w.record) {
+	if !g.client.remote.OneStep() || large(w.record) {
 		return alone()
 	}
 	if ctx.Err() != nil {
@@ -244,7 +244,7 @@ func (g *coalesced) runSets(ctx context.Context, calls []*writeCall) {
 	for i, c := range calls {
 		writes[i] = remote.Write{Key: c.Req.Key, Record: c.Req.record, Announcement: c.Req.Announcement()}
 	}
-	for i, err := range g.client.far.SetMany(ctx, writes) {
+	for i, err := range g.client.remote.SetMany(ctx, writes) {
 		calls[i].Err = err
 	}
 }
@@ -254,7 +254,7 @@ func (g *coalesced) runDeletes(ctx context.Context, calls []*writeCall) {
 	for i, c := range calls {
 		deletions[i] = remote.Deletion{Key: c.Req.Key, Floor: c.Req.floor, Announcement: c.Req.Announcement()}
 	}
-	existed, errs := g.client.far.DeleteMany(ctx, deletions)
+	existed, errs := g.client.remote.DeleteMany(ctx, deletions)
 	for i, c := range calls {
 		c.Res, c.Err = existed[i], errs[i]
 	}

@@ -53,7 +53,7 @@ func BenchmarkInvalidationLag(b *testing.B) {
 			atOnce := 0
 			for i := range lags {
 				check(b, writer.Set(ctx, "k", 2*i))
-				holdNear(b, reader, "k", 2*i)
+				holdLocal(b, reader, "k", 2*i)
 				var err error
 				if change == "Set" {
 					err = writer.Set(ctx, "k", 2*i+1)
@@ -87,26 +87,26 @@ func BenchmarkInvalidationLag(b *testing.B) {
 	}
 }
 
-// holdNear reads until the near tier answers with want.
-func holdNear(b *testing.B, c *tiered.Cache[int], key string, want int) {
+// holdLocal reads until the local tier answers with want.
+func holdLocal(b *testing.B, c *tiered.Cache[int], key string, want int) {
 	b.Helper()
 	deadline := time.Now().Add(patience)
-	for got, err := near(b, c, key); err != nil || got != want; got, err = near(b, c, key) {
+	for got, err := readLocal(b, c, key); err != nil || got != want; got, err = readLocal(b, c, key) {
 		if time.Now().After(deadline) {
-			b.Fatalf("near: %d, %v, want %d", got, err, want)
+			b.Fatalf("readLocal: %d, %v, want %d", got, err, want)
 		}
 	}
 }
 
-var errNotNear = errors.New("answered by another tier")
+var errNotLocal = errors.New("answered by another tier")
 
-// near reads, and fails where something else than the near tier answered.
-func near(b *testing.B, c *tiered.Cache[int], key string) (int, error) {
+// local reads, and fails where something else than the local tier answered.
+func readLocal(b *testing.B, c *tiered.Cache[int], key string) (int, error) {
 	b.Helper()
-	var by tiered.Answer
-	got, err := c.Get(tiered.WithAnswer(b.Context(), &by), key)
-	if err == nil && by != tiered.AnsweredNear {
-		err = errNotNear
+	var by tiered.Source
+	got, err := c.Get(tiered.WithSource(b.Context(), &by), key)
+	if err == nil && by != tiered.SourceLocal {
+		err = errNotLocal
 	}
 	return got, err
 }
@@ -136,7 +136,7 @@ func BenchmarkSubscriptionCut(b *testing.B) {
 		return client.Stats().Lanes[0].Applied == other.Stats().Lanes[0].Newest
 	})
 	for i, k := range keys {
-		holdNear(b, cache, k, i)
+		holdLocal(b, cache, k, i)
 	}
 
 	before := client.Stats()
@@ -167,7 +167,7 @@ func BenchmarkSubscriptionCut(b *testing.B) {
 	}
 	kept := 0
 	for _, k := range keys {
-		if _, err := near(b, cache, k); err == nil {
+		if _, err := readLocal(b, cache, k); err == nil {
 			kept++
 		}
 	}
@@ -188,9 +188,9 @@ func recovered(b *testing.B, states <-chan tiered.StateChange, after time.Time) 
 		select {
 		case ch := <-states:
 			switch {
-			case ch.To == tiered.Sync:
+			case ch.To == tiered.StateSyncing:
 				subscribed = ch.At
-			case ch.To == tiered.Live && ch.At.After(after):
+			case ch.To == tiered.StateLive && ch.At.After(after):
 				return subscribed, ch.At
 			}
 		case <-deadline:

@@ -55,11 +55,11 @@ func TestTogether_changesMadeMeanwhileGoWithTheNextFlight(t *testing.T) {
 				t.Errorf("%d messages, want 4", told)
 			}
 			for _, key := range keys {
-				g.wantNear(t, g.client, g.c, key, "new") // it is its own
-				hits := g.other.Stats().NearHits
+				g.wantLocal(t, g.client, g.c, key, "new") // it is its own
+				hits := g.other.Stats().LocalHits
 				wantGet(t, g.b, key, "new")
-				if g.other.Stats().NearHits != hits {
-					t.Errorf("%s was near elsewhere", key)
+				if g.other.Stats().LocalHits != hits {
+					t.Errorf("%s was local elsewhere", key)
 				}
 			}
 			if s := g.client.Stats(); s.Pending != 0 {
@@ -357,8 +357,8 @@ func TestCoherence_copyIsServedUntilAChangeReturns(t *testing.T) {
 						t.Fatalf("%d trips at the gate", len(held))
 					}
 					for range 3 {
-						g.wantNear(t, g.client, g.c, "k", "old")
-						g.wantNear(t, g.other, g.b, "k", "old")
+						g.wantLocal(t, g.client, g.c, "k", "old")
+						g.wantLocal(t, g.other, g.b, "k", "old")
 					}
 					g.let(held[0], v)
 					g.leave() // an Expire asks for tags, too
@@ -366,11 +366,11 @@ func TestCoherence_copyIsServedUntilAChangeReturns(t *testing.T) {
 					if (err == nil) != (how == "made") {
 						t.Fatalf("error %v", err)
 					}
-					before := g.client.Stats().NearHits
+					before := g.client.Stats().LocalHits
 					got, err := g.c.Get(t.Context(), "k")
 					switch {
 					case name == "Expire": // the value stays, as it is
-						if hits := g.client.Stats().NearHits; hits != before {
+						if hits := g.client.Stats().LocalHits; hits != before {
 							t.Error("its life is still the old one's")
 						}
 					case got == "old" && err == nil:
@@ -463,10 +463,10 @@ func TestTogether_makesTheChangesOfManyCallers(t *testing.T) {
 				return n%3 == 2 && errors.Is(err, tiered.ErrNotFound) || n%3 != 2 && err == nil && got == "new "+key
 			})
 			if n%3 != 2 {
-				hits := client.Stats().NearHits
+				hits := client.Stats().LocalHits
 				wantGet(t, caches[caller%2], key, "new "+key)
-				if client.Stats().NearHits == hits {
-					t.Errorf("%s is not near where it was set", key)
+				if client.Stats().LocalHits == hits {
+					t.Errorf("%s is not local where it was set", key)
 				}
 			}
 		}

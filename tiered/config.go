@@ -25,7 +25,7 @@ type Config struct {
 	Enabled       bool          // false makes a client that stores nothing; default true
 	Namespace     string        // default "doppio"
 	DefaultTTL    time.Duration // of caches that set none; default 3600 s
-	MaxMemorySize int64         // entries in the near tier, not bytes; default 1000
+	MaxMemorySize int64         // entries in the local tier, not bytes; default 1000
 	MaxStaleness  time.Duration // see Options.MaxStaleness; default 2 s
 
 	RedisHost     string // default localhost

@@ -91,7 +91,7 @@ func TestDisabled_storesNothingAndRunsEveryLoad(t *testing.T) {
 					t.Errorf("%s with a bad key: %v", name, err)
 				}
 			}
-			if s := client.Stats(); s.Loads != 6 || s.NearHits+s.FarHits != 0 || len(s.Caches) != 1 {
+			if s := client.Stats(); s.Loads != 6 || s.LocalHits+s.RemoteHits != 0 || len(s.Caches) != 1 {
 				t.Errorf("stats: %+v", s.CacheStats)
 			}
 			closeClient(t, client)

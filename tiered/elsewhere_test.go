@@ -272,9 +272,9 @@ func TestNew_wrappedClientOfAnotherDatabaseLeavesDatabase0Alone(t *testing.T) {
 		t.Errorf("%d invalidations, drops %v, were %v", n, after.Drops, before.Drops)
 	}
 	for i := range 20 {
-		var answer tiered.Answer
-		v, err := ca.Get(tiered.WithAnswer(t.Context(), &answer), fmt.Sprint("keep", i))
-		if v != "of 0" || err != nil || answer != tiered.AnsweredNear {
+		var answer tiered.Source
+		v, err := ca.Get(tiered.WithSource(t.Context(), &answer), fmt.Sprint("keep", i))
+		if v != "of 0" || err != nil || answer != tiered.SourceLocal {
 			t.Errorf("%q, %v, from %v", v, err, answer)
 		}
 	}

@@ -36,8 +36,8 @@ const (
 // remote.LongestLife, 68 years; a life below a millisecond is a millisecond, and one above 24 days is rounded up to a second.
 func TTL(d time.Duration) EntryOption { return EntryOption{kind: optTTL, d: d} }
 
-// LocalTTL is how long a copy of the entry is served by a near tier at most; it never outlives the entry. 0 is the
-// cache's default; less than a millisecond keeps nothing near.
+// LocalTTL is how long a copy of the entry is served by a local tier at most; it never outlives the entry. 0 is the
+// cache's default; less than a millisecond keeps nothing local.
 func LocalTTL(d time.Duration) EntryOption { return EntryOption{kind: optLocalTTL, d: d} }
 
 // Tags lets the entry be invalidated by any of these tags; see Cache.InvalidateTags. A tag belongs to its cache. Given
@@ -45,10 +45,10 @@ func LocalTTL(d time.Duration) EntryOption { return EntryOption{kind: optLocalTT
 func Tags(tags ...string) EntryOption { return EntryOption{kind: optTags, tags: tags} }
 
 // FailSafe keeps the entry for d past its TTL, to be returned when a load fails (or is slower than SoftTimeout). With
-// Redis down as well, a near copy serves only where Options.WhenIncoherent is ServeStale. 0 is the cache's default.
+// Redis down as well, a local copy serves only where Options.WhenIncoherent is ServeStale. 0 is the cache's default.
 func FailSafe(d time.Duration) EntryOption { return EntryOption{kind: optFailSafe, d: d} }
 
-// RefreshAhead lets a GetOrSet that hits in the last d of the entry's near life load it anew in the background, once,
+// RefreshAhead lets a GetOrSet that hits in the last d of the entry's local life load it anew in the background, once,
 // while the old value is served. Each copy picks its moment in that span at random, so that a fleet does not refresh at
 // once. 0 is the cache's default.
 func RefreshAhead(d time.Duration) EntryOption { return EntryOption{kind: optRefreshAhead, d: d} }

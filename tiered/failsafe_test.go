@@ -21,11 +21,11 @@ func TestFailSafe_servesAStaleValueWhenTheLoadFails(t *testing.T) {
 		other := newCache[string](t, r.Instance(t, rarely), "c", o)
 		check(t, c.Set(t.Context(), "k", "v"))
 		time.Sleep(2 * time.Minute)
-		for _, c := range []*tiered.Cache[string]{c, other} { // from the near and from the far tier
+		for _, c := range []*tiered.Cache[string]{c, other} { // from the local and from the remote tier
 			wantMissing(t, c, "k") // it is over: only a failed load may bring it back
-			var a tiered.Answer
-			got, err := c.GetOrSet(tiered.WithAnswer(t.Context(), &a), "k", failing)
-			if err != nil || got != "v" || a != tiered.AnsweredStale {
+			var a tiered.Source
+			got, err := c.GetOrSet(tiered.WithSource(t.Context(), &a), "k", failing)
+			if err != nil || got != "v" || a != tiered.SourceStale {
 				t.Errorf("GetOrSet = %q, %v by %v, want the stale value", got, err, a)
 			}
 			wantMissing(t, c, "k")

@@ -58,7 +58,7 @@ func (l *load[V]) lookAgain(ctx context.Context, keys []*keyLoad[V]) []*keyLoad[
 		}
 		switch found := l.cache.lookupLocal(ctx, k.hash, k.key); found.state {
 		case hit, dueHit:
-			l.finish(k, result[V]{value: found.value, answer: AnsweredLoad}, nil)
+			l.finish(k, result[V]{value: found.value, source: SourceLoader}, nil)
 		case negativeHit:
 			l.finish(k, result[V]{}, ErrNotFound)
 		default:
@@ -154,7 +154,7 @@ func (l *load[V]) fill(ctx context.Context, keys []*keyLoad[V], d *loaded[V]) {
 		case k.err != nil:
 			k.err = l.failure(k, k.err)
 		default:
-			k.res.answer = AnsweredLoad
+			k.res.source = SourceLoader
 			k.res.value, rec = l.encode(ctx, k, v, d.took)
 		}
 		if rec == nil {
@@ -257,7 +257,7 @@ func (l *load[V]) negative(k *keyLoad[V], took time.Duration) *remote.Record {
 	}
 	return &remote.Record{
 		Kind: remote.KindNegative, Token: remote.NewToken(), Stamp: k.call.Info.ID, Created: time.Now(),
-		TTL: farLife(l.st.negative, l.st.jitter), Load: took, Tags: l.tags(k),
+		TTL: remoteLife(l.st.negative, l.st.jitter), Load: took, Tags: l.tags(k),
 	}
 }
 
@@ -294,7 +294,7 @@ func (l *load[V]) giveBack(ctx context.Context, keys []*keyLoad[V]) {
 	if len(leases) == 0 {
 		return
 	}
-	awaited, errs := s.client.far.ReleaseMany(context.WithoutCancel(ctx), leases)
+	awaited, errs := s.client.remote.ReleaseMany(context.WithoutCancel(ctx), leases)
 	woken := hashes[:0]
 	for i, h := range hashes {
 		l.note(ctx, errs[i])

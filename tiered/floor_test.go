@@ -127,7 +127,7 @@ func TestClear_isCompleteWithoutItsScan(t *testing.T) {
 				// What is set after it is there, for all.
 				check(t, reader.Set(t.Context(), "get", 1))
 				check(t, c.Set(t.Context(), "exists", 2))
-				for _, c := range []*tiered.Cache[int64]{c, reader, far[int64](t, o.Namespace, "c")} {
+				for _, c := range []*tiered.Cache[int64]{c, reader, remoteOnly[int64](t, o.Namespace, "c")} {
 					if lanes > 1 && c != reader { // far has one lane
 						continue
 					}
@@ -158,11 +158,11 @@ func TestClear_outlastsAFillUnderWayWithoutItsScan(t *testing.T) {
 	receive(t, "the caller", call)
 	wantMissing(t, c, "k")
 	wantMissing(t, newCache[string](t, coherent(t, shared.Client(t), o), "c", tiered.CacheOptions{}), "k")
-	wantMissing(t, far[string](t, o.Namespace, "c"), "k")
+	wantMissing(t, remoteOnly[string](t, o.Namespace, "c"), "k")
 	if got, err := c.GetOrSet(t.Context(), "k", constant("new")); err != nil || got != "new" {
 		t.Fatalf("GetOrSet = %q, %v", got, err)
 	}
-	wantGet(t, far[string](t, o.Namespace, "c"), "k", "new")
+	wantGet(t, remoteOnly[string](t, o.Namespace, "c"), "k", "new")
 }
 
 // Entries that the pattern of a Clear does not match stay in the remote tier, for every instance.
@@ -177,7 +177,7 @@ func TestClear_withAPatternLeavesOtherRemoteEntries(t *testing.T) {
 		t.Fatalf("Clear = %d, %v", n, err)
 	}
 	eventually(t, "the message comes", func() bool { return clients[1].Stats().Invalidations > heard })
-	for _, c := range []*tiered.Cache[string]{caches[0], caches[1], far[string](t, ns, "c")} {
+	for _, c := range []*tiered.Cache[string]{caches[0], caches[1], remoteOnly[string](t, ns, "c")} {
 		wantMissing(t, c, "a1")
 		wantMissing(t, c, "a2")
 		if got, err := c.GetOrSet(t.Context(), "b1", forbidden[string](t)); err != nil || got != "b1" {
@@ -210,7 +210,7 @@ func TestClear_isLearnedFromTheFloorsAfterItWasMissed(t *testing.T) {
 		t.Errorf("drops: %v: the whole namespace was invalidated", d)
 	}
 	if n := rdb.Exists(t.Context(), ns+":c:k").Val(); n != 1 {
-		t.Errorf("%d far entries left, want the one that was not reclaimed", n)
+		t.Errorf("%d remote entries left, want the one that was not reclaimed", n)
 	}
 }
 

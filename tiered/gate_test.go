@@ -195,7 +195,7 @@ func (g *rig) remove(ctx context.Context, key string) <-chan result[bool] {
 	return async(func() (bool, error) { return g.c.Delete(mark(ctx), key) })
 }
 
-// both makes both instances hold key near, with this value.
+// both makes both instances hold a local copy of key, with this value.
 func (g *rig) both(t *testing.T, key, value string) {
 	t.Helper()
 	check(t, g.c.Set(t.Context(), key, value))
@@ -203,17 +203,17 @@ func (g *rig) both(t *testing.T, key, value string) {
 	for _, c := range []*tiered.Cache[string]{g.c, g.b} {
 		wantGet(t, c, key, value)
 	}
-	g.wantNear(t, g.client, g.c, key, value)
-	g.wantNear(t, g.other, g.b, key, value)
+	g.wantLocal(t, g.client, g.c, key, value)
+	g.wantLocal(t, g.other, g.b, key, value)
 }
 
-// wantNear requires that a read is a near hit.
-func (g *rig) wantNear(t *testing.T, client *tiered.Client, c *tiered.Cache[string], key, value string) {
+// wantLocal requires that a read is a local hit.
+func (g *rig) wantLocal(t *testing.T, client *tiered.Client, c *tiered.Cache[string], key, value string) {
 	t.Helper()
-	before := client.Stats().NearHits
+	before := client.Stats().LocalHits
 	wantGet(t, c, key, value)
-	if client.Stats().NearHits != before+1 {
-		t.Fatalf("%s was not near", key)
+	if client.Stats().LocalHits != before+1 {
+		t.Fatalf("%s was not local", key)
 	}
 }
 

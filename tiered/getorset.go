@@ -111,7 +111,7 @@ func (c *Cache[V]) readFirst(ctx context.Context, hash uint64, key string, st *s
 	}
 	c.countRemoteLookup(true)
 	c.keep(&w, coherence.SeenAt(&rec), now, hash, key, found.value, from, &rec, st)
-	answered(ctx, AnsweredFar)
+	setSource(ctx, SourceRemote)
 	if found.state == negativeHit {
 		return nil, nil, ErrNotFound
 	}
@@ -226,7 +226,7 @@ func (r *request[V]) await(ctx context.Context, loader func(context.Context) (V,
 		if err != nil {
 			return nil, err
 		}
-		answered(ctx, res.answer)
+		setSource(ctx, res.source)
 		return res.value, nil
 	}
 }
@@ -261,7 +261,7 @@ func (r *request[V]) wait(ctx context.Context, t ticket[V], soft <-chan time.Tim
 		case <-late:
 			late = nil
 			if v := r.stale(f); v != nil {
-				return result[V]{value: v, answer: AnsweredStale}, nil
+				return result[V]{value: v, source: SourceStale}, nil
 			}
 		case <-ctx.Done():
 			r.cache.flights.Leave(r.key, f)
@@ -282,7 +282,7 @@ func (r *request[V]) take(ctx context.Context, f *call[V], res result[V], err er
 	if errors.As(err, &failed) {
 		if v := r.stale(f); v != nil {
 			r.cache.failures.warn(ctx, "doppio: load failed, serving a stale value", r.cache.name, failed.Err)
-			return result[V]{value: v, answer: AnsweredStale}, nil
+			return result[V]{value: v, source: SourceStale}, nil
 		}
 	}
 	return result[V]{}, err

@@ -44,11 +44,11 @@ func TestCoherence_everyChangeReachesOtherLocalTiers(t *testing.T) {
 			_, clients, caches := fleet[int64](t, 2, tiered.CacheOptions{})
 			check(t, caches[1].Set(t.Context(), "k", 1, tiered.Tags("tag")))
 			check(t, caches[1].Set(t.Context(), "bystander", 1))
-			eventually(t, "the values are near", func() bool { // the messages of their own Sets may come after the first reads
-				hits := clients[0].Stats().NearHits
+			eventually(t, "the values are local", func() bool { // the messages of their own Sets may come after the first reads
+				hits := clients[0].Stats().LocalHits
 				wantGet(t, caches[0], "k", 1)
 				wantGet(t, caches[0], "bystander", 1)
-				return clients[0].Stats().NearHits == hits+2
+				return clients[0].Stats().LocalHits == hits+2
 			})
 			check(t, change(t.Context(), caches[1]))
 			eventually(t, "the change is read", func() bool {
@@ -77,8 +77,8 @@ func TestCoherence_copiesSurviveACutInWhichNothingWasMissed(t *testing.T) {
 	ready(t, client)
 	before := client.Stats()
 	wantGet(t, c, "k", "v")
-	if after := client.Stats(); after.NearHits != before.NearHits+1 || after.Drops["first-sync"] != 1 || len(after.Drops) != 1 {
-		t.Errorf("a copy was dropped: %d near hits, drops %v", after.NearHits-before.NearHits, after.Drops)
+	if after := client.Stats(); after.LocalHits != before.LocalHits+1 || after.Drops["first-sync"] != 1 || len(after.Drops) != 1 {
+		t.Errorf("a copy was dropped: %d local hits, drops %v", after.LocalHits-before.LocalHits, after.Drops)
 	}
 }
 
@@ -129,7 +129,7 @@ func TestMaxStaleness_boundsTrustInAHalfOpenSubscription(t *testing.T) {
 		check(t, outside.Set(t.Context(), "k", "new"))
 		neverOldAfter(t, c, cut, bound)
 		if client.Stats().Coherent {
-			t.Error("Stats still calls the near tier coherent")
+			t.Error("Stats still calls the local tier coherent")
 		}
 		p.BlackHole(false)
 		eventually(t, "the new value is read once the path is back", func() bool { got, err := c.Get(t.Context(), "k"); return err == nil && got == "new" })
@@ -169,9 +169,9 @@ func incoherent(t *testing.T, policy tiered.Incoherence) (*tiered.Client, *tiere
 func kept(t *testing.T, client *tiered.Client, c *tiered.Cache[string], want string) {
 	t.Helper()
 	eventually(t, "the local tier serves "+want, func() bool {
-		hits := client.Stats().NearHits
+		hits := client.Stats().LocalHits
 		wantGet(t, c, "k", want)
-		return client.Stats().NearHits > hits
+		return client.Stats().LocalHits > hits
 	})
 }
 

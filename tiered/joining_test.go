@@ -36,10 +36,10 @@ func (b *blocked[V]) many(key string) func(context.Context, []string) (map[strin
 // its caller comes.
 func TestGetOrSetMany_foundKeyDoesNotWaitForTheLoader(t *testing.T) {
 	t.Parallel()
-	for _, when := range []string{"while the far tier is asked", "while the loader runs"} {
+	for _, when := range []string{"while the remote tier is asked", "while the loader runs"} {
 		t.Run(when, func(t *testing.T) {
 			t.Parallel()
-			early := when == "while the far tier is asked"
+			early := when == "while the remote tier is asked"
 			var hold int64
 			if early {
 				hold = 1
@@ -53,7 +53,7 @@ func TestGetOrSetMany_foundKeyDoesNotWaitForTheLoader(t *testing.T) {
 				return c.GetOrSetMany(w.mark(t.Context()), []string{"missing", "found"}, b.many("missing"))
 			})
 			if early {
-				await(t, "the far tier has answered", w.held)
+				await(t, "the remote tier has answered", w.held)
 			} else {
 				await(t, "the loader runs", b.running)
 			}
@@ -94,7 +94,7 @@ func TestSoftTimeout_servesAStaleValueThatIsFoundAfterIt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p, client, _, _ := behindProxy(t, tiered.Options{MaxStaleness: time.Hour})
-			// Nothing is near, so that the stale value comes from the far tier.
+			// Nothing is local, so that the stale value comes from the remote tier.
 			c := newCache[string](t, client, "soft", tiered.CacheOptions{LocalTTL: 1, FailSafe: time.Hour, SoftTimeout: time.Millisecond, HardTimeout: time.Hour})
 			check(t, c.Set(t.Context(), "k", "old", tiered.TTL(time.Millisecond)))
 			eventually(t, "the entry's life is over", func() bool { _, err := c.Get(t.Context(), "k"); return errors.Is(err, tiered.ErrNotFound) })
@@ -106,7 +106,7 @@ func TestSoftTimeout_servesAStaleValueThatIsFoundAfterIt(t *testing.T) {
 			}
 			p.Delay(0)
 			b.letGo()
-			eventually(t, "the load that went on fills the far tier", func() bool { v, err := c.Get(t.Context(), "k"); return err == nil && v == "new" })
+			eventually(t, "the load that went on fills the remote tier", func() bool { v, err := c.Get(t.Context(), "k"); return err == nil && v == "new" })
 		})
 	}
 }
@@ -138,7 +138,7 @@ func TestSoftTimeout_servesTheStaleValuesOfABatch(t *testing.T) {
 // A stale value is served only to callers that asked for such values, whichever of them leads the
 // load.
 func TestFailSafe_servesOnlyCallersThatAskForIt(t *testing.T) {
-	for name, o := range map[string]tiered.CacheOptions{"near copy": {TTL: time.Minute}, "far copy": {TTL: time.Minute, LocalTTL: 1}} {
+	for name, o := range map[string]tiered.CacheOptions{"local copy": {TTL: time.Minute}, "remote copy": {TTL: time.Minute, LocalTTL: 1}} {
 		for _, leads := range []bool{true, false} {
 			t.Run(name+map[bool]string{true: "/asker leads", false: "/asker joins"}[leads], func(t *testing.T) {
 				bubble(t, o, func(t *testing.T, _ *tieredtest.Redis, client *tiered.Client, c *tiered.Cache[string]) {

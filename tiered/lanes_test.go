@@ -54,7 +54,7 @@ func TestLanes_everyOperationWorksOverSeveral(t *testing.T) {
 	wantEverywhere(t, caches, keys, 1)
 	for i, client := range clients {
 		for _, l := range client.Stats().Lanes {
-			if l.State != tiered.Live || l.Newest == "0-0" {
+			if l.State != tiered.StateLive || l.Newest == "0-0" {
 				t.Errorf("instance %d: lane %+v, want all to be live and in use", i, l)
 			}
 		}

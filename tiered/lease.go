@@ -198,7 +198,7 @@ func (l *load[V]) claimTogether(ctx context.Context, keys []*keyLoad[V], until t
 		}
 	}
 	if len(outdated) > 0 {
-		_, errs := s.client.far.ReleaseMany(ctx, outdated)
+		_, errs := s.client.remote.ReleaseMany(ctx, outdated)
 		for i, err := range errs {
 			l.note(ctx, err)
 			if err == nil {

@@ -193,7 +193,7 @@ func TestLease_ofALostHolderIsTakenOver(t *testing.T) {
 	}
 	b.letGo()
 	receive(t, "the first caller", first)
-	wantGet(t, far[string](t, ns, "c"), "k", "second")
+	wantGet(t, remoteOnly[string](t, ns, "c"), "k", "second")
 	wantNobodyWaiting(t, client, lost)
 }
 
@@ -411,7 +411,7 @@ func TestFailSafe_servesWhileAnotherInstanceLoads(t *testing.T) {
 		check(t, b.Set(t.Context(), "k", "old"))
 		wantGet(t, b, "k", "old")
 		time.Sleep(2 * time.Minute)
-		r.Server.Del("doppio:c:k") // a stale far copy would be replaced without a lease
+		r.Server.Del("doppio:c:k") // a stale remote copy would be replaced without a lease
 		holder := newBlocked(t, "new")
 		first := async(func() (string, error) { return a.GetOrSet(t.Context(), "k", holder.load) })
 		await(t, "the load runs", holder.running)

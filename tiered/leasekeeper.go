@@ -117,7 +117,7 @@ func (k *leaseKeeper) renew() {
 			renewals[i] = remote.Renewal{Key: l.key, Token: l.token}
 		}
 		sent := local.Monotonic()
-		held, errs := k.client.far.RenewMany(k.ctx, renewals, leaseLife)
+		held, errs := k.client.remote.RenewMany(k.ctx, renewals, leaseLife)
 		if !k.renewed(part, sent, held, errs) {
 			break
 		}

@@ -63,7 +63,7 @@ type keyLoad[V any] struct {
 // result is what a call gives each caller that waits for it.
 type result[V any] struct {
 	value  *V
-	answer Answer
+	source Source
 
 	// overtaken: others have seen something newer while it was read or loaded, after since. A caller
 	// that joined after that may be one of those, and is not given it.
@@ -399,7 +399,7 @@ func (l *load[V]) found(k *keyLoad[V], r *prefetched[V]) result[V] {
 	overtaken := l.cache.keep(&f.Info.view, coherence.SeenAt(&r.rec), r.at, k.hash, k.key, r.found.value, f.Info.Point, &r.rec, &l.st)
 	res := result[V]{value: r.found.value, overtaken: overtaken, since: since}
 	if r.found.state == hit {
-		res.answer = AnsweredFar
+		res.source = SourceRemote
 	}
 	return res
 }
@@ -418,7 +418,7 @@ func (l *load[V]) sweep(ctx context.Context, k *keyLoad[V], found lookup[V], err
 	if !errors.As(err, &malformed) || len(malformed.Seen) > 0 {
 		return found, err
 	}
-	if _, err = l.cache.client.far.Sweep(ctx, l.cache.prefix+k.key); err != nil {
+	if _, err = l.cache.client.remote.Sweep(ctx, l.cache.prefix+k.key); err != nil {
 		l.note(ctx, err)
 		return found, err
 	}
@@ -428,9 +428,9 @@ func (l *load[V]) sweep(ctx context.Context, k *keyLoad[V], found lookup[V], err
 // countRemoteLookup counts a hit or miss of the remote tier.
 func (s *shared[V]) countRemoteLookup(hit bool) {
 	if hit {
-		s.counts.farHits.Add(1)
+		s.counts.remoteHits.Add(1)
 	} else {
-		s.counts.farMisses.Add(1)
+		s.counts.remoteMisses.Add(1)
 	}
 	s.recent.record(hit)
 }
@@ -461,7 +461,7 @@ func (l *load[V]) note(ctx context.Context, err error) {
 		l.down.Store(true)
 	}
 	if isRemoteFailure(err) {
-		l.cache.counts.farErrors.Add(1)
+		l.cache.counts.remoteErrors.Add(1)
 	}
 	l.warn(ctx, err)
 }

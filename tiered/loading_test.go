@@ -111,7 +111,7 @@ func TestGetOrSet_abandonedDeafLoadChangesNothing(t *testing.T) {
 	check(t, c.Set(t.Context(), "k", "set"))
 	b.letGo()
 	wantGet(t, c, "k", "set")
-	wantGet(t, far[string](t, ns, "c"), "k", "set")
+	wantGet(t, remoteOnly[string](t, ns, "c"), "k", "set")
 }
 
 func TestGetOrSet_loadsNothingAfterItsContextEnded(t *testing.T) {
@@ -215,13 +215,13 @@ func TestNegativeTTL_keepsALoadersErrNotFound(t *testing.T) {
 				wantErr(t, err, tiered.ErrNotFound)
 			}
 			if loads != 3 {
-				t.Errorf("%d loads, want 3: the near tier keeps the loader's word", loads)
+				t.Errorf("%d loads, want 3: the local tier keeps the loader's word", loads)
 			}
 			_, err := caches[1].GetOrSet(t.Context(), "n", forbidden[string](t))
 			wantErr(t, err, tiered.ErrNotFound)
 			wantMissing(t, caches[1], "n")
-			if s := clients[1].Stats(); s.FarHits == 0 {
-				t.Errorf("far hits: %d: the far tier keeps the loader's word, too", s.FarHits)
+			if s := clients[1].Stats(); s.RemoteHits == 0 {
+				t.Errorf("remote hits: %d: the remote tier keeps the loader's word, too", s.RemoteHits)
 			}
 			found, err := caches[1].Exists(t.Context(), "n")
 			if err != nil || found {
@@ -299,8 +299,8 @@ func TestWithAnswer_isNotWrittenByALoader(t *testing.T) {
 	b := newBlocked(t, "")
 	b.deaf = true
 	inner := make(chan struct{})
-	var answer tiered.Answer
-	ctx, cancel := context.WithCancel(tiered.WithAnswer(t.Context(), &answer))
+	var answer tiered.Source
+	ctx, cancel := context.WithCancel(tiered.WithSource(t.Context(), &answer))
 	call := async(func() (string, error) {
 		return c.GetOrSet(ctx, "outer", func(ctx context.Context) (string, error) {
 			_, _ = b.load(ctx)
@@ -312,9 +312,9 @@ func TestWithAnswer_isNotWrittenByALoader(t *testing.T) {
 	cancel()
 	receive(t, "the caller leaves", call)
 	b.letGo()
-	answer = tiered.AnsweredStale // -race tells if the loader touches it
+	answer = tiered.SourceStale // -race tells if the loader touches it
 	await(t, "the loader's own read", inner)
-	if answer != tiered.AnsweredStale {
+	if answer != tiered.SourceStale {
 		t.Errorf("the loader's read changed its caller's answer to %v", answer)
 	}
 }
@@ -324,10 +324,10 @@ func TestWithAnswer_tellsWhichTierAnswered(t *testing.T) {
 	_, _, caches := fleet[string](t, 2, tiered.CacheOptions{})
 	for _, step := range []struct {
 		cache *tiered.Cache[string]
-		want  tiered.Answer
-	}{{caches[0], tiered.AnsweredLoad}, {caches[0], tiered.AnsweredNear}, {caches[1], tiered.AnsweredFar}, {caches[1], tiered.AnsweredNear}} {
-		var a tiered.Answer
-		got, err := step.cache.GetOrSet(tiered.WithAnswer(t.Context(), &a), "k", constant("v"))
+		want  tiered.Source
+	}{{caches[0], tiered.SourceLoader}, {caches[0], tiered.SourceLocal}, {caches[1], tiered.SourceRemote}, {caches[1], tiered.SourceLocal}} {
+		var a tiered.Source
+		got, err := step.cache.GetOrSet(tiered.WithSource(t.Context(), &a), "k", constant("v"))
 		if err != nil || got != "v" || a != step.want {
 			t.Errorf("%q, %v answered by %v, want %v", got, err, a, step.want)
 		}

@@ -92,7 +92,7 @@ func closeClient(t testing.TB, c *tiered.Client) {
 	}
 }
 
-// coherent gives a client whose near tier can be trusted.
+// coherent gives a client whose local tier can be trusted.
 func coherent(t testing.TB, rdb redis.UniversalClient, o tiered.Options) *tiered.Client {
 	t.Helper()
 	c := newClient(t, rdb, o)
@@ -137,8 +137,8 @@ func fleet[V any](t testing.TB, n int, o tiered.CacheOptions) (string, []*tiered
 	return ns, clients, caches
 }
 
-// far reads past every near tier.
-func far[V any](t testing.TB, ns, name string) *tiered.Cache[V] {
+// remote reads past every local tier.
+func remoteOnly[V any](t testing.TB, ns, name string) *tiered.Cache[V] {
 	t.Helper()
 	// It never subscribes, and with Bypass it does not keep what it reads.
 	c := newClient(t, shared.Client(t, func(o *redis.Options) { o.DB = 0 }), tiered.Options{Namespace: ns, WhenIncoherent: tiered.Bypass, Local: local.Options{MaxEntries: 1}})

@@ -27,19 +27,19 @@ var cacheMetrics = []struct {
 	name, unit, description string
 	read                    func(CacheStats) uint64
 }{
-	{"doppio.near.hits", "{hit}", "Reads answered by the near tier", func(s CacheStats) uint64 { return s.NearHits }},
-	{"doppio.near.misses", "{miss}", "Reads that found nothing near", func(s CacheStats) uint64 { return s.NearMisses }},
-	{"doppio.near.stale", "{entry}", "Near entries that could not be served", func(s CacheStats) uint64 { return s.NearStale }},
-	{"doppio.far.hits", "{hit}", "Reads answered by the far tier", func(s CacheStats) uint64 { return s.FarHits }},
-	{"doppio.far.misses", "{miss}", "Reads that found nothing in the far tier", func(s CacheStats) uint64 { return s.FarMisses }},
-	{"doppio.far.errors", "{error}", "Failed calls to the far tier", func(s CacheStats) uint64 { return s.FarErrors }},
+	{"doppio.local.hits", "{hit}", "Reads answered by the local tier", func(s CacheStats) uint64 { return s.LocalHits }},
+	{"doppio.local.misses", "{miss}", "Reads that found nothing local", func(s CacheStats) uint64 { return s.LocalMisses }},
+	{"doppio.local.stale", "{entry}", "Local entries that could not be served", func(s CacheStats) uint64 { return s.LocalStale }},
+	{"doppio.remote.hits", "{hit}", "Reads answered by the remote tier", func(s CacheStats) uint64 { return s.RemoteHits }},
+	{"doppio.remote.misses", "{miss}", "Reads that found nothing in the remote tier", func(s CacheStats) uint64 { return s.RemoteMisses }},
+	{"doppio.remote.errors", "{error}", "Failed calls to the remote tier", func(s CacheStats) uint64 { return s.RemoteErrors }},
 	{"doppio.decode.errors", "{error}", "Records that did not decode", func(s CacheStats) uint64 { return s.DecodeErrors }},
 	{"doppio.loads", "{load}", "Loader calls", func(s CacheStats) uint64 { return s.Loads }},
 	{"doppio.load.errors", "{error}", "Failed loader calls", func(s CacheStats) uint64 { return s.LoadErrors }},
 	{"doppio.load.joined", "{caller}", "Callers that waited for another caller's load", func(s CacheStats) uint64 { return s.Joined }},
 	{"doppio.stale.served", "{value}", "Values served past their life", func(s CacheStats) uint64 { return s.StaleServed }},
 	{"doppio.leases.busy", "{load}", "Loads that waited for another instance's", func(s CacheStats) uint64 { return s.LeasesBusy }},
-	{"doppio.fills", "{fill}", "Loaded values stored in the far tier", func(s CacheStats) uint64 { return s.Fills }},
+	{"doppio.fills", "{fill}", "Loaded values stored in the remote tier", func(s CacheStats) uint64 { return s.Fills }},
 	{"doppio.fills.refused", "{fill}", "Fills refused because the key was changed during the load", func(s CacheStats) uint64 { return s.FillsRefused }},
 	{"doppio.store.errors", "{error}", "Loaded values that could not be stored", func(s CacheStats) uint64 { return s.StoreErrors }},
 }
@@ -65,11 +65,11 @@ func newMetrics(c *Client) (m *metrics, err error) {
 		instruments = append(instruments, counter)
 	}
 	received, err1 := meter.Int64ObservableCounter("doppio.invalidations", metric.WithUnit("{message}"), metric.WithDescription("Invalidation messages received"))
-	drops, err2 := meter.Int64ObservableCounter("doppio.near.drops", metric.WithUnit("{drop}"), metric.WithDescription("Times the near tier was dropped, by reason"))
+	drops, err2 := meter.Int64ObservableCounter("doppio.local.drops", metric.WithUnit("{drop}"), metric.WithDescription("Times the local tier was dropped, by reason"))
 	losses, err3 := meter.Int64ObservableCounter("doppio.subscription.losses", metric.WithUnit("{loss}"), metric.WithDescription("Live subscriptions to invalidations that were lost"))
 	depth, err4 := meter.Int64ObservableGauge("doppio.pending", metric.WithUnit("{invalidation}"), metric.WithDescription("Invalidations that could not be delivered yet"))
 	age, err5 := meter.Float64ObservableGauge("doppio.pending.age", metric.WithUnit("s"), metric.WithDescription("Age of the oldest invalidation that could not be delivered yet"))
-	coherent, err6 := meter.Int64ObservableGauge("doppio.coherent", metric.WithUnit("1"), metric.WithDescription("1 while the near tier can be trusted"))
+	coherent, err6 := meter.Int64ObservableGauge("doppio.coherent", metric.WithUnit("1"), metric.WithDescription("1 while the local tier can be trusted"))
 	delivered, err7 := meter.Int64ObservableCounter("doppio.pending.delivered", metric.WithUnit("{invalidation}"), metric.WithDescription("Invalidations delivered by a retry"))
 	overflows, err8 := meter.Int64ObservableCounter("doppio.pending.overflows", metric.WithUnit("{overflow}"), metric.WithDescription("Times there were too many, and a cache was invalidated"))
 	if err := errors.Join(append(errs, err1, err2, err3, err4, err5, err6, err7, err8)...); err != nil {

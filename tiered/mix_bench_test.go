@@ -19,7 +19,7 @@ import (
 // mixCallers is how many ask at the same time, on however many processors.
 const mixCallers = 16
 
-// BenchmarkMix reads and writes 100,000 near entries: 95 % get-or-load, 5 % set, Zipf, 16 callers. By hand is ristretto and go-redis
+// BenchmarkMix reads and writes 100,000 local entries: 95 % get-or-load, 5 % set, Zipf, 16 callers. By hand is ristretto and go-redis
 // put together, which tell no other instance anything. Operations, not nanoseconds, are what to look at:
 //
 //	go test -run '^$' -bench Mix -count 6 ./tiered
@@ -38,29 +38,29 @@ func BenchmarkMix(b *testing.B) {
 			func(key string) error { return cache.Set(ctx, key, anAccount) })
 	})
 
-	near, err := ristretto.NewCache(&ristretto.Config[string, account]{NumCounters: 2_000_000, MaxCost: 200_000, BufferItems: 64, IgnoreInternalCost: true})
+	bare, err := ristretto.NewCache(&ristretto.Config[string, account]{NumCounters: 2_000_000, MaxCost: 200_000, BufferItems: 64, IgnoreInternalCost: true})
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(near.Close)
+	b.Cleanup(bare.Close)
 	rdb := redistest.Start(b).Client(b, func(o *redis.Options) { o.PoolSize = 64 })
 	set := func(key string) error {
 		data, err := json.Marshal(anAccount)
 		if err == nil {
 			err = rdb.Set(ctx, key, data, time.Hour).Err()
 		}
-		near.SetWithTTL(key, anAccount, 1, time.Hour)
+		bare.SetWithTTL(key, anAccount, 1, time.Hour)
 		return err
 	}
 	for _, key := range keys {
-		for !near.SetWithTTL(key, anAccount, 1, time.Hour) {
-			near.Wait()
+		for !bare.SetWithTTL(key, anAccount, 1, time.Hour) {
+			bare.Wait()
 		}
 	}
-	near.Wait()
+	bare.Wait()
 	b.Run("by-hand", func(b *testing.B) {
 		mix(b, keys, func(key string) error {
-			if _, ok := near.Get(key); ok {
+			if _, ok := bare.Get(key); ok {
 				return nil
 			}
 			return set(key)

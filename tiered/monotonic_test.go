@@ -124,10 +124,10 @@ func TestMonotonicReads_slowReadDoesNotReplaceANewerCopy(t *testing.T) {
 					wantRead(t, "the fast read", ch.want, result[string]{v, err})
 					trap.Release()
 					receive(t, "the slow read", past) // which may give either
-					before := s.client.Stats().NearHits
+					before := s.client.Stats().LocalHits
 					v, err = s.cache.Get(t.Context(), trapped)
 					wantRead(t, "a read after both", ch.want, result[string]{v, err})
-					if ch.want != "" && s.client.Stats().NearHits == before {
+					if ch.want != "" && s.client.Stats().LocalHits == before {
 						t.Error("the newer copy is not there any more")
 					}
 					finish()
@@ -164,9 +164,9 @@ func TestMonotonicReads_newerOfTwoSlowReadsWins(t *testing.T) {
 				oldTrap.Release()
 				receive(t, "the older read", older)
 			}
-			before := s.client.Stats().NearHits
+			before := s.client.Stats().LocalHits
 			wantGet(t, s.cache, trapped, "new")
-			if s.client.Stats().NearHits == before {
+			if s.client.Stats().LocalHits == before {
 				t.Error("the newer copy is not there any more")
 			}
 			finish()
@@ -246,8 +246,8 @@ var joinersOfTrapped = map[string]func(context.Context, *tiered.Cache[string]) (
 	},
 }
 
-// kept nowhere near, so that callers come to flights
-var notNear = tiered.CacheOptions{LocalTTL: 1, SoftTimeout: time.Hour, HardTimeout: time.Hour}
+// kept in no local tier, so that callers come to flights
+var notLocal = tiered.CacheOptions{LocalTTL: 1, SoftTimeout: time.Hour, HardTimeout: time.Hour}
 
 // A caller that has seen the new record is not given the old one by a flight that read it before:
 // neither does it wait for that flight.
@@ -256,7 +256,7 @@ func TestMonotonicReads_overtakenFlightIsNotJoined(t *testing.T) {
 	for name, join := range joinersOfTrapped {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newPastSelf(t, notNear)
+			s := newPastSelf(t, notLocal)
 			trap := s.proxy.HoldNextReplyTo(trapped)
 			past := async(func() (string, error) { return s.cache.GetOrSet(t.Context(), trapped, forbidden[string](t)) })
 			await(t, "the flight has its record", trap.Sprung())
@@ -278,7 +278,7 @@ func TestMonotonicReads_callerOfAnOvertakenFlightBeginsAgain(t *testing.T) {
 	for name, join := range joinersOfTrapped {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newPastSelf(t, notNear)
+			s := newPastSelf(t, notLocal)
 			trap := s.proxy.HoldNextReplyTo(trapped)
 			past := async(func() (string, error) { return s.cache.GetOrSet(t.Context(), trapped, forbidden[string](t)) })
 			await(t, "the flight has its record", trap.Sprung())
@@ -307,8 +307,8 @@ func TestMonotonicReads_loadDoesNotReplaceANewerCopy(t *testing.T) {
 			return m[trapped], err
 		},
 	} {
-		for _, o := range []tiered.CacheOptions{{HardTimeout: time.Hour}, notNear} {
-			t.Run(fmt.Sprint(name, ", kept near: ", o.LocalTTL == 0), func(t *testing.T) {
+		for _, o := range []tiered.CacheOptions{{HardTimeout: time.Hour}, notLocal} {
+			t.Run(fmt.Sprint(name, ", kept locally: ", o.LocalTTL == 0), func(t *testing.T) {
 				t.Parallel()
 				s := newPastSelf(t, o)
 				_, err := s.cache.Delete(t.Context(), trapped)
@@ -335,7 +335,7 @@ func TestFailSafe_isNotServedAfterANewerValue(t *testing.T) {
 	for name, join := range joinersOfTrapped {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			o := notNear
+			o := notLocal
 			o.FailSafe = time.Hour
 			s := newPastSelf(t, o, tiered.TTL(time.Millisecond), tiered.FailSafe(time.Hour))
 			trap := s.proxy.HoldNextReplyTo(trapped)

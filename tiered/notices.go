@@ -12,10 +12,10 @@ type State = invalidation.State
 // The states. Init comes first; from Sync a subscription becomes Live, in which state local hits are served, and from
 // Live it becomes Suspect, when something about it is not as it should be, until it is in Sync again.
 const (
-	Init    = invalidation.StateInit
-	Sync    = invalidation.StateSyncing
-	Live    = invalidation.StateLive
-	Suspect = invalidation.StateSuspect
+	StateInit    = invalidation.StateInit
+	StateSyncing = invalidation.StateSyncing
+	StateLive    = invalidation.StateLive
+	StateSuspect = invalidation.StateSuspect
 )
 
 // StateChange is one transition of the subscription to one lane, and its reason.

@@ -30,7 +30,7 @@ func wantCounting[V interface {
 }](t *testing.T, lowest, highest int64) {
 	t.Parallel()
 	ns, _, caches := fleet[V](t, 1, tiered.CacheOptions{})
-	c, raw := caches[0], far[V](t, ns, "c")
+	c, raw := caches[0], remoteOnly[V](t, ns, "c")
 	ctx := t.Context()
 	add := func(key string, delta, want int64) {
 		t.Helper()
@@ -107,5 +107,5 @@ func TestIncrement_countsThoseOfManyInstances(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	wantGet(t, far[int64](t, ns, "c"), "k", 120*(1<<53)+120)
+	wantGet(t, remoteOnly[int64](t, ns, "c"), "k", 120*(1<<53)+120)
 }

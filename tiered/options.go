@@ -24,7 +24,7 @@ const (
 	// DefaultRemoteReadTimeout is the default of Options.RemoteReadTimeout, where RemoteTimeout is not less.
 	DefaultRemoteReadTimeout = 250 * time.Millisecond
 	DefaultMaxLoads          = 256
-	DefaultGutterTTL         = time.Second // how long Gutter keeps what is loaded while the near tier cannot be trusted
+	DefaultGutterTTL         = time.Second // how long Gutter keeps what is loaded while the local tier cannot be trusted
 	DefaultRetryBackoff      = 2 * time.Second
 	MinRetryBackoff          = time.Millisecond // below, the first pauses would be none
 	DefaultMaxPending        = 10_000
@@ -42,20 +42,20 @@ type Options struct {
 	Namespace string
 	// Disabled makes every Get a miss and runs every load; nothing is stored and no connection is made.
 	Disabled bool
-	// Local bounds the near tier and chooses its engine. Defaults to 100,000 entries in ristretto. Its Cost is given
+	// Local bounds the local tier and chooses its engine. Defaults to 100,000 entries in ristretto. Its Cost is given
 	// values of the caches' types; without one, MaxBytes counts what values are found to hold.
 	Local local.Options
 	// MaxStaleness bounds the staleness of local hits, whatever happens to the network: a hit reflects every change that
 	// was acknowledged this long before. Four times in this span Redis is asked, on each lane, for an echo over the
-	// subscription to invalidations, and the near tier is trusted for this long after an echo that came back was asked
+	// subscription to invalidations, and the local tier is trusted for this long after an echo that came back was asked
 	// for. MinMaxStaleness to MaxMaxStaleness; defaults to DefaultMaxStaleness.
 	MaxStaleness time.Duration
-	// WhenIncoherent says what happens while the near tier cannot be trusted; CacheOptions may say otherwise for one
+	// WhenIncoherent says what happens while the local tier cannot be trusted; CacheOptions may say otherwise for one
 	// cache. Defaults to Gutter.
 	WhenIncoherent Incoherence
 	// Lanes is how many streams carry the namespace's invalidations, each with a subscription and an echo of its own:
 	// more than one spreads them over the nodes of a Cluster. It is fixed for a namespace: an instance that disagrees
-	// with what the namespace has makes no change (ErrInvalidOptions) and never trusts its near tier. At most MaxLanes;
+	// with what the namespace has makes no change (ErrInvalidOptions) and never trusts its local tier. At most MaxLanes;
 	// defaults to 1.
 	Lanes int
 	// MaxPending bounds the entries whose invalidation could not be delivered and is tried again.
@@ -110,7 +110,7 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Incoherence says what the near tier does while its subscription to invalidations is not known to be alive.
+// Incoherence says what the local tier does while its subscription to invalidations is not known to be alive.
 type Incoherence struct {
 	mode   incoherenceMode
 	maxAge time.Duration
@@ -129,7 +129,7 @@ var (
 	// Gutter does not serve entries from before. What is loaded now is kept for DefaultGutterTTL, or three quarters of
 	// MaxStaleness if that is less, from the begin of the load, so that the source is not stampeded. It is the default.
 	Gutter = Incoherence{mode: gutter}
-	// Bypass neither serves nor keeps anything near.
+	// Bypass neither serves nor keeps anything local.
 	Bypass = Incoherence{mode: bypass}
 )
 

@@ -62,7 +62,7 @@ func TestEntryOption_lastOfAKindCounts(t *testing.T) {
 	}
 }
 
-// A life is exact up to the longest that a record can tell, and for ever above, in Redis, in the record and near.
+// A life is exact up to the longest that a record can tell, and for ever above, in Redis, in the record and in the local copy.
 func TestTTL_isExactUpToTheLongestLife(t *testing.T) {
 	const day = 24 * time.Hour
 	const longest = remote.LongestLife
@@ -85,9 +85,9 @@ func TestTTL_isExactUpToTheLongestLife(t *testing.T) {
 					t.Errorf("%s: Redis keeps it for %v", how, kept)
 				}
 				eventually(t, how+" leaves a local copy, once its message has come", func() bool {
-					before := clients[1].Stats().NearHits
+					before := clients[1].Stats().LocalHits
 					wantGet(t, caches[1], key, 1)
-					return clients[1].Stats().NearHits > before
+					return clients[1].Stats().LocalHits > before
 				})
 			}
 			check(t, caches[0].Set(t.Context(), "set", 1, tiered.TTL(ttl)))
@@ -113,14 +113,14 @@ func TestNoExpiration_isKeptLocallyWhateverTheClockReads(t *testing.T) {
 		bubble(t, tiered.CacheOptions{TTL: tiered.NoExpiration, LocalTTL: local, FailSafe: time.Hour}, func(t *testing.T, r *tieredtest.Redis, client *tiered.Client, c *tiered.Cache[string]) {
 			check(t, c.Set(t.Context(), "k", "v"))
 			synctest.Wait()
-			if !nearHit(t, client, c, "k") {
-				t.Errorf("LocalTTL %v: what Set stored is not near", local)
+			if !localHit(t, client, c, "k") {
+				t.Errorf("LocalTTL %v: what Set stored is not local", local)
 			}
 			other := r.Instance(t, rarely)
 			read := newCache[string](t, other, "c", tiered.CacheOptions{LocalTTL: local})
 			wantGet(t, read, "k", "v")
-			if !nearHit(t, other, read, "k") {
-				t.Errorf("LocalTTL %v: what was read is not near", local)
+			if !localHit(t, other, read, "k") {
+				t.Errorf("LocalTTL %v: what was read is not local", local)
 			}
 		})
 	}
@@ -234,8 +234,8 @@ func TestCacheOptions_durationsMayBeAnyLength(t *testing.T) {
 					_, err = c.GetOrSet(t.Context(), "none", noSuchThing)
 					wantErr(t, err, tiered.ErrNotFound)
 				}
-				if !nearHit(t, client, c, "k") {
-					t.Error("no copy is kept near")
+				if !localHit(t, client, c, "k") {
+					t.Error("no copy is kept locally")
 				}
 				if keys := r.Server.Keys(); !slices.Contains(keys, "doppio:c:k") {
 					t.Errorf("Redis has %v", keys)

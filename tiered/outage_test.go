@@ -15,7 +15,7 @@ import (
 	"github.com/doppio-cache/doppio/tiered"
 )
 
-// reads and writes are the calls that have to ask the far tier, when nothing is near.
+// reads and writes are the calls that have to ask the remote tier, when nothing is local.
 func reads(ctx context.Context, c *tiered.Cache[int64]) map[string]error {
 	out := make(map[string]error)
 	_, out["Get"] = c.Get(ctx, "k")
@@ -94,8 +94,8 @@ func TestOutage_mayLastFromTheStart(t *testing.T) {
 	defer cancel()
 	wantErr(t, client.Ready(short), context.DeadlineExceeded)
 	wantOutage(t, c)
-	if s := client.Stats(); s.FarErrors == 0 || s.Coherent || s.FarMisses != 0 {
-		t.Errorf("stats: %d far errors, coherent %t, %d far misses: an outage shows, and is no miss", s.FarErrors, s.Coherent, s.FarMisses)
+	if s := client.Stats(); s.RemoteErrors == 0 || s.Coherent || s.RemoteMisses != 0 {
+		t.Errorf("stats: %d remote errors, coherent %t, %d remote misses: an outage shows, and is no miss", s.RemoteErrors, s.Coherent, s.RemoteMisses)
 	}
 	p.Refuse(false)
 	wantWorking(t, client, c)
@@ -144,7 +144,7 @@ func TestOutage_costsATimeoutAndThenTheBreakerOpens(t *testing.T) {
 			t.Errorf("took %v, want little more than RemoteTimeout", took)
 		}
 	}
-	before := client.Stats().FarErrors
+	before := client.Stats().RemoteErrors
 	began := time.Now()
 	for i := range 100 {
 		if _, err := c.GetOrSet(t.Context(), "open"+numbered(100)[i], constant(int64(7))); err != nil {
@@ -154,8 +154,8 @@ func TestOutage_costsATimeoutAndThenTheBreakerOpens(t *testing.T) {
 	if took := time.Since(began); took > 50*timeout {
 		t.Errorf("100 calls with the breaker open took %v: each waited", took)
 	}
-	if after := client.Stats().FarErrors; after < before+100 {
-		t.Errorf("%d far errors counted for 100 calls", after-before)
+	if after := client.Stats().RemoteErrors; after < before+100 {
+		t.Errorf("%d remote errors counted for 100 calls", after-before)
 	}
 	err := c.Set(t.Context(), "k", 1)
 	if !errors.Is(err, tiered.ErrRemoteUnavailable) || errors.Is(err, tiered.ErrUnknownOutcome) {

@@ -22,8 +22,8 @@ func TestMaxPending_overflowBecomesOneInvalidationOfItsCache(t *testing.T) {
 	wantGet(t, b2, "kept", 1)
 	p.Refuse(true)
 	p.CutAll()
-	eventually(t, "connections that broke are gone, and the near tier is not trusted", func() bool {
-		return errors.Is(errorOf(a.TTL(ctx, "nothing")), tiered.ErrRemoteUnavailable) && behind.Stats().Lanes[0].State != tiered.Live
+	eventually(t, "connections that broke are gone, and the local tier is not trusted", func() bool {
+		return errors.Is(errorOf(a.TTL(ctx, "nothing")), tiered.ErrRemoteUnavailable) && behind.Stats().Lanes[0].State != tiered.StateLive
 	})
 	wantErr(t, errorOf(a2.Delete(ctx, "deleted")), tiered.ErrRemoteUnavailable)
 	wantErr(t, errorOf(a.DeleteMany(ctx, numbered(3))), tiered.ErrRemoteUnavailable)
@@ -43,13 +43,13 @@ func TestMaxPending_overflowBecomesOneInvalidationOfItsCache(t *testing.T) {
 	})
 	eventually(t, "nothing is pending", func() bool { return behind.Stats().Pending == 0 })
 	wantMissing(t, a, "bystander")
-	wantMissing(t, far[int64](t, tiered.NamespaceOf(a), "c"), "bystander")
+	wantMissing(t, remoteOnly[int64](t, tiered.NamespaceOf(a), "c"), "bystander")
 	wantMissing(t, a2, "deleted")
 	eventually(t, "the other cache's key is deleted elsewhere", func() bool { return errors.Is(errorOf(b2.Get(ctx, "deleted")), tiered.ErrNotFound) })
-	before := other.Stats().NearHits
+	before := other.Stats().LocalHits
 	wantGet(t, a2, "kept", 1)
 	wantGet(t, b2, "kept", 1)
-	if other.Stats().NearHits != before+1 {
+	if other.Stats().LocalHits != before+1 {
 		t.Error("the other cache's copy is gone")
 	}
 	check(t, a.Set(ctx, "k", 5))
@@ -85,9 +85,9 @@ func TestMaxPending_unsentLargeBatchCostsItsCacheAtMost(t *testing.T) {
 				check(t, a.Set(ctx, key, "old", tiered.Tags(key)))
 			}
 			wantErr(t, change(ended(t), a), context.Canceled)
-			hits := client.Stats().NearHits
+			hits := client.Stats().LocalHits
 			wantGet(t, b, "unrelated", "v")
-			if client.Stats().NearHits != hits+1 {
+			if client.Stats().LocalHits != hits+1 {
 				t.Error("another cache's copy is gone")
 			}
 			for _, key := range []string{"k0", "k7"} {

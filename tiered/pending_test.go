@@ -34,7 +34,7 @@ var undelivered = map[string]func(ctx context.Context, c *tiered.Cache[int64]) e
 	"Clear":          func(ctx context.Context, c *tiered.Cache[int64]) error { _, err := c.Clear(ctx, ""); return err },
 }
 
-// pair gives one instance behind a proxy and one that is not, both of which have k near.
+// pair gives one instance behind a proxy and one that is not, both of which have a local copy of k.
 func pair(t *testing.T, o tiered.Options) (p *redistest.Proxy, behind, other *tiered.Client, a, b *tiered.Cache[int64]) {
 	t.Helper()
 	p = redistest.NewProxy(t, shared.Addr)
@@ -44,11 +44,11 @@ func pair(t *testing.T, o tiered.Options) (p *redistest.Proxy, behind, other *ti
 	a, b = newCache[int64](t, behind, "c", tiered.CacheOptions{}), newCache[int64](t, other, "c", tiered.CacheOptions{})
 	check(t, a.Set(t.Context(), "k", 1, tiered.Tags("tag")))
 	check(t, a.Set(t.Context(), "bystander", 1))
-	eventually(t, "the values are near", func() bool {
-		hits := other.Stats().NearHits
+	eventually(t, "the values are local", func() bool {
+		hits := other.Stats().LocalHits
 		wantGet(t, b, "k", 1)
 		wantGet(t, b, "bystander", 1)
-		return other.Stats().NearHits == hits+2
+		return other.Stats().LocalHits == hits+2
 	})
 	wantGet(t, a, "k", 1)
 	return p, behind, other, a, b
@@ -83,7 +83,7 @@ func TestPending_isDeliveredWhenRedisIsBack(t *testing.T) {
 			wantGet(t, b, "k", 1) // others know nothing of it
 			losses := other.Stats().Losses
 			p.Refuse(false)
-			eventually(t, "the other instance's near copy goes", func() bool {
+			eventually(t, "the other instance's local copy goes", func() bool {
 				_, err := b.Get(ctx, "k")
 				return errors.Is(err, tiered.ErrNotFound)
 			})

@@ -2,5 +2,5 @@
 
 package tiered_test
 
-// raceAllocs is what the race detector, under which a sync.Pool forgets on purpose, adds to a call of the far tier at most.
+// raceAllocs is what the race detector, under which a sync.Pool forgets on purpose, adds to a call of the remote tier at most.
 const raceAllocs = 12

@@ -10,8 +10,8 @@ import (
 	"github.com/doppio-cache/doppio/remote"
 )
 
-// Get gives the value under key: near tier, then far tier. ErrNotFound when there is none; *DecodeError when what is
-// there cannot be read; ErrRemoteUnavailable when the far tier could not be asked. A local hit does not look at ctx,
+// Get gives the value under key: local tier, then remote tier. ErrNotFound when there is none; *DecodeError when what is
+// there cannot be read; ErrRemoteUnavailable when the remote tier could not be asked. A local hit does not look at ctx,
 // and allocates nothing.
 func (c *Cache[V]) Get(ctx context.Context, key string) (V, error) {
 	hash := c.hash(key)
@@ -137,7 +137,7 @@ func (c *Cache[V]) getRemote(ctx context.Context, hash uint64, key string, found
 	rec, err := c.client.calls.read(ctx, c.prefix+key)
 	v, err := c.serveRemote(ctx, &w, time.Now(), key, from, &rec, err, nil)
 	if err == nil {
-		answered(ctx, AnsweredFar)
+		setSource(ctx, SourceRemote)
 	}
 	return v, err
 }
@@ -169,10 +169,10 @@ func (c *Cache[V]) serveRemote(ctx context.Context, w *coherence.View, now time.
 		return nil, err
 	case found.state != hit && found.state != negativeHit:
 		c.saw(w, coherence.MissedAt(rec), hash, key)
-		c.counts.farMisses.Add(1)
+		c.counts.remoteMisses.Add(1)
 		return nil, ErrNotFound
 	}
-	c.counts.farHits.Add(1)
+	c.counts.remoteHits.Add(1)
 	c.keep(w, coherence.SeenAt(rec), now, hash, key, found.value, from, rec, &c.defaults)
 	if found.state == negativeHit {
 		return nil, ErrNotFound
@@ -185,9 +185,9 @@ func (c *Cache[V]) serveRemote(ctx context.Context, w *coherence.View, now time.
 func (s *shared[V]) countRemoteError(err error) {
 	switch {
 	case errors.Is(err, ErrNotFound):
-		s.counts.farMisses.Add(1)
+		s.counts.remoteMisses.Add(1)
 	case isRemoteFailure(err):
-		s.counts.farErrors.Add(1)
+		s.counts.remoteErrors.Add(1)
 	}
 }
 
@@ -231,7 +231,7 @@ func (c *Cache[V]) presence(ctx context.Context, key string) (bool, error) {
 	}
 	w := c.view(hash)
 	defer w.End()
-	p, err := c.client.far.Presence(ctx, c.prefix+key, c.validity.MinID(hash))
+	p, err := c.client.remote.Presence(ctx, c.prefix+key, c.validity.MinID(hash))
 	found := false
 	if err == nil {
 		found, err = c.exists(ctx, key, p)
@@ -244,7 +244,7 @@ func (c *Cache[V]) presence(ctx context.Context, key string) (bool, error) {
 	return found, err
 }
 
-// TTL gives the life left of the entry under key, NoExpiration for one without end, or ErrNotFound. It asks the far tier.
+// TTL gives the life left of the entry under key, NoExpiration for one without end, or ErrNotFound. It asks the remote tier.
 func (c *Cache[V]) TTL(ctx context.Context, key string) (time.Duration, error) {
 	left, err := c.lifeLeft(ctx, key)
 	return left, c.fault("TTL", err)
@@ -263,7 +263,7 @@ func (c *Cache[V]) lifeLeft(ctx context.Context, key string) (time.Duration, err
 	}
 	w := c.view(hash)
 	defer w.End()
-	life, err := c.client.far.Life(ctx, c.prefix+key, c.validity.MinID(hash))
+	life, err := c.client.remote.Life(ctx, c.prefix+key, c.validity.MinID(hash))
 	if err == nil && life.Tagged {
 		var found bool
 		if found, err = c.exists(ctx, key, remote.Tagged); err == nil && !found {
@@ -283,7 +283,7 @@ func (c *Cache[V]) lifeLeft(ctx context.Context, key string) (time.Duration, err
 	return life.Left, nil
 }
 
-// exists completes what the far tier says of an entry: one with tags is there if they are intact, which takes two more
+// exists completes what the remote tier says of an entry: one with tags is there if they are intact, which takes two more
 // round trips.
 func (c *Cache[V]) exists(ctx context.Context, key string, p remote.Presence) (bool, error) {
 	if p != remote.Tagged {
@@ -295,7 +295,7 @@ func (c *Cache[V]) exists(ctx context.Context, key string, p remote.Presence) (b
 
 // taggedRecord reads an entry that was said to have tags, and tells whether there is one: its tags are intact.
 func (c *Cache[V]) taggedRecord(ctx context.Context, key string) (rec remote.Record, found bool, err error) {
-	rec, err = c.client.far.Get(ctx, c.prefix+key)
+	rec, err = c.client.remote.Get(ctx, c.prefix+key)
 	found, err = c.taggedEntry(ctx, key, rec, err, nil)
 	return rec, found, err
 }

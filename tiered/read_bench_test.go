@@ -136,7 +136,7 @@ func BenchmarkLocalHit(b *testing.B) {
 	}
 }
 
-func BenchmarkFarHit(b *testing.B) {
+func BenchmarkRemoteHit(b *testing.B) {
 	ctx := context.Background()
 	srv := redistest.Start(b)
 	raw := srv.Client(b, func(o *redis.Options) { o.PoolSize = 64 })
@@ -183,7 +183,7 @@ func BenchmarkFarHit(b *testing.B) {
 	}
 }
 
-// coldCache keeps nothing near: it bypasses the near tier by never being coherent.
+// coldCache keeps nothing local: it bypasses the local tier by never being coherent.
 func coldCache(b *testing.B, srv *redistest.Server) *tiered.Cache[account] {
 	b.Helper()
 	client, err := tiered.New(srv.Client(b, func(o *redis.Options) { o.PoolSize = 64 }), tiered.Options{})

@@ -84,7 +84,7 @@ func (c *commandCount) hold() (release func()) {
 	}
 }
 
-// countedReads is an instance whose commands are counted, and another that fills the far tier, in a bubble whose time stands still.
+// countedReads is an instance whose commands are counted, and another that fills the remote tier, in a bubble whose time stands still.
 func countedReads(t *testing.T) (count *commandCount, client *tiered.Client, c, filler *tiered.Cache[int64]) {
 	t.Helper()
 	count = &commandCount{}
@@ -202,18 +202,18 @@ func TestGetOrSet_asksForTheLeaseAtOnceInAColdCache(t *testing.T) {
 		for i := range 16 {
 			check(t, filler.Set(ctx, fmt.Sprint("there", i), int64(i)))
 		}
-		var answer tiered.Answer
+		var answer tiered.Source
 		for i := range 16 {
-			v, err := c.GetOrSet(tiered.WithAnswer(ctx, &answer), fmt.Sprint("there", i), load(-1))
-			if err != nil || v != int64(i) || answer != tiered.AnsweredFar {
+			v, err := c.GetOrSet(tiered.WithSource(ctx, &answer), fmt.Sprint("there", i), load(-1))
+			if err != nil || v != int64(i) || answer != tiered.SourceRemote {
 				t.Fatalf("GetOrSet of what is there = %d, %v, by %v", v, err, answer)
 			}
 		}
 		if n := count.gets.Load() - before; n < 8 {
 			t.Errorf("%d GETs for 16 keys that are there: it takes the cache for cold yet", n)
 		}
-		if s := client.Stats(); s.FarHits != 16 || s.FarMisses != 16 {
-			t.Errorf("%d far hits, %d far misses, want 16 of each", s.FarHits, s.FarMisses)
+		if s := client.Stats(); s.RemoteHits != 16 || s.RemoteMisses != 16 {
+			t.Errorf("%d remote hits, %d remote misses, want 16 of each", s.RemoteHits, s.RemoteMisses)
 		}
 	})
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/doppio-cache/doppio/tiered"
 )
 
-// A loaded value that cannot be encoded is its caller's, and leaves nothing in the far tier, no lease either.
+// A loaded value that cannot be encoded is its caller's, and leaves nothing in the remote tier, no lease either.
 func TestGetOrSet_valueThatCannotBeStoredLeavesNoLease(t *testing.T) {
 	t.Parallel()
 	big := strings.Repeat("x", 100)
@@ -38,14 +38,14 @@ func TestGetOrSet_valueThatCannotBeStoredLeavesNoLease(t *testing.T) {
 			if n, err := shared.Client(t).Exists(t.Context(), ns+":c:k").Result(); n != 0 || err != nil {
 				t.Errorf("EXISTS = %d, %v: the lease was not released", n, err)
 			}
-			if s := client.Stats(); s.StoreErrors != 1 || s.FarErrors != 0 {
-				t.Errorf("%d store errors, %d far errors, want 1 and 0", s.StoreErrors, s.FarErrors)
+			if s := client.Stats(); s.StoreErrors != 1 || s.RemoteErrors != 0 {
+				t.Errorf("%d store errors, %d remote errors, want 1 and 0", s.StoreErrors, s.RemoteErrors)
 			}
 		})
 	}
 }
 
-// A value that is too large never went to the far tier.
+// A value that is too large never went to the remote tier.
 func TestErrValueTooLarge_isNoRemoteError(t *testing.T) {
 	t.Parallel()
 	client, c := one[string](t, tiered.CacheOptions{MaxValueBytes: 10})
@@ -56,8 +56,8 @@ func TestErrValueTooLarge_isNoRemoteError(t *testing.T) {
 	for name, err := range map[string]error{"Set": c.Set(ctx, "k", big), "Set with tags": c.Set(ctx, "k", big, tiered.Tags("tag")), "SetMany": many, "SetIfAbsent": absent, "GetOrSetValue": value} {
 		t.Run(name, func(t *testing.T) { wantErr(t, err, tiered.ErrValueTooLarge) })
 	}
-	if s := client.Stats(); s.FarErrors != 0 {
-		t.Errorf("%d far errors", s.FarErrors)
+	if s := client.Stats(); s.RemoteErrors != 0 {
+		t.Errorf("%d remote errors", s.RemoteErrors)
 	}
 	wantMissing(t, c, "k")
 	wantGet(t, c, "l", "v")
@@ -100,18 +100,18 @@ func TestGet_givesInterfacesInStructsAlikeFromBothTiers(t *testing.T) {
 		t.Run(fmt.Sprintf("%T", x), func(t *testing.T) {
 			t.Parallel()
 			ns, _, caches := fleet[holder](t, 1, tiered.CacheOptions{})
-			c, raw := caches[0], far[holder](t, ns, "c")
+			c, raw := caches[0], remoteOnly[holder](t, ns, "c")
 			check(t, c.Set(t.Context(), "set", holder{x}))
 			_, err := c.GetOrSet(t.Context(), "loaded", constant(holder{x}))
 			check(t, err)
 			for _, key := range []string{"set", "loaded"} {
-				var a tiered.Answer
-				near, err := c.Get(tiered.WithAnswer(t.Context(), &a), key)
+				var a tiered.Source
+				copied, err := c.Get(tiered.WithSource(t.Context(), &a), key)
 				check(t, err)
 				other, err := raw.Get(t.Context(), key)
 				check(t, err)
-				if fmt.Sprintf("%T", near.X) != fmt.Sprintf("%T", other.X) || a != tiered.AnsweredNear {
-					t.Errorf("%s: %T, answered by %v, and %T from the far tier", key, near.X, a, other.X)
+				if fmt.Sprintf("%T", copied.X) != fmt.Sprintf("%T", other.X) || a != tiered.SourceLocal {
+					t.Errorf("%s: %T, answered by %v, and %T from the remote tier", key, copied.X, a, other.X)
 				}
 			}
 		})

@@ -9,8 +9,8 @@ import (
 	"github.com/doppio-cache/doppio/remote"
 )
 
-// Clear removes what matches the glob pattern, "" for all of this cache, from the far tier, and every entry of this
-// cache from the near tiers of all instances. It gives how many entries went. Only this cache's keys are touched.
+// Clear removes what matches the glob pattern, "" for all of this cache, from the remote tier, and every entry of this
+// cache from the local tiers of all instances. It gives how many entries went. Only this cache's keys are touched.
 //
 // With "", all that the cache holds is invalid in both tiers and on all instances at once, however much it is, loads
 // under way included; the scan that follows only reclaims the memory. If that fails, or ctx ends, the error is returned,
@@ -38,7 +38,7 @@ func (c *Cache[V]) clear(ctx context.Context, pattern string) (int, error) {
 		return c.clearAll(ctx)
 	}
 	c.validity.InvalidateAll()
-	removed, err := c.client.far.ClearEach(ctx, c.prefix, pattern, func(key string) (reclaim, floor uint64) { return 0, c.minIDOf(key) })
+	removed, err := c.client.remote.ClearEach(ctx, c.prefix, pattern, func(key string) (reclaim, floor uint64) { return 0, c.minIDOf(key) })
 	if err != nil {
 		c.countRemoteError(err)
 	}
@@ -58,7 +58,7 @@ func (c *Cache[V]) clearAll(ctx context.Context) (int, error) {
 		reclaim[i] = lane.ID
 	}
 	// Ids of different lanes do not compare: each entry goes by the floor of its own, so that what was stored since stays in both tiers.
-	removed, err := c.client.far.ClearEach(ctx, c.prefix, "", func(key string) (_, floor uint64) {
+	removed, err := c.client.remote.ClearEach(ctx, c.prefix, "", func(key string) (_, floor uint64) {
 		i := c.laneOfKey(key)
 		return reclaim[i], before[i]
 	})
@@ -92,7 +92,7 @@ func (c *Cache[V]) minIDOf(key string) uint64 {
 	return c.validity.MinID(c.hash(strings.TrimPrefix(key, c.prefix)))
 }
 
-// Count tells how many entries of this cache match the glob pattern, "" for all. It scans the far tier: entries that
+// Count tells how many entries of this cache match the glob pattern, "" for all. It scans the remote tier: entries that
 // come or go meanwhile may or may not be counted. It does not look at tags: an entry one of whose tags was invalidated
 // counts until it is replaced or ends.
 func (c *Cache[V]) Count(ctx context.Context, pattern string) (int, error) {
@@ -111,7 +111,7 @@ func (c *Cache[V]) count(ctx context.Context, pattern string) (int, error) {
 		c.countRemoteError(err)
 		return 0, err
 	}
-	n, err := c.client.far.CountEach(ctx, c.prefix, pattern, c.minIDOf)
+	n, err := c.client.remote.CountEach(ctx, c.prefix, pattern, c.minIDOf)
 	if err != nil {
 		c.countRemoteError(err)
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/doppio-cache/doppio/tiered/tieredtest"
 )
 
-// Each case is a change that is acknowledged while a load that began before it is under way; want is what the far tier
+// Each case is a change that is acknowledged while a load that began before it is under way; want is what the remote tier
 // has for the key afterwards, 0 for nothing.
 var changes = map[string]struct {
 	make func(ctx context.Context, c *tiered.Cache[int64]) error
@@ -66,7 +66,7 @@ func TestStaleFill_loadBegunBeforeAChangeIsNotSeenAfterIt(t *testing.T) {
 				t.Run(how+"/"+name+"/"+where, func(t *testing.T) {
 					t.Parallel()
 					ns, clients, caches := fleet[int64](t, 2, tiered.CacheOptions{})
-					raw := far[int64](t, ns, "c")
+					raw := remoteOnly[int64](t, ns, "c")
 					ctx := t.Context()
 					b := newBlocked(t, int64(1))
 					old := async(func() (int64, error) { return load(ctx, caches[0], b) })
@@ -111,7 +111,7 @@ func TestStaleFill_isRefusedAfterAChange(t *testing.T) {
 			eventually(t, "the loading instance hears of the change", func() bool { return clients[0].Stats().Invalidations > 0 })
 			b.letGo()
 			receive(t, "the old load's caller", old)
-			for _, c := range []*tiered.Cache[int64]{far[int64](t, ns, "c"), caches[0], caches[1]} {
+			for _, c := range []*tiered.Cache[int64]{remoteOnly[int64](t, ns, "c"), caches[0], caches[1]} {
 				if change.want == 0 {
 					wantMissing(t, c, "k")
 				} else {
@@ -141,13 +141,13 @@ func TestLease_takenByAnotherLoadRefusesTheFill(t *testing.T) {
 	await(t, "the second load runs", second.running)
 	first.letGo()
 	receive(t, "the first caller", one)
-	wantMissing(t, far[string](t, ns, "c"), "k")
+	wantMissing(t, remoteOnly[string](t, ns, "c"), "k")
 	if s := clients[0].Stats(); s.Fills != 0 || s.FillsRefused != 1 {
 		t.Errorf("first: %d fills, %d refused, want 0 and 1", s.Fills, s.FillsRefused)
 	}
 	second.letGo()
 	receive(t, "the second caller", two)
-	wantGet(t, far[string](t, ns, "c"), "k", "second")
+	wantGet(t, remoteOnly[string](t, ns, "c"), "k", "second")
 }
 
 func TestLease_whenLostRefusesTheFill(t *testing.T) {
@@ -159,7 +159,7 @@ func TestLease_whenLostRefusesTheFill(t *testing.T) {
 	check(t, shared.Client(t).Del(t.Context(), ns+":c:k").Err()) // as a server that lost its memory would
 	b.letGo()
 	receive(t, "the caller", call)
-	wantMissing(t, far[string](t, ns, "c"), "k")
+	wantMissing(t, remoteOnly[string](t, ns, "c"), "k")
 }
 
 // Another instance's lease is respected: a caller that has waited long enough loads and is served,
@@ -173,13 +173,13 @@ func TestLease_ofAnotherInstanceKeepsItsRightToFill(t *testing.T) {
 	if got, err := caches[1].GetOrSet(t.Context(), "k", constant("guest"), tiered.HardTimeout(time.Second)); err != nil || got != "guest" {
 		t.Fatalf("guest: %q, %v", got, err)
 	}
-	wantMissing(t, far[string](t, ns, "c"), "k")
+	wantMissing(t, remoteOnly[string](t, ns, "c"), "k")
 	if s := clients[1].Stats(); s.FillsSkipped != 1 {
 		t.Errorf("%d fills skipped, want 1", s.FillsSkipped)
 	}
 	b.letGo()
 	receive(t, "the holder", holder)
-	wantGet(t, far[string](t, ns, "c"), "k", "holder")
+	wantGet(t, remoteOnly[string](t, ns, "c"), "k", "holder")
 }
 
 // A refresh of a live entry under way must not bring the old life back.
@@ -220,11 +220,11 @@ func TestInvalidateTags_endsNegativeEntries(t *testing.T) {
 		wantErr(t, err, tiered.ErrNotFound)
 		check(t, c.InvalidateTags(t.Context(), "tag"))
 	}
-	if got, err := far[string](t, ns, "c").GetOrSet(t.Context(), "k", constant("v")); err != nil || got != "v" {
-		t.Errorf("through the far tier: %q, %v", got, err)
+	if got, err := remoteOnly[string](t, ns, "c").GetOrSet(t.Context(), "k", constant("v")); err != nil || got != "v" {
+		t.Errorf("through the remote tier: %q, %v", got, err)
 	}
 	if got, err := c.GetOrSet(t.Context(), "k", constant("v"), tiered.Tags("tag")); err != nil || got != "v" {
-		t.Errorf("through the near tier: %q, %v", got, err)
+		t.Errorf("through the local tier: %q, %v", got, err)
 	}
 }
 
@@ -249,6 +249,6 @@ func TestSetIfAbsent_replacesAnEntryThatATagInvalidated(t *testing.T) {
 		wantMissing(t, c, key)
 		check(t, set())
 		wantGet(t, c, key, "new")
-		wantGet(t, far[string](t, ns, "c"), key, "new")
+		wantGet(t, remoteOnly[string](t, ns, "c"), key, "new")
 	}
 }

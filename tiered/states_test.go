@@ -34,23 +34,23 @@ func TestOnStateChange_isToldInOrderAndWithReasons(t *testing.T) {
 	t.Parallel()
 	var s states
 	p, client, _, _ := behindProxy(t, tiered.Options{MaxStaleness: 20 * time.Second, RetryBackoff: 20 * time.Millisecond, OnStateChange: s.tell})
-	// The near tier is trusted a moment before its state says so.
-	eventually(t, "the lane is live", func() bool { got := client.Stats().Lanes; return len(got) == 1 && got[0].State == tiered.Live })
+	// The local tier is trusted a moment before its state says so.
+	eventually(t, "the lane is live", func() bool { got := client.Stats().Lanes; return len(got) == 1 && got[0].State == tiered.StateLive })
 	p.Refuse(true)
 	p.CutAll()
-	eventually(t, "the loss is told", func() bool { l := s.list(); return l[len(l)-1].To == tiered.Suspect })
-	if got := client.Stats().Lanes[0].State; got != tiered.Suspect {
+	eventually(t, "the loss is told", func() bool { l := s.list(); return l[len(l)-1].To == tiered.StateSuspect })
+	if got := client.Stats().Lanes[0].State; got != tiered.StateSuspect {
 		t.Errorf("the lane is %v", got)
 	}
 	p.Refuse(false)
-	eventually(t, "it is live again", func() bool { l := s.list(); return l[len(l)-1].To == tiered.Live })
-	want := []tiered.State{tiered.Init, tiered.Sync, tiered.Live, tiered.Suspect, tiered.Sync, tiered.Live}
+	eventually(t, "it is live again", func() bool { l := s.list(); return l[len(l)-1].To == tiered.StateLive })
+	want := []tiered.State{tiered.StateInit, tiered.StateSyncing, tiered.StateLive, tiered.StateSuspect, tiered.StateSyncing, tiered.StateLive}
 	seen := s.list()
 	if len(seen) != len(want)-1 {
 		t.Fatalf("%d transitions: %+v", len(seen), seen)
 	}
 	for i, ch := range seen {
-		if ch.From != want[i] || ch.To != want[i+1] || ch.Lane != 0 || ch.Reason == "" || ch.At.IsZero() || (ch.Err != nil) != (ch.To == tiered.Suspect) {
+		if ch.From != want[i] || ch.To != want[i+1] || ch.Lane != 0 || ch.Reason == "" || ch.At.IsZero() || (ch.Err != nil) != (ch.To == tiered.StateSuspect) {
 			t.Errorf("transition %d: %+v, want %v to %v", i, ch, want[i], want[i+1])
 		}
 		if i > 0 && ch.At.Before(seen[i-1].At) {
@@ -103,15 +103,15 @@ func TestLanes_refusesAnotherNumber(t *testing.T) {
 		check(t, a.Set(t.Context(), "k", 2, tiered.Tags("tag")))
 		wantGet(t, b, "k", 2)
 		check(t, a.Set(t.Context(), "k", 1, tiered.Tags("tag")))
-		if s := client.Stats(); s.Coherent || s.NearHits != 0 || s.Pending != 0 {
-			t.Errorf("coherent %t, %d near hits, %d pending", s.Coherent, s.NearHits, s.Pending)
+		if s := client.Stats(); s.Coherent || s.LocalHits != 0 || s.Pending != 0 {
+			t.Errorf("coherent %t, %d local hits, %d pending", s.Coherent, s.LocalHits, s.Pending)
 		}
 	}
 	ready(t, first)
 	wantGet(t, a, "k", 1)
 }
 
-// Each cache has a policy of its own for when its near copies cannot be trusted.
+// Each cache has a policy of its own for when its local copies cannot be trusted.
 func TestWhenIncoherent_isEachCachesOwn(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -139,13 +139,13 @@ func TestWhenIncoherent_isEachCachesOwn(t *testing.T) {
 		}
 	}
 	eventually(t, "the gutter keeps a load", func() bool {
-		hits := client.Stats().Caches["gutter"].NearHits
+		hits := client.Stats().Caches["gutter"].LocalHits
 		for range 2 {
 			if got, err := caches["gutter"].GetOrSet(t.Context(), "k", constant("new")); err != nil || got != "new" {
 				t.Fatalf("gutter: %q, %v", got, err)
 			}
 		}
-		return client.Stats().Caches["gutter"].NearHits > hits
+		return client.Stats().Caches["gutter"].LocalHits > hits
 	})
 }
 
@@ -158,14 +158,14 @@ func TestGutter_doesNotKeepValuesOfSlowLoads(t *testing.T) {
 	// What came over the wire before the server went may vouch for the old value a moment longer.
 	eventually(t, "the old value is not served", func() bool { got, err := c.GetOrSet(t.Context(), "k", slow); return err == nil && got == "slow" })
 	for range 2 {
-		hits, loads := client.Stats().NearHits, client.Stats().Loads
+		hits, loads := client.Stats().LocalHits, client.Stats().Loads
 		for range 2 {
 			if got, err := c.GetOrSet(t.Context(), "k", slow); err != nil || got != "slow" {
 				t.Fatalf("GetOrSet = %q, %v", got, err)
 			}
 		}
-		if s := client.Stats(); s.NearHits != hits || s.Loads != loads+2 {
-			t.Errorf("%d loads, %d near hits, want 2 and 0", s.Loads-loads, s.NearHits-hits)
+		if s := client.Stats(); s.LocalHits != hits || s.Loads != loads+2 {
+			t.Errorf("%d loads, %d local hits, want 2 and 0", s.Loads-loads, s.LocalHits-hits)
 		}
 	}
 }

@@ -7,13 +7,13 @@ import (
 	"github.com/doppio-cache/doppio/local"
 )
 
-// counters of one cache, all off the hot path; near hits are counted by its scope.
+// counters of one cache, all off the hot path; local hits are counted by its scope.
 type counters struct {
-	farHits, farMisses, farErrors, decodeErrors, foreign atomic.Uint64
-	loads, loadErrors, joined, refreshes, staleServed    atomic.Uint64
-	leasesBusy                                           atomic.Uint64
-	fills, fillsRefused, fillsSkipped, storeErrors       atomic.Uint64
-	sets, deletes                                        atomic.Uint64
+	remoteHits, remoteMisses, remoteErrors, decodeErrors, foreign atomic.Uint64
+	loads, loadErrors, joined, refreshes, staleServed             atomic.Uint64
+	leasesBusy                                                    atomic.Uint64
+	fills, fillsRefused, fillsSkipped, storeErrors                atomic.Uint64
+	sets, deletes                                                 atomic.Uint64
 }
 
 // Stats is a snapshot of a client: plain numbers since it was made.
@@ -21,17 +21,17 @@ type Stats struct {
 	CacheStats // of all caches together
 
 	Caches map[string]CacheStats // by name
-	Near   local.Stats           // the near tier, shared by all caches
+	Local  local.Stats           // the local tier, shared by all caches
 
-	Coherent        bool   // the near tier can be trusted now
-	BreakerOpen     bool   // calls to the far tier fail at once
+	Coherent        bool   // the local tier can be trusted now
+	BreakerOpen     bool   // calls to the remote tier fail at once
 	Subscriptions   uint64 // how often a subscription to invalidations became Live
 	Losses          uint64 // how often a Live one was lost
 	SubscribeErrors uint64 // how often an attempt to make one failed
 	Invalidations   uint64 // messages received, replayed ones included
 	Tracked         uint64 // keys that Redis itself said to have changed (Options.Tracking)
 
-	// Drops is how often the near tier was dropped, by reason: first-sync, gap, tail-lost, trimmed, history-lost,
+	// Drops is how often the local tier was dropped, by reason: first-sync, gap, tail-lost, trimmed, history-lost,
 	// unreadable, tracking. Reasons that did not occur are absent.
 	Drops map[string]uint64
 	Lanes []LaneStats
@@ -57,17 +57,17 @@ type LaneStats struct {
 
 // CacheStats are the counters of one cache.
 type CacheStats struct {
-	NearHits   uint64
-	NearMisses uint64 // nothing near
-	NearStale  uint64 // something near that could not be served: invalid, past its life, or not to be trusted
+	LocalHits   uint64
+	LocalMisses uint64 // nothing local
+	LocalStale  uint64 // a local copy that could not be served: invalid, past its life, or not to be trusted
 
-	FarHits   uint64
-	FarMisses uint64
-	// FarErrors is how many calls to the remote tier failed, or were not made since it did not answer, whoever was told:
+	RemoteHits   uint64
+	RemoteMisses uint64
+	// RemoteErrors is how many calls to the remote tier failed, or were not made since it did not answer, whoever was told:
 	// one for each key that the call was about, or one where it was about none. A failure is counted once: one that
 	// DecodeErrors or StoreErrors counts is not counted here. A caller's own mistake, the end of its context, and calls
 	// after Close are no failures of the remote tier.
-	FarErrors    uint64
+	RemoteErrors uint64
 	DecodeErrors uint64 // records that did not decode
 	Foreign      uint64 // records of a later version, taken for misses
 
@@ -78,9 +78,9 @@ type CacheStats struct {
 	Refreshes   uint64 // loads ahead of an entry's end
 	StaleServed uint64 // values past their life given because a load failed or was slow
 
-	Fills        uint64 // loaded values stored in the far tier
+	Fills        uint64 // loaded values stored in the remote tier
 	FillsRefused uint64 // because the key was changed while its load ran
-	FillsSkipped uint64 // because another instance was loading still when HardTimeout had passed, or the far tier could not be asked
+	FillsSkipped uint64 // because another instance was loading still when HardTimeout had passed, or the remote tier could not be asked
 	StoreErrors  uint64 // loaded values that could not be stored: they do not encode, or the remote tier did not take them
 
 	Sets    uint64 // entries stored by Set, SetMany, SetIfAbsent, GetOrSetValue and Increment
@@ -88,12 +88,12 @@ type CacheStats struct {
 }
 
 func (s *CacheStats) add(o CacheStats) {
-	s.NearHits += o.NearHits
-	s.NearMisses += o.NearMisses
-	s.NearStale += o.NearStale
-	s.FarHits += o.FarHits
-	s.FarMisses += o.FarMisses
-	s.FarErrors += o.FarErrors
+	s.LocalHits += o.LocalHits
+	s.LocalMisses += o.LocalMisses
+	s.LocalStale += o.LocalStale
+	s.RemoteHits += o.RemoteHits
+	s.RemoteMisses += o.RemoteMisses
+	s.RemoteErrors += o.RemoteErrors
 	s.DecodeErrors += o.DecodeErrors
 	s.Foreign += o.Foreign
 	s.Loads += o.Loads
@@ -113,13 +113,13 @@ func (s *CacheStats) add(o CacheStats) {
 func (s *shared[V]) stats() CacheStats {
 	c := &s.counts
 	out := CacheStats{
-		FarHits: c.farHits.Load(), FarMisses: c.farMisses.Load(), FarErrors: c.farErrors.Load(), DecodeErrors: c.decodeErrors.Load(), Foreign: c.foreign.Load(),
+		RemoteHits: c.remoteHits.Load(), RemoteMisses: c.remoteMisses.Load(), RemoteErrors: c.remoteErrors.Load(), DecodeErrors: c.decodeErrors.Load(), Foreign: c.foreign.Load(),
 		Loads: c.loads.Load(), LoadErrors: c.loadErrors.Load(), Joined: c.joined.Load(), LeasesBusy: c.leasesBusy.Load(), Refreshes: c.refreshes.Load(), StaleServed: c.staleServed.Load(),
 		Fills: c.fills.Load(), FillsRefused: c.fillsRefused.Load(), FillsSkipped: c.fillsSkipped.Load(), StoreErrors: c.storeErrors.Load(),
 		Sets: c.sets.Load(), Deletes: c.deletes.Load(),
 	}
 	if s.scope != nil {
-		out.NearHits, out.NearMisses, out.NearStale = s.scope.Stats()
+		out.LocalHits, out.LocalMisses, out.LocalStale = s.scope.Stats()
 	}
 	return out
 }
@@ -145,9 +145,9 @@ func (c *Client) Stats() Stats {
 	if c.opts.Disabled {
 		return out
 	}
-	out.Near = c.near.Stats()
+	out.Local = c.local.Stats()
 	out.Coherent = c.co.Trusted()
-	out.BreakerOpen = c.far.BreakerOpen()
+	out.BreakerOpen = c.remote.BreakerOpen()
 	known := c.co.Stats()
 	out.Subscriptions, out.Losses, out.SubscribeErrors = known.Synced, known.Lost, known.Refused
 	out.Invalidations, out.Tracked, out.Drops = known.Received, known.Tracked, known.Drops

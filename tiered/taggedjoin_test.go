@@ -81,7 +81,7 @@ func TestInvalidateTags_leavesNoEntryToAnyMethod(t *testing.T) {
 			if sum, err := c.Increment(ctx, "n", 1); sum != 1 || err != nil {
 				t.Errorf("Increment = %d, %v, want 1", sum, err)
 			}
-			for _, c := range append(caches, far[int64](t, ns, "c")) {
+			for _, c := range append(caches, remoteOnly[int64](t, ns, "c")) {
 				wantGet(t, c, "n", 1)
 			}
 		})
@@ -91,7 +91,7 @@ func TestInvalidateTags_leavesNoEntryToAnyMethod(t *testing.T) {
 func TestIncrement_keepsTags(t *testing.T) {
 	t.Parallel()
 	ns, _, caches := fleet[int64](t, 1, tiered.CacheOptions{})
-	ctx, c, raw := t.Context(), caches[0], far[int64](t, ns, "c")
+	ctx, c, raw := t.Context(), caches[0], remoteOnly[int64](t, ns, "c")
 	check(t, c.Set(ctx, "n", 5, tiered.Tags("tag", "other")))
 	for want := int64(6); want < 8; want++ {
 		if sum, err := c.Increment(ctx, "n", 1); sum != want || err != nil {

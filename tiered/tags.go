@@ -9,10 +9,10 @@ import (
 	"github.com/doppio-cache/doppio/remote"
 )
 
-// A tag has a version in the far tier, under a key of its own. An entry carries the versions that its tags had before
+// A tag has a version in the remote tier, under a key of its own. An entry carries the versions that its tags had before
 // it was written, or before its load began; invalidating a tag removes its version, so that no entry of before matches,
-// however many there are, and a version that Redis loses invalidates too. Reading a tagged entry from the far tier
-// costs one more round trip; a near hit compares hashes; entries without tags pay nothing.
+// however many there are, and a version that Redis loses invalidates too. Reading a tagged entry from the remote tier
+// costs one more round trip; a local hit compares hashes; entries without tags pay nothing.
 
 func (s *shared[V]) tagKeys(names []string) []string {
 	keys := make([]string, len(names))
@@ -37,7 +37,7 @@ func (s *shared[V]) tagsToCarry(ctx context.Context, st *settings) ([]remote.Tag
 
 // tagLife is how long the versions of an entry's tags are kept (0: for ever): longer than the entry.
 func tagLife(st *settings) time.Duration {
-	ttl := farLife(st.ttl, 0)
+	ttl := remoteLife(st.ttl, 0)
 	if ttl == 0 {
 		return 0
 	}
@@ -96,7 +96,7 @@ func (s *shared[V]) versionsNow(ctx context.Context, names []string) *tagVersion
 	return known
 }
 
-// tagsBlocked gives the tags whose versions the far tier may still have though this instance
+// tagsBlocked gives the tags whose versions the remote tier may still have though this instance
 // invalidated them. It is asked before the versions: what is delivered in between leaves no
 // version.
 func (s *shared[V]) tagsBlocked(ctx context.Context, names []string) map[string]error {
@@ -118,7 +118,7 @@ func (s *shared[V]) askVersions(ctx context.Context, names []string, life *time.
 		return out, nil
 	}
 	names = slices.Compact(slices.Sorted(slices.Values(names)))
-	versions, err := s.client.far.TagVersions(ctx, s.tagKeys(names), life)
+	versions, err := s.client.remote.TagVersions(ctx, s.tagKeys(names), life)
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +131,7 @@ func (s *shared[V]) askVersions(ctx context.Context, names []string, life *time.
 // tagSlack keeps a tag's version longer than the entry that is about to carry it, which is written a load later.
 const tagSlack = time.Hour
 
-// tagsIntact tells whether the versions that a far record carries are those of now: of known, or asked for.
+// tagsIntact tells whether the versions that a remote record carries are those of now: of known, or asked for.
 func (s *shared[V]) tagsIntact(ctx context.Context, tags []remote.Tag, known *tagVersions) (bool, error) {
 	if len(tags) == 0 {
 		return true, nil
@@ -161,7 +161,7 @@ func (c *Cache[V]) extendTags(ctx context.Context, key string, ttl time.Duration
 		return found, err
 	}
 	life := tagLife(&settings{ttl: ttl, failSafe: rec.Grace})
-	return true, c.client.far.ExtendTags(ctx, c.tagKeys(tagNames(rec.Tags)), life)
+	return true, c.client.remote.ExtendTags(ctx, c.tagKeys(tagNames(rec.Tags)), life)
 }
 
 // InvalidateTags invalidates every entry of this cache that carries any of the tags, in both tiers and on all
@@ -199,7 +199,7 @@ func (c *Cache[V]) invalidateTags(ctx context.Context, tags []string) error {
 	}
 	errs := slices.Repeat([]error{c.client.co.CheckLanes(ctx)}, len(keys))
 	if errs[0] == nil {
-		_, errs = c.client.far.DeleteMany(ctx, deletions)
+		_, errs = c.client.remote.DeleteMany(ctx, deletions)
 	}
 	var failed failures
 	for i, err := range errs {

@@ -139,7 +139,7 @@ func TestTracerProvider_getsSpansOfALoadAndItsRemoteCalls(t *testing.T) {
 		t.Fatalf("%d spans of loads; the loader runs in %v", len(loads), inLoader.SpanID())
 	}
 	eventually(t, "the load's span ends", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return loads[0].ended })
-	// The caller looks into the far tier by itself, and has a load only where it finds nothing.
+	// The caller looks into the remote tier by itself, and has a load only where it finds nothing.
 	for op, parent := range map[string]trace.SpanID{
 		"get": root.SpanContext().SpanID(), "tags": loads[0].context.SpanID(), "acquire": loads[0].context.SpanID(), "fill": loads[0].context.SpanID(),
 	} {
@@ -303,7 +303,7 @@ func TestMeterProvider_isReportedToUntilClose(t *testing.T) {
 	}
 	wantMissing(t, b, "k")
 	got := m.collect(t)
-	for name, want := range map[string]int64{"doppio.near.hits/a": 2, "doppio.loads/a": 1, "doppio.fills/a": 1, "doppio.near.hits/b": 0, "doppio.far.misses/b": 1, "doppio.coherent/": 1, "doppio.pending/": 0} {
+	for name, want := range map[string]int64{"doppio.local.hits/a": 2, "doppio.loads/a": 1, "doppio.fills/a": 1, "doppio.local.hits/b": 0, "doppio.remote.misses/b": 1, "doppio.coherent/": 1, "doppio.pending/": 0} {
 		if v, ok := got[name]; !ok || v != want {
 			t.Errorf("%s = %d, %t, want %d", name, v, ok, want)
 		}

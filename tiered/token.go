@@ -142,8 +142,8 @@ func adopt(ctx, detached context.Context) {
 }
 
 // After gives a handle whose reads see every change up to the token, whichever instance made it: as long as this
-// instance has not heard of all of them, they pass over the near tier, and over loads that began before. While it has,
-// such reads are as fast as others. A token of another namespace or deployment may cost near hits, but does no harm.
+// instance has not heard of all of them, they pass over the local tier, and over loads that began before. While it has,
+// such reads are as fast as others. A token of another namespace or deployment may cost local hits, but does no harm.
 func (c *Cache[V]) After(t Token) *Cache[V] {
 	return &Cache[V]{shared: c.shared, defaults: c.defaults, after: t.reached}
 }

@@ -122,12 +122,12 @@ func TestAfter_showsChangesMadeElsewhere(t *testing.T) {
 		for _, k := range keys {
 			check(t, writer.Set(t.Context(), k, "old"))
 		}
-		eventually(t, "the values are near", func() bool {
-			hits := client.Stats().NearHits
+		eventually(t, "the values are local", func() bool {
+			hits := client.Stats().LocalHits
 			for _, k := range keys {
 				wantGet(t, reader, k, "old")
 			}
-			return client.Stats().NearHits == hits+uint64(len(keys))
+			return client.Stats().LocalHits == hits+uint64(len(keys))
 		})
 		p.hold()
 		var tok tiered.Token
@@ -159,18 +159,18 @@ func TestAfter_showsChangesMadeElsewhere(t *testing.T) {
 		if found, err := after.Exists(t.Context(), "5"); err != nil || found {
 			t.Errorf("Exists of what was deleted = %t, %v", found, err)
 		}
-		// A plain read has what is near. What a token's read has brought is newer, and may be kept.
+		// A plain read has what is local. What a token's read has brought is newer, and may be kept.
 		wantGet(t, reader, "5", "old")
 		p.release()
 		eventually(t, "the messages are heard", func() bool {
 			_, err := reader.Get(t.Context(), "5")
 			return errors.Is(err, tiered.ErrNotFound)
 		})
-		eventually(t, "a token costs no near hits any more", func() bool {
-			hits := client.Stats().NearHits
+		eventually(t, "a token costs no local hits any more", func() bool {
+			hits := client.Stats().LocalHits
 			wantGet(t, after, "0", "new")
 			wantGet(t, after, "0", "new")
-			return client.Stats().NearHits >= hits+2
+			return client.Stats().LocalHits >= hits+2
 		})
 	}
 }

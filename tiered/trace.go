@@ -42,7 +42,7 @@ type loadSpan struct {
 	panics     *guard.Panics
 }
 
-// load starts the span of a load, of which the calls to the far tier and the loader are part. The first caller's span
+// load starts the span of a load, of which the calls to the remote tier and the loader are part. The first caller's span
 // is its parent.
 func (s spans) load(ctx context.Context, cache string) (out context.Context, started loadSpan) {
 	defer func() {

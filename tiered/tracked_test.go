@@ -17,10 +17,10 @@ func TestTracking_hearsOfChangesBehindTheLibrarysBack(t *testing.T) {
 	c := newCache[string](t, client, "c", tiered.CacheOptions{})
 	ns, rdb := tiered.NamespaceOf(c), shared.Client(t)
 	eventually(t, "Redis tells of changes", func() bool { return client.Stats().Drops["tracking"] > 0 })
-	near := func() bool {
-		hits := client.Stats().NearHits
+	readLocal := func() bool {
+		hits := client.Stats().LocalHits
 		_, _ = c.Get(t.Context(), "k:with:colons")
-		return client.Stats().NearHits > hits
+		return client.Stats().LocalHits > hits
 	}
 	for name, change := range map[string]func(ctx context.Context) error{
 		"DEL": func(ctx context.Context) error { return rdb.Del(ctx, ns+":c:k:with:colons").Err() },
@@ -34,7 +34,7 @@ func TestTracking_hearsOfChangesBehindTheLibrarysBack(t *testing.T) {
 	} {
 		check(t, c.Set(t.Context(), "k:with:colons", "v", tiered.Tags("t:a:g")))
 		// The notice of the own Set comes as well, and drops the copy that it left.
-		eventually(t, "it is near", func() bool { wantGet(t, c, "k:with:colons", "v"); return near() })
+		eventually(t, "it is local", func() bool { wantGet(t, c, "k:with:colons", "v"); return readLocal() })
 		told := client.Stats().Tracked
 		check(t, change(t.Context()))
 		eventually(t, name+" is noticed", func() bool {

@@ -25,12 +25,12 @@ func bubble(t *testing.T, o tiered.CacheOptions, test func(t *testing.T, r *tier
 // rarely asks for signs of life so seldom that hours pass in a bubble without much ado.
 var rarely = tiered.Options{MaxStaleness: 24 * time.Hour}
 
-// nearHit tells whether the near tier serves key.
-func nearHit(t *testing.T, client *tiered.Client, c *tiered.Cache[string], key string) bool {
+// localHit tells whether the local tier serves key.
+func localHit(t *testing.T, client *tiered.Client, c *tiered.Cache[string], key string) bool {
 	t.Helper()
-	before := client.Stats().NearHits
+	before := client.Stats().LocalHits
 	_, _ = c.Get(t.Context(), key)
-	return client.Stats().NearHits > before
+	return client.Stats().LocalHits > before
 }
 
 func TestTTL_endsEntriesInBothTiersAtOnce(t *testing.T) {
@@ -101,16 +101,16 @@ func TestLocalTTL_boundsTheLocalCopyOnly(t *testing.T) {
 		time.Sleep(time.Second + time.Millisecond)
 		wantMissing(t, c, "short") // LocalTTL does not make it live longer
 		time.Sleep(time.Minute - 2*time.Second)
-		if !nearHit(t, client, c, "k") {
-			t.Error("not near before LocalTTL has passed")
+		if !localHit(t, client, c, "k") {
+			t.Error("not local before LocalTTL has passed")
 		}
 		time.Sleep(2 * time.Second)
-		if nearHit(t, client, c, "k") {
-			t.Error("near after LocalTTL has passed")
+		if localHit(t, client, c, "k") {
+			t.Error("local after LocalTTL has passed")
 		}
-		wantGet(t, c, "k", "v") // it came from the far tier, and is near for another minute
-		if !nearHit(t, client, c, "k") || !nearHit(t, client, c, "long") {
-			t.Error("not near")
+		wantGet(t, c, "k", "v") // it came from the remote tier, and is local for another minute
+		if !localHit(t, client, c, "k") || !localHit(t, client, c, "long") {
+			t.Error("not local")
 		}
 		time.Sleep(time.Hour)
 		wantMissing(t, c, "k")

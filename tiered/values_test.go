@@ -83,13 +83,13 @@ func TestDecodeError_isReportedByReadsAndMendedByGetOrSet(t *testing.T) {
 			if after := client.Stats().DecodeErrors; after != before+1 {
 				t.Errorf("%d decode errors counted, want 1", after-before)
 			}
-			wantGet(t, far[user](t, ns, "c"), "k", ada)
+			wantGet(t, remoteOnly[user](t, ns, "c"), "k", ada)
 			prepare()
 			many, err := c.GetOrSetMany(t.Context(), []string{"k"}, func(context.Context, []string) (map[string]user, error) { return map[string]user{"k": ada}, nil })
 			if err != nil || many["k"] != ada {
 				t.Fatalf("GetOrSetMany = %v, %v", many, err)
 			}
-			wantGet(t, far[user](t, ns, "c"), "k", ada)
+			wantGet(t, remoteOnly[user](t, ns, "c"), "k", ada)
 		})
 	}
 }
@@ -152,33 +152,35 @@ func TestGet_givesDynamicValuesAlikeFromBothTiers(t *testing.T) {
 	t.Parallel()
 	t.Run("any", func(t *testing.T) {
 		for i, v := range []any{1, int8(2), uint64(1 << 63), 1.5, "s", true, nil, []int{1, 2}, map[string]int{"a": 1}, ada, []byte("bytes"), map[string]any{"n": []any{1, "x"}}} {
-			wantSameNearAndFar[any](t, fmt.Sprint(i), v)
+			wantSameLocalAndRemote[any](t, fmt.Sprint(i), v)
 		}
 	})
-	t.Run("map", func(t *testing.T) { wantSameNearAndFar(t, "k", map[string]any{"n": 1, "list": []int{1}, "nil": nil}) })
-	t.Run("list", func(t *testing.T) { wantSameNearAndFar(t, "k", []any{1, "a", map[string]int{"b": 2}}) })
+	t.Run("map", func(t *testing.T) {
+		wantSameLocalAndRemote(t, "k", map[string]any{"n": 1, "list": []int{1}, "nil": nil})
+	})
+	t.Run("list", func(t *testing.T) { wantSameLocalAndRemote(t, "k", []any{1, "a", map[string]int{"b": 2}}) })
 }
 
-func wantSameNearAndFar[V any](t *testing.T, key string, v V) {
+func wantSameLocalAndRemote[V any](t *testing.T, key string, v V) {
 	t.Helper()
 	ns, clients, caches := fleet[V](t, 1, tiered.CacheOptions{})
-	c, raw := caches[0], far[V](t, ns, "c")
+	c, raw := caches[0], remoteOnly[V](t, ns, "c")
 	check(t, c.Set(t.Context(), key, v))
-	hits := clients[0].Stats().NearHits
-	near, err := c.Get(t.Context(), key)
+	hits := clients[0].Stats().LocalHits
+	copied, err := c.Get(t.Context(), key)
 	check(t, err)
-	if clients[0].Stats().NearHits != hits+1 {
-		t.Errorf("%T: the near tier did not keep it", v)
+	if clients[0].Stats().LocalHits != hits+1 {
+		t.Errorf("%T: the local tier did not keep it", v)
 	}
 	remote, err := raw.Get(t.Context(), key)
 	check(t, err)
-	if !reflect.DeepEqual(near, remote) {
-		t.Errorf("%#v: near %#v, far %#v", v, near, remote)
+	if !reflect.DeepEqual(copied, remote) {
+		t.Errorf("%#v: local %#v, remote %#v", v, copied, remote)
 	}
 	loaded, err := c.GetOrSet(t.Context(), key+"/loaded", constant(v))
 	check(t, err)
 	if !reflect.DeepEqual(loaded, remote) {
-		t.Errorf("%#v: loaded %#v, far %#v", v, loaded, remote)
+		t.Errorf("%#v: loaded %#v, remote %#v", v, loaded, remote)
 	}
 }
 
@@ -189,8 +191,8 @@ func TestNewCache_handlesOfOneNameShareACache(t *testing.T) {
 	b := newCache[user](t, client, "c", tiered.CacheOptions{TTL: tiered.NoExpiration})
 	check(t, a.Set(t.Context(), "k", ada))
 	wantGet(t, b, "k", ada)
-	if s := client.Stats(); len(s.Caches) != 1 || s.NearHits != 1 {
-		t.Errorf("%d caches with %d near hits, want one that both handles share", len(s.Caches), s.NearHits)
+	if s := client.Stats(); len(s.Caches) != 1 || s.LocalHits != 1 {
+		t.Errorf("%d caches with %d local hits, want one that both handles share", len(s.Caches), s.LocalHits)
 	}
 	for name, err := range map[string]error{
 		"type":        second(tiered.NewCache[*user](client, "c", tiered.CacheOptions{})),
@@ -213,7 +215,7 @@ func TestKeyring_encryptsRecords(t *testing.T) {
 	c := newCache[string](t, client, "c", tiered.CacheOptions{Keyring: ring})
 	check(t, c.Set(t.Context(), "k", "s3cret"))
 	if raw := rdb.Get(t.Context(), ns+":c:k").Val(); strings.Contains(raw, "s3cret") || raw == "" {
-		t.Error("the far tier holds the value in clear")
+		t.Error("the remote tier holds the value in clear")
 	}
 	other := newCache[string](t, coherent(t, rdb, tiered.Options{Namespace: ns}), "c", tiered.CacheOptions{Keyring: ring})
 	wantGet(t, other, "k", "s3cret")
@@ -272,7 +274,7 @@ func TestMaxValueBytes_refusesLargerValues(t *testing.T) {
 func TestSet_takesOddKeys(t *testing.T) {
 	t.Parallel()
 	ns, _, caches := fleet[string](t, 1, tiered.CacheOptions{})
-	c, raw := caches[0], far[string](t, ns, "c")
+	c, raw := caches[0], remoteOnly[string](t, ns, "c")
 	keys := []string{" ", "\x00", "\xff\xfe", "*", "[a-z]", `\`, "{tag}", "a:b:c", "::", "é", "世界", "\r\n", strings.Repeat("x", tiered.MaxKeyBytes)}
 	for i, k := range keys {
 		check(t, c.Set(t.Context(), k, fmt.Sprint(i)))

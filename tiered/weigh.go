@@ -6,8 +6,8 @@ import (
 	"github.com/doppio-cache/doppio/local"
 )
 
-// weigh gives the bytes that a near copy counts for when Local.MaxBytes bounds the near tier: what Local.Cost says of
-// the key and the value, of type V, or else what the value is found to hold. What it takes in the far tier is no
+// weigh gives the bytes that a local copy counts for when Local.MaxBytes bounds the local tier: what Local.Cost says of
+// the key and the value, of type V, or else what the value is found to hold. What it takes in the remote tier is no
 // measure: that may be compressed.
 func weigh[V any](o local.Options, key string, v *V) int64 {
 	switch {

@@ -115,7 +115,7 @@ func (c *Cache[V]) SetIfAbsent(ctx context.Context, key string, value V, opts ..
 }
 
 // GetOrSetValue gives the value under key, or stores this one, atomically: of several callers with different values,
-// all get the same one. It asks the far tier unless the near tier has a value. What is there but does not decode is a
+// all get the same one. It asks the remote tier unless the local tier has a value. What is there but does not decode is a
 // *DecodeError.
 func (c *Cache[V]) GetOrSetValue(ctx context.Context, key string, value V, opts ...EntryOption) (V, error) {
 	hash := c.hash(key)
@@ -131,13 +131,13 @@ func (c *Cache[V]) GetOrSetValue(ctx context.Context, key string, value V, opts 
 			return none, c.fault("GetOrSetValue", err)
 		}
 		if won.stored != nil {
-			answered(ctx, AnsweredFar)
+			setSource(ctx, SourceRemote)
 			return *won.stored, nil
 		}
 		v, err := c.serveRemote(ctx, &w, time.Now(), key, won.from, &won.found, nil, nil)
 		switch {
 		case err == nil:
-			answered(ctx, AnsweredFar)
+			setSource(ctx, SourceRemote)
 			return *v, nil
 		case !errors.Is(err, ErrNotFound) || try == maxContests:
 			return none, c.fault("GetOrSetValue", err)
@@ -178,7 +178,7 @@ func (c *Cache[V]) setIfAbsent(ctx context.Context, w *coherence.View, key strin
 		// The script knows nothing of tags: what one of them has invalidated is no entry, and has to make room.
 		intact, err := c.tagsIntact(ctx, won.found.Tags, nil)
 		if err == nil && !intact {
-			_, err = c.client.far.Release(ctx, c.prefix+key, won.found.Token[:])
+			_, err = c.client.remote.Release(ctx, c.prefix+key, won.found.Token[:])
 		}
 		if err != nil {
 			c.countRemoteError(err)
@@ -204,7 +204,7 @@ func (c *Cache[V]) contend(ctx context.Context, w *coherence.View, key string, v
 	rec, value, err := c.prepare(ctx, key, value, st)
 	if err == nil {
 		rec.Stamp = m.NewestID()
-		stored, won.found, err = c.client.far.SetIfAbsent(ctx, c.prefix+key, rec, c.validity.MinID(hash), m.Announcement())
+		stored, won.found, err = c.client.remote.SetIfAbsent(ctx, c.prefix+key, rec, c.validity.MinID(hash), m.Announcement())
 	}
 	if !stored && (err == nil || unreadableRecord(err)) {
 		m.Cancel()
@@ -234,7 +234,7 @@ func unreadableRecord(err error) bool {
 }
 
 // Delete removes the entry under key from both tiers and tells the other instances, whether it was there or not. It
-// tells whether the far tier had it, whatever became of its tags. After it returned, this instance does not read it any
+// tells whether the remote tier had it, whatever became of its tags. After it returned, this instance does not read it any
 // more.
 func (c *Cache[V]) Delete(ctx context.Context, key string) (bool, error) {
 	existed, err := c.delete(ctx, key)
@@ -291,7 +291,7 @@ func (c *Cache[V]) expire(ctx context.Context, key string, ttl time.Duration) (b
 	m := c.begin(ctx, coherence.Modify, key, hash)
 	found, err := remote.Absent, c.client.co.CheckLanes(ctx)
 	if err == nil {
-		found, err = c.client.far.Extend(ctx, c.prefix+key, farLife(ttl, 0), c.validity.MinID(hash), m.Announcement())
+		found, err = c.client.remote.Extend(ctx, c.prefix+key, remoteLife(ttl, 0), c.validity.MinID(hash), m.Announcement())
 	}
 	if err == nil && found == remote.Absent {
 		m.Cancel() // nothing was announced
@@ -334,7 +334,7 @@ func (c *Cache[V]) increment(ctx context.Context, key string, delta int64) (int6
 	}
 	m := c.begin(ctx, coherence.Modify, key, hash)
 	begin := remote.Record{
-		Kind: remote.KindValue, Token: remote.NewToken(), Stamp: m.NewestID(), Created: time.Now(), TTL: farLife(c.defaults.ttl, c.defaults.jitter), Grace: min(c.defaults.failSafe, maxGrace),
+		Kind: remote.KindValue, Token: remote.NewToken(), Stamp: m.NewestID(), Created: time.Now(), TTL: remoteLife(c.defaults.ttl, c.defaults.jitter), Grace: min(c.defaults.failSafe, maxGrace),
 	}
 	var sum int64
 	err := c.client.co.CheckLanes(ctx)
@@ -354,12 +354,12 @@ func (c *Cache[V]) increment(ctx context.Context, key string, delta int64) (int6
 func (c *Cache[V]) incrementTagged(ctx context.Context, key string, hash uint64, delta int64, begin *remote.Record, told *remote.Announcement) (int64, error) {
 	var verdict *remote.Verdict
 	for {
-		sum, err := c.client.far.IncrementJudged(ctx, c.prefix+key, delta, c.bounds, begin, c.validity.MinID(hash), told, verdict)
+		sum, err := c.client.remote.IncrementJudged(ctx, c.prefix+key, delta, c.bounds, begin, c.validity.MinID(hash), told, verdict)
 		if !errors.Is(err, remote.ErrTagged) {
 			return sum, err
 		}
 		// Nothing was changed: the entry has tags, or other ones than those that were asked for.
-		rec, err := c.client.far.Get(ctx, c.prefix+key)
+		rec, err := c.client.remote.Get(ctx, c.prefix+key)
 		switch {
 		case errors.Is(err, ErrNotFound):
 			continue

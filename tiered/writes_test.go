@@ -43,11 +43,11 @@ func TestCoherence_ownChangesAreReadAtOnce(t *testing.T) {
 	}
 }
 
-// Of concurrent Sets of one key in one instance the near tier never keeps the loser.
+// Of concurrent Sets of one key in one instance the local tier never keeps the loser.
 func TestSet_concurrentOnesLeaveBothTiersAlike(t *testing.T) {
 	t.Parallel()
 	ns, _, caches := fleet[int64](t, 1, tiered.CacheOptions{})
-	c, raw := caches[0], far[int64](t, ns, "c")
+	c, raw := caches[0], remoteOnly[int64](t, ns, "c")
 	for round := range 40 {
 		key := fmt.Sprint(round)
 		var wg sync.WaitGroup
@@ -107,11 +107,11 @@ func TestGetOrSetValue_givesAllCallersTheSame(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		want, err := far[int](t, ns, "c").Get(t.Context(), key)
+		want, err := remoteOnly[int](t, ns, "c").Get(t.Context(), key)
 		check(t, err)
 		for i, v := range got {
 			if v != want {
-				t.Errorf("caller %d got %d, the far tier has %d", i, v, want)
+				t.Errorf("caller %d got %d, the remote tier has %d", i, v, want)
 			}
 		}
 	}
@@ -136,7 +136,7 @@ func behindProxy(t *testing.T, o tiered.Options) (*redistest.Proxy, *tiered.Clie
 	p := redistest.NewProxy(t, shared.Addr)
 	o.Namespace = namespace(t)
 	client := coherent(t, shared.Client(t, func(r *redis.Options) { r.Addr = p.Addr() }), o)
-	return p, client, newCache[string](t, client, "c", tiered.CacheOptions{}), far[string](t, o.Namespace, "c")
+	return p, client, newCache[string](t, client, "c", tiered.CacheOptions{}), remoteOnly[string](t, o.Namespace, "c")
 }
 
 func TestErrUnknownOutcome_isReportedAndEndsCoherent(t *testing.T) {
@@ -166,10 +166,10 @@ func TestErrUnknownOutcome_isReportedAndEndsCoherent(t *testing.T) {
 			wantErr(t, err, tiered.ErrUnknownOutcome)
 		}
 		// Until it hears that the change was made, it asks neither tier.
-		eventually(t, name+": the instance reads what the far tier has", func() bool {
+		eventually(t, name+": the instance reads what the remote tier has", func() bool {
 			got, err := c.Get(ctx, "key-of-trap")
-			want, farErr := raw.Get(ctx, "key-of-trap")
-			return got == want && errors.Is(err, farErr)
+			want, remoteErr := raw.Get(ctx, "key-of-trap")
+			return got == want && errors.Is(err, remoteErr)
 		})
 	}
 }
@@ -194,8 +194,8 @@ func TestCoherence_changeThatHappensAfterItWasGivenUpIsSeen(t *testing.T) {
 	// The change happens, and may be undone by the invalidation that makes up for it.
 	eventually(t, "what was there before is gone for good", func() bool {
 		got, err := c.Get(t.Context(), "key-of-trap")
-		there, farErr := raw.Get(t.Context(), "key-of-trap")
-		return client.Stats().Pending == 0 && got == there && got != "old" && errors.Is(err, farErr)
+		there, remoteErr := raw.Get(t.Context(), "key-of-trap")
+		return client.Stats().Pending == 0 && got == there && got != "old" && errors.Is(err, remoteErr)
 	})
 }
 
@@ -210,10 +210,10 @@ func TestErrUnknownOutcome_mayFollowACancellation(t *testing.T) {
 	cancel()
 	err := receive(t, "the writer leaves", call).err
 	wantErr(t, err, context.Canceled, tiered.ErrUnknownOutcome)
-	eventually(t, "the writer reads what the far tier has", func() bool {
+	eventually(t, "the writer reads what the remote tier has", func() bool {
 		got, err := c.Get(t.Context(), "key-of-trap")
-		want, farErr := raw.Get(t.Context(), "key-of-trap")
-		return got == want && errors.Is(err, farErr) && got != "old"
+		want, remoteErr := raw.Get(t.Context(), "key-of-trap")
+		return got == want && errors.Is(err, remoteErr) && got != "old"
 	})
 	trap.Release()
 }
@@ -249,10 +249,10 @@ func TestCoherence_copyReadDuringAChangeEndsWithIt(t *testing.T) {
 		trap := p.HoldNextCommand("key-of-trap")
 		call := async(func() (struct{}, error) { return struct{}{}, change() })
 		await(t, name+" is on its way", trap.Sprung())
-		eventually(t, "the old value is near again", func() bool {
-			before := client.Stats().NearHits
+		eventually(t, "the old value is local again", func() bool {
+			before := client.Stats().LocalHits
 			wantGet(t, c, "key-of-trap", "old")
-			return client.Stats().NearHits > before
+			return client.Stats().LocalHits > before
 		})
 		trap.Release()
 		check(t, receive(t, name, call).err)

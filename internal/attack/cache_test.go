@@ -116,8 +116,8 @@ func (cfg workerConfig) dial() redis.UniversalClient {
 func (c *tieredCache) ready(ctx context.Context) error { return c.client.Ready(ctx) }
 
 func (c *tieredCache) get(ctx context.Context, key string, load func(context.Context) (string, error)) (string, history.Tier, error) {
-	var answer tiered.Answer
-	ctx = tiered.WithAnswer(ctx, &answer)
+	var answer tiered.Source
+	ctx = tiered.WithSource(ctx, &answer)
 	var value string
 	var err error
 	if load == nil {
@@ -126,7 +126,7 @@ func (c *tieredCache) get(ctx context.Context, key string, load func(context.Con
 		value, err = c.cache.GetOrSet(ctx, key, load)
 	}
 	tier := [...]history.Tier{
-		tiered.AnsweredNear: history.Near, tiered.AnsweredFar: history.Far, tiered.AnsweredLoad: history.Load, tiered.AnsweredStale: history.Old,
+		tiered.SourceLocal: history.Near, tiered.SourceRemote: history.Far, tiered.SourceLoader: history.Load, tiered.SourceStale: history.Old,
 	}[answer]
 	return value, tier, err
 }

@@ -2,7 +2,7 @@ package codec
 
 // Codec serialises values. Implementations must be safe for concurrent use.
 //
-// A user's own codec takes an ID of 64 to 255 that stays its own for as long as records live in the far tier.
+// A user's own codec takes an ID of 64 to 255 that stays its own for as long as records live in the remote tier.
 type Codec interface {
 	// ID is stored with every value, so that what another codec wrote is never misread.
 	ID() uint8

@@ -2,7 +2,7 @@
 //
 // # Two forms
 //
-// A value is stored in one of two forms, and the far tier's record says which.
+// A value is stored in one of two forms, and the remote tier's record says which.
 //
 // [Number] is canonical decimal ASCII without anything around it, so that a script in Redis can increment it exactly
 // over all of int64. Integers, and integers held by an interface, are stored this way unless a [Keyring] or a codec
@@ -61,8 +61,8 @@
 //
 // JSON means what encoding/json means by it: the same tags, methods, names and null rules. It differs in this:
 //
-//   - A string that is not valid UTF-8 is an error when encoding. encoding/json replaces its bytes, and the far tier
-//     would answer with another value than the near tier.
+//   - A string that is not valid UTF-8 is an error when encoding. encoding/json replaces its bytes, and the remote tier
+//     would answer with another value than the local tier.
 //   - <, > and & are not escaped, and map keys are not sorted.
 //   - A json.Number with the tag option string must hold a number when decoding; encoding/json does not look.
 //   - A method with a pointer receiver that encodes is called for the value itself too, as the one that decodes is.

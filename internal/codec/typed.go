@@ -5,7 +5,7 @@ import (
 	"reflect"
 )
 
-// Form says how a value's bytes are to be read; the far tier's record carries it.
+// Form says how a value's bytes are to be read; the remote tier's record carries it.
 type Form uint8
 
 const (

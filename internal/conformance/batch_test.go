@@ -27,7 +27,7 @@ func (e *env) batchKeys(t *testing.T) (good, all, bad []string) {
 	t.Cleanup(func() {
 		pipe := e.raw.Pipeline()
 		for _, k := range good {
-			pipe.Unlink(context.Background(), e.farKey(k))
+			pipe.Unlink(context.Background(), e.remoteKey(k))
 		}
 		if _, err := pipe.Exec(context.Background()); err != nil {
 			t.Error(err)
@@ -124,7 +124,7 @@ func getManyBatch(t *testing.T, e *env) {
 	got, err := r.GetMany(t.Context(), all)
 	refusedKeys(t, err, bad)
 	want(t, values)(got, nil)
-	got, err = r.GetMany(t.Context(), good) // now with near hits
+	got, err = r.GetMany(t.Context(), good) // now with local hits
 	want(t, values)(got, err)
 }
 
@@ -146,7 +146,7 @@ func deleteManyBatch(t *testing.T, e *env) {
 	good, all, bad := e.batchKeys(t)
 	fill(t, w, good[:len(good)/2])
 	check(t, w.Set(t.Context(), "stays", 1))
-	want(t, len(good)/2)(len2(r.GetMany(t.Context(), good))) // near copies, which have to go
+	want(t, len(good)/2)(len2(r.GetMany(t.Context(), good))) // local copies, which have to go
 	n, err := r.DeleteMany(t.Context(), all)
 	refusedKeys(t, err, bad)
 	want(t, len(good)/2)(n, nil)
@@ -192,7 +192,7 @@ func getOrSetManyBatch(t *testing.T, e *env) {
 func getManyMixed(t *testing.T, e *env) {
 	w, r := pair[int64](t, e)
 	check(t, w.Set(t.Context(), "fine", 1))
-	check(t, e.raw.Set(t.Context(), e.farKey("broken"), "?", 0).Err())
+	check(t, e.raw.Set(t.Context(), e.remoteKey("broken"), "?", 0).Err())
 	got, err := r.GetMany(t.Context(), []string{"missing", "broken", "fine"})
 	want(t, map[string]int64{"fine": 1})(got, nil)
 	wantErr(t, err, errDecode)

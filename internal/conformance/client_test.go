@@ -56,7 +56,7 @@ func clientRows() []row {
 		}},
 		{op: "Close", name: "with a load under way", once: true, run: closeWhileLoading},
 		{op: "Close", name: "under use", once: true, run: closeUnderUse},
-		{op: "Close", name: "leaves the far tier", once: true, run: func(t *testing.T, e *env) {
+		{op: "Close", name: "leaves the remote tier", once: true, run: func(t *testing.T, e *env) {
 			c := e.instance(t, e.ns)
 			check(t, cache[int64](t, c, e.name).Set(t.Context(), "k", 1))
 			check(t, c.Close(t.Context()))
@@ -82,7 +82,7 @@ func countsRow(t *testing.T, e *env) {
 	want(t, false)(r.SetIfAbsent(ctx, "c", 1))
 	want(t, true)(r.Delete(ctx, "a"))
 	want(t, 1)(r.DeleteMany(ctx, []string{"b", "missing"}))
-	check(t, e.raw.Set(ctx, e.farKey("foreign"), "?", 0).Err())
+	check(t, e.raw.Set(ctx, e.remoteKey("foreign"), "?", 0).Err())
 	finds(t, r, "foreign", 0, errDecode)
 	after := e.asked().Stats().Caches[e.name]
 	for _, n := range []struct {
@@ -98,14 +98,14 @@ func countsRow(t *testing.T, e *env) {
 		{"Sets", before.Sets, after.Sets, 4},
 		{"Deletes", before.Deletes, after.Deletes, 3},
 		{"DecodeErrors", before.DecodeErrors, after.DecodeErrors, 1},
-		{"Reads", before.NearHits + before.NearMisses + before.NearStale, after.NearHits + after.NearMisses + after.NearStale, 5},
+		{"Reads", before.LocalHits + before.LocalMisses + before.LocalStale, after.LocalHits + after.LocalMisses + after.LocalStale, 5},
 	} {
 		if got := n.after - n.before; got != n.want {
 			t.Errorf("%s rose by %d, want %d", n.what, got, n.want)
 		}
 	}
-	if e.other && after.FarHits == 0 {
-		t.Error("no FarHits, although this instance had nothing near")
+	if e.other && after.RemoteHits == 0 {
+		t.Error("no RemoteHits, although this instance had nothing local")
 	}
 }
 

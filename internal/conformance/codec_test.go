@@ -88,7 +88,7 @@ func large[V any](name string, o tiered.CacheOptions, v V) []row {
 	return []row{{op: "Set", name: "value/" + name, once: true, run: func(t *testing.T, e *env) {
 		check(t, cache[V](t, e.first, e.name, o).Set(t.Context(), "k", v))
 		finds(t, cache[V](t, e.second, e.name, o), "k", v, nil)
-		check(t, e.raw.Del(t.Context(), e.farKey("k")).Err())
+		check(t, e.raw.Del(t.Context(), e.remoteKey("k")).Err())
 	}}}
 }
 
@@ -124,11 +124,11 @@ func plainWhereEncrypted(t *testing.T, e *env) {
 func movedCiphertext(t *testing.T, e *env) {
 	o := tiered.CacheOptions{Keyring: keyring("a", "a")}
 	check(t, cache[string](t, e.first, e.name, o).Set(t.Context(), "k", "secret"))
-	data, err := e.raw.Get(t.Context(), e.farKey("k")).Bytes()
+	data, err := e.raw.Get(t.Context(), e.remoteKey("k")).Bytes()
 	check(t, err)
 	if bytes.Contains(data, []byte("secret")) {
 		t.Fatal("the value is in Redis in the clear")
 	}
-	check(t, e.raw.Set(t.Context(), e.farKey("l"), data, 0).Err())
+	check(t, e.raw.Set(t.Context(), e.remoteKey("l"), data, 0).Err())
 	finds(t, cache[string](t, e.second, e.name, o), "l", "", errDecode)
 }

@@ -86,7 +86,7 @@ func givesUp(t *testing.T, e *env, p probe, ctx context.Context, want error) { /
 		t.Fatal("it is taken for a miss")
 	}
 	if far := e.stored(t, "k"); far != "gone" {
-		t.Fatalf("the far tier holds %q", far)
+		t.Fatalf("the remote tier holds %q", far)
 	}
 	finds(t, w, "another", oldValue, nil)
 }

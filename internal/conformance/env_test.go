@@ -28,7 +28,7 @@ type fleet struct {
 
 	first, second *tiered.Client
 	stranger      *tiered.Client       // in the same namespace, whose caches may have other types
-	closed        *tiered.Cache[int64] // of a client that was closed while it had "k" near
+	closed        *tiered.Cache[int64] // of a client that was closed while it had a local copy of "k"
 	neighbour     *tiered.Client       // in a namespace whose name begins with this one's
 }
 
@@ -111,7 +111,7 @@ func ready(h redistest.Host, c *tiered.Client) {
 	if err := c.Ready(ctx); err != nil {
 		h.Fatalf("ready: %v", err)
 	}
-	// One that found that Redis had lost something invalidates the far tier first.
+	// One that found that Redis had lost something invalidates the remote tier first.
 	redistest.Eventually(h, patience, func() error {
 		if n := c.Stats().Pending; n > 0 {
 			return fmt.Errorf("%d invalidations are pending", n)
@@ -158,13 +158,13 @@ func cache[V any](t *testing.T, c *tiered.Client, name string, opts ...tiered.Ca
 	return out
 }
 
-// farKey is the key in Redis.
-func (e *env) farKey(key string) string { return e.ns + ":" + e.name + ":" + key }
+// remoteKey is the key in Redis.
+func (e *env) remoteKey(key string) string { return e.ns + ":" + e.name + ":" + key }
 
-// stored tells what the far tier holds under key, looked at past the library.
+// stored tells what the remote tier holds under key, looked at past the library.
 func (e *env) stored(t *testing.T, key string) string {
 	t.Helper()
-	kind, err := e.raw.Type(t.Context(), e.farKey(key)).Result()
+	kind, err := e.raw.Type(t.Context(), e.remoteKey(key)).Result()
 	check(t, err)
 	switch kind {
 	case "none":
@@ -173,12 +173,12 @@ func (e *env) stored(t *testing.T, key string) string {
 	default:
 		return kind
 	}
-	data, err := e.raw.Get(t.Context(), e.farKey(key)).Bytes()
+	data, err := e.raw.Get(t.Context(), e.remoteKey(key)).Bytes()
 	if errors.Is(err, redis.Nil) {
 		return "gone" // since
 	}
 	check(t, err)
-	r, err := remote.ParseRecord(e.farKey(key), data)
+	r, err := remote.ParseRecord(e.remoteKey(key), data)
 	var later *remote.UnknownVersionError
 	switch {
 	case errors.As(err, &later):

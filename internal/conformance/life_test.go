@@ -75,7 +75,7 @@ func lifeRows() []row {
 	forever := func(t *testing.T, e *env, _, r *tiered.Cache[int64], err error) {
 		check(t, err)
 		want(t, tiered.NoExpiration)(r.TTL(t.Context(), "k"))
-		want(t, time.Duration(-1))(e.raw.PTTL(t.Context(), e.farKey("k")).Result())
+		want(t, time.Duration(-1))(e.raw.PTTL(t.Context(), e.remoteKey("k")).Result())
 		finds(t, r, "k", newValue, nil)
 	}
 	const day = 24 * time.Hour
@@ -98,8 +98,8 @@ func lifeRows() []row {
 		}),
 		storingRows("LocalTTL", 0, tiered.CacheOptions{LocalTTL: time.Millisecond}, func(t *testing.T, e *env, w, _ *tiered.Cache[int64], err error) {
 			check(t, err)
-			// Nobody announces this: only the end of the near copy's life shows it.
-			check(t, e.raw.Del(t.Context(), e.farKey("k")).Err())
+			// Nobody announces this: only the end of the local copy's life shows it.
+			check(t, e.raw.Del(t.Context(), e.remoteKey("k")).Err())
 			sees(t, w, "k", 0, tiered.ErrNotFound)
 		}),
 	)
@@ -113,7 +113,7 @@ func ttlWithin(t *testing.T, c *tiered.Cache[int64], key string, least, most tim
 	}
 }
 
-// expireRows: another life for what is there. Near copies of the other instance learn of it.
+// expireRows: another life for what is there. Local copies of the other instance learn of it.
 func expireRows() []row {
 	const key = "k"
 	expire := func(name string, before, ttl time.Duration, then func(t *testing.T, e *env, w, r *tiered.Cache[int64])) row {
@@ -135,7 +135,7 @@ func expireRows() []row {
 	}
 	endless := func(t *testing.T, e *env, w, r *tiered.Cache[int64]) {
 		want(t, tiered.NoExpiration)(r.TTL(t.Context(), key))
-		want(t, time.Duration(-1))(e.raw.PTTL(t.Context(), e.farKey(key)).Result())
+		want(t, time.Duration(-1))(e.raw.PTTL(t.Context(), e.remoteKey(key)).Result())
 		finds(t, w, key, 5, nil)
 	}
 	ends := func(t *testing.T, e *env, w, r *tiered.Cache[int64]) {

@@ -182,7 +182,7 @@ func everythingAtOnce(t *testing.T, e *env) {
 			if bothOrNone && a == b || !bothOrNone && a+b == m.source(key) {
 				return nil
 			}
-			return fmt.Errorf("under %q one has %d units (found: %t), the other %d (found: %t); the far tier has %q",
+			return fmt.Errorf("under %q one has %d units (found: %t), the other %d (found: %t); the remote tier has %q",
 				key, a/m.unit[key], errA == nil, b/m.unit[key], errB == nil, e.stored(t, key))
 		})
 	}

@@ -56,7 +56,7 @@ func scanRows() []row {
 				w, r := pair[int64](t, e)
 				left := fill(t, w, scanned)
 				n := e.surround(t)
-				want(t, len(scanned))(len2(r.GetMany(t.Context(), scanned))) // near copies, which have to go
+				want(t, len(scanned))(len2(r.GetMany(t.Context(), scanned))) // local copies, which have to go
 				want(t, len(p.matches))(r.Clear(t.Context(), p.pattern))
 				maps.DeleteFunc(left, func(k string, _ int64) bool { return slices.Contains(p.matches, k) })
 				want(t, left)(r.GetMany(t.Context(), scanned))
@@ -104,7 +104,7 @@ func bytePattern(t *testing.T, e *env, clearing bool) {
 	pattern := "\xff*"
 	if e.target == &embedded {
 		pattern = "*[12]" // miniredis panics over bytes that are not UTF-8
-		check(t, e.raw.Del(t.Context(), e.farKey("\xfe1")).Err())
+		check(t, e.raw.Del(t.Context(), e.remoteKey("\xfe1")).Err())
 	}
 	if clearing {
 		want(t, 2)(r.Clear(t.Context(), pattern))
@@ -135,7 +135,7 @@ func (e *env) surround(t *testing.T) *neighbours {
 	}
 	put(e.neighbour, e.ns+"1", e.name)
 	for _, k := range []string{
-		"app:" + e.farKey("abc"), e.ns + ":" + e.name, e.ns + "::" + e.name + ":abc", e.name + ":abc",
+		"app:" + e.remoteKey("abc"), e.ns + ":" + e.name, e.ns + "::" + e.name + ":abc", e.name + ":abc",
 		e.ns + "::tag:" + e.name + ":abc", "abc:" + e.name, e.ns + "2:" + e.name + ":abc",
 	} {
 		check(t, e.raw.Set(t.Context(), k, "another's", 0).Err())

@@ -20,14 +20,14 @@ type state struct {
 	options tiered.CacheOptions
 }
 
-// outcome is an answer, or an error, and what the far tier holds afterwards.
+// outcome is an answer, or an error, and what the remote tier holds afterwards.
 type outcome struct {
 	answer any
 	err    error
-	far    string
-	// unfilled: the answer was loaded, may be kept near, and must not be stored far.
+	remote string
+	// unfilled: the answer was loaded, may be kept locally, and must not be stored remote.
 	unfilled bool
-	// unreadable: what the far tier holds is no entry for Get.
+	// unreadable: what the remote tier holds is no entry for Get.
 	unreadable bool
 	// onCluster is the outcome where keys are read one by one instead of by MGET.
 	onCluster *outcome
@@ -58,14 +58,14 @@ func inState(t *testing.T, e *env, p probe, s *state, key string) {
 	} else {
 		want(t, o.answer)(got, err)
 	}
-	if far := e.stored(t, key); far != o.far {
-		t.Fatalf("the far tier holds %.80q, want %q", far, o.far)
+	if remote := e.stored(t, key); remote != o.remote {
+		t.Fatalf("the remote tier holds %.80q, want %q", remote, o.remote)
 	}
 	if o.unfilled {
 		return
 	}
-	// Both instances agree with the far tier: the one that did it at once, the other when it has heard.
-	v, err := readOf(o.far)
+	// Both instances agree with the remote tier: the one that did it at once, the other when it has heard.
+	v, err := readOf(o.remote)
 	if o.unreadable {
 		v, err = 0, tiered.ErrNotFound
 	}
@@ -73,9 +73,9 @@ func inState(t *testing.T, e *env, p probe, s *state, key string) {
 	sees(t, w, key, v, err)
 }
 
-// readOf is what Get makes of what the far tier holds.
-func readOf(far string) (int64, error) {
-	switch far {
+// readOf is what Get makes of what the remote tier holds.
+func readOf(remote string) (int64, error) {
+	switch remote {
 	case "gone", "lease", "negative", "expired", "later":
 		return 0, tiered.ErrNotFound
 	case "list":
@@ -84,7 +84,7 @@ func readOf(far string) (int64, error) {
 		return 0, errDecode
 	}
 	var v int64
-	_, err := fmt.Sscan(far, &v)
+	_, err := fmt.Sscan(remote, &v)
 	return v, err
 }
 
@@ -96,27 +96,27 @@ var missing = state{
 	want:    likeMissing("gone"),
 }
 
-// likeMissing are the outcomes where there is no entry; far is what operations leave alone that change nothing.
-func likeMissing(far string) map[string]outcome {
+// likeMissing are the outcomes where there is no entry; remote is what operations leave alone that change nothing.
+func likeMissing(remote string) map[string]outcome {
 	return map[string]outcome{
-		"Get":            {err: tiered.ErrNotFound, far: far},
-		"GetMany":        {answer: "absent", far: far},
-		"GetOrSet":       {answer: newValue, far: "9"},
-		"GetOrSetMany":   {answer: newValue, far: "9"},
-		"GetOrSetValue":  {answer: newValue, far: "9"},
-		"Set":            {far: "9"},
-		"SetMany":        {answer: 1, far: "9"},
-		"SetIfAbsent":    {answer: true, far: "9"},
-		"Delete":         {answer: false, far: "gone"},
-		"DeleteMany":     {answer: 0, far: "gone"},
-		"Exists":         {answer: false, far: far},
-		"ExistsMany":     {answer: false, far: far},
-		"Clear":          {answer: 0, far: "gone"},
-		"Count":          {answer: 0, far: far},
-		"Increment":      {answer: delta, far: "2"},
-		"TTL":            {err: tiered.ErrNotFound, far: far},
-		"Expire":         {answer: false, far: far},
-		"InvalidateTags": {far: far},
+		"Get":            {err: tiered.ErrNotFound, remote: remote},
+		"GetMany":        {answer: "absent", remote: remote},
+		"GetOrSet":       {answer: newValue, remote: "9"},
+		"GetOrSetMany":   {answer: newValue, remote: "9"},
+		"GetOrSetValue":  {answer: newValue, remote: "9"},
+		"Set":            {remote: "9"},
+		"SetMany":        {answer: 1, remote: "9"},
+		"SetIfAbsent":    {answer: true, remote: "9"},
+		"Delete":         {answer: false, remote: "gone"},
+		"DeleteMany":     {answer: 0, remote: "gone"},
+		"Exists":         {answer: false, remote: remote},
+		"ExistsMany":     {answer: false, remote: remote},
+		"Clear":          {answer: 0, remote: "gone"},
+		"Count":          {answer: 0, remote: remote},
+		"Increment":      {answer: delta, remote: "2"},
+		"TTL":            {err: tiered.ErrNotFound, remote: remote},
+		"Expire":         {answer: false, remote: remote},
+		"InvalidateTags": {remote: remote},
 	}
 }
 
@@ -138,24 +138,24 @@ var endless = state{
 
 func likePresent(ttl string) map[string]outcome {
 	return map[string]outcome{
-		"Get":            {answer: oldValue, far: "7"},
-		"GetMany":        {answer: oldValue, far: "7"},
-		"GetOrSet":       {answer: oldValue, far: "7"},
-		"GetOrSetMany":   {answer: oldValue, far: "7"},
-		"GetOrSetValue":  {answer: oldValue, far: "7"},
-		"Set":            {far: "9"},
-		"SetMany":        {answer: 1, far: "9"},
-		"SetIfAbsent":    {answer: false, far: "7"},
-		"Delete":         {answer: true, far: "gone"},
-		"DeleteMany":     {answer: 1, far: "gone"},
-		"Exists":         {answer: true, far: "7"},
-		"ExistsMany":     {answer: true, far: "7"},
-		"Clear":          {answer: 1, far: "gone"},
-		"Count":          {answer: 1, far: "7"},
-		"Increment":      {answer: oldValue + delta, far: "9"},
-		"TTL":            {answer: ttl, far: "7"},
-		"Expire":         {answer: true, far: "7"},
-		"InvalidateTags": {far: "7"},
+		"Get":            {answer: oldValue, remote: "7"},
+		"GetMany":        {answer: oldValue, remote: "7"},
+		"GetOrSet":       {answer: oldValue, remote: "7"},
+		"GetOrSetMany":   {answer: oldValue, remote: "7"},
+		"GetOrSetValue":  {answer: oldValue, remote: "7"},
+		"Set":            {remote: "9"},
+		"SetMany":        {answer: 1, remote: "9"},
+		"SetIfAbsent":    {answer: false, remote: "7"},
+		"Delete":         {answer: true, remote: "gone"},
+		"DeleteMany":     {answer: 1, remote: "gone"},
+		"Exists":         {answer: true, remote: "7"},
+		"ExistsMany":     {answer: true, remote: "7"},
+		"Clear":          {answer: 1, remote: "gone"},
+		"Count":          {answer: 1, remote: "7"},
+		"Increment":      {answer: oldValue + delta, remote: "9"},
+		"TTL":            {answer: ttl, remote: "7"},
+		"Expire":         {answer: true, remote: "7"},
+		"InvalidateTags": {remote: "7"},
 	}
 }
 
@@ -165,7 +165,7 @@ var expired = state{
 	prepare: func(t *testing.T, e *env, w *tiered.Cache[int64], key string) {
 		check(t, w.Set(t.Context(), key, oldValue, tiered.TTL(time.Millisecond)))
 		e.becomes(t, key, "gone")
-		sees(t, w, key, 0, tiered.ErrNotFound) // the near copy's clock is finer than the record's
+		sees(t, w, key, 0, tiered.ErrNotFound) // the local copy's clock is finer than the record's
 	},
 	want: likeMissing("gone"),
 }
@@ -181,11 +181,11 @@ var inGrace = state{
 	want: likeMissing("expired"),
 }
 
-func (e *env) becomes(t *testing.T, key, far string) {
+func (e *env) becomes(t *testing.T, key, remote string) {
 	t.Helper()
 	redistest.Eventually(t, patience, func() error {
-		if got := e.stored(t, key); got != far {
-			return fmt.Errorf("the far tier holds %q", got)
+		if got := e.stored(t, key); got != remote {
+			return fmt.Errorf("the remote tier holds %q", got)
 		}
 		return nil
 	})
@@ -200,8 +200,8 @@ var negative = state{
 		wantErr(t, err, tiered.ErrNotFound)
 	},
 	want: except(likeMissing("negative"), map[string]outcome{
-		"GetOrSet":     {err: tiered.ErrNotFound, far: "negative"},
-		"GetOrSetMany": {answer: "absent", far: "negative"},
+		"GetOrSet":     {err: tiered.ErrNotFound, remote: "negative"},
+		"GetOrSetMany": {answer: "absent", remote: "negative"},
 	}),
 }
 
@@ -214,8 +214,8 @@ var leased = state{
 		e.putRecord(t, key, nil, remote.Record{Kind: remote.KindLease, TTL: time.Hour, Stamp: math.MaxUint64}) // newer than any Clear
 	},
 	want: except(likeMissing("lease"), map[string]outcome{
-		"GetOrSet":     {answer: newValue, far: "lease", unfilled: true},
-		"GetOrSetMany": {answer: newValue, far: "lease", unfilled: true},
+		"GetOrSet":     {answer: newValue, remote: "lease", unfilled: true},
+		"GetOrSetMany": {answer: newValue, remote: "lease", unfilled: true},
 	}),
 }
 
@@ -229,17 +229,17 @@ var tagless = state{
 		check(t, w.InvalidateTags(t.Context(), "t"))
 	},
 	want: except(likeMissing("7"), map[string]outcome{
-		"Get":            {err: tiered.ErrNotFound, far: "7", unreadable: true},
-		"GetMany":        {answer: "absent", far: "7", unreadable: true},
-		"Delete":         {answer: true, far: "gone"},
-		"DeleteMany":     {answer: 1, far: "gone"},
-		"Exists":         {answer: false, far: "7", unreadable: true},
-		"ExistsMany":     {answer: false, far: "7", unreadable: true},
-		"Clear":          {answer: 1, far: "gone"},
-		"Count":          {answer: 1, far: "7", unreadable: true},
-		"TTL":            {err: tiered.ErrNotFound, far: "7", unreadable: true},
-		"Expire":         {answer: false, far: "7", unreadable: true},
-		"InvalidateTags": {far: "7", unreadable: true},
+		"Get":            {err: tiered.ErrNotFound, remote: "7", unreadable: true},
+		"GetMany":        {answer: "absent", remote: "7", unreadable: true},
+		"Delete":         {answer: true, remote: "gone"},
+		"DeleteMany":     {answer: 1, remote: "gone"},
+		"Exists":         {answer: false, remote: "7", unreadable: true},
+		"ExistsMany":     {answer: false, remote: "7", unreadable: true},
+		"Clear":          {answer: 1, remote: "gone"},
+		"Count":          {answer: 1, remote: "7", unreadable: true},
+		"TTL":            {err: tiered.ErrNotFound, remote: "7", unreadable: true},
+		"Expire":         {answer: false, remote: "7", unreadable: true},
+		"InvalidateTags": {remote: "7", unreadable: true},
 	}),
 }
 
@@ -247,12 +247,12 @@ var tagless = state{
 func (e *env) putRecord(t *testing.T, key string, change func([]byte), r remote.Record) {
 	t.Helper()
 	r.Token, r.Created = remote.NewToken(), time.Now()
-	data, err := remote.AppendRecord(nil, e.farKey(key), &r)
+	data, err := remote.AppendRecord(nil, e.remoteKey(key), &r)
 	check(t, err)
 	if change != nil {
 		change(data)
 	}
-	check(t, e.raw.Set(t.Context(), e.farKey(key), data, 0).Err())
+	check(t, e.raw.Set(t.Context(), e.remoteKey(key), data, 0).Err())
 }
 
 // list: another application's list under our key. It is an entry that cannot be read. Loads do not touch it; a Set or a
@@ -260,28 +260,28 @@ func (e *env) putRecord(t *testing.T, key string, change func([]byte), r remote.
 var list = state{
 	name: "a list",
 	prepare: func(t *testing.T, e *env, _ *tiered.Cache[int64], key string) {
-		check(t, e.raw.RPush(t.Context(), e.farKey(key), "a", "b").Err())
+		check(t, e.raw.RPush(t.Context(), e.remoteKey(key), "a", "b").Err())
 	},
 	want: map[string]outcome{
-		"Get": {err: tiered.ErrWrongType, far: "list"},
+		"Get": {err: tiered.ErrWrongType, remote: "list"},
 		// MGET has no way to say it.
-		"GetMany":        {answer: "absent", far: "list", onCluster: &outcome{err: tiered.ErrWrongType, far: "list"}},
-		"GetOrSet":       {answer: newValue, far: "list", unfilled: true},
-		"GetOrSetMany":   {answer: newValue, far: "list", unfilled: true},
-		"GetOrSetValue":  {err: tiered.ErrWrongType, far: "list"},
-		"Set":            {far: "9"},
-		"SetMany":        {answer: 1, far: "9"},
-		"SetIfAbsent":    {err: tiered.ErrWrongType, far: "list"},
-		"Delete":         {answer: true, far: "gone"},
-		"DeleteMany":     {answer: 1, far: "gone"},
-		"Exists":         {answer: true, far: "list"},
-		"ExistsMany":     {answer: true, far: "list"},
-		"Clear":          {answer: 1, far: "gone"},
-		"Count":          {answer: 1, far: "list"},
-		"Increment":      {err: tiered.ErrWrongType, far: "list"},
-		"TTL":            {err: tiered.ErrWrongType, far: "list"},
-		"Expire":         {err: tiered.ErrWrongType, far: "list"},
-		"InvalidateTags": {far: "list"},
+		"GetMany":        {answer: "absent", remote: "list", onCluster: &outcome{err: tiered.ErrWrongType, remote: "list"}},
+		"GetOrSet":       {answer: newValue, remote: "list", unfilled: true},
+		"GetOrSetMany":   {answer: newValue, remote: "list", unfilled: true},
+		"GetOrSetValue":  {err: tiered.ErrWrongType, remote: "list"},
+		"Set":            {remote: "9"},
+		"SetMany":        {answer: 1, remote: "9"},
+		"SetIfAbsent":    {err: tiered.ErrWrongType, remote: "list"},
+		"Delete":         {answer: true, remote: "gone"},
+		"DeleteMany":     {answer: 1, remote: "gone"},
+		"Exists":         {answer: true, remote: "list"},
+		"ExistsMany":     {answer: true, remote: "list"},
+		"Clear":          {answer: 1, remote: "gone"},
+		"Count":          {answer: 1, remote: "list"},
+		"Increment":      {err: tiered.ErrWrongType, remote: "list"},
+		"TTL":            {err: tiered.ErrWrongType, remote: "list"},
+		"Expire":         {err: tiered.ErrWrongType, remote: "list"},
+		"InvalidateTags": {remote: "list"},
 	},
 }
 
@@ -289,7 +289,7 @@ var list = state{
 var foreign = state{
 	name: "a foreign string",
 	prepare: func(t *testing.T, e *env, _ *tiered.Cache[int64], key string) {
-		check(t, e.raw.Set(t.Context(), e.farKey(key), "hello", 0).Err())
+		check(t, e.raw.Set(t.Context(), e.remoteKey(key), "hello", 0).Err())
 	},
 	want: likeUnreadable("hello", "for ever"),
 }
@@ -304,26 +304,26 @@ var otherType = state{
 }
 
 // likeUnreadable: there is an entry, no value can be made of it, and a load replaces it.
-func likeUnreadable(far, ttl string) map[string]outcome {
+func likeUnreadable(remote, ttl string) map[string]outcome {
 	return map[string]outcome{
-		"Get":            {err: errDecode, far: far},
-		"GetMany":        {err: errDecode, far: far},
-		"GetOrSet":       {answer: newValue, far: "9"},
-		"GetOrSetMany":   {answer: newValue, far: "9"},
-		"GetOrSetValue":  {err: errDecode, far: far},
-		"Set":            {far: "9"},
-		"SetMany":        {answer: 1, far: "9"},
-		"SetIfAbsent":    {answer: false, far: far},
-		"Delete":         {answer: true, far: "gone"},
-		"DeleteMany":     {answer: 1, far: "gone"},
-		"Exists":         {answer: true, far: far},
-		"ExistsMany":     {answer: true, far: far},
-		"Clear":          {answer: 1, far: "gone"},
-		"Count":          {answer: 1, far: far},
-		"Increment":      {err: tiered.ErrNotNumeric, far: far},
-		"TTL":            {answer: ttl, far: far},
-		"Expire":         {answer: true, far: far},
-		"InvalidateTags": {far: far},
+		"Get":            {err: errDecode, remote: remote},
+		"GetMany":        {err: errDecode, remote: remote},
+		"GetOrSet":       {answer: newValue, remote: "9"},
+		"GetOrSetMany":   {answer: newValue, remote: "9"},
+		"GetOrSetValue":  {err: errDecode, remote: remote},
+		"Set":            {remote: "9"},
+		"SetMany":        {answer: 1, remote: "9"},
+		"SetIfAbsent":    {answer: false, remote: remote},
+		"Delete":         {answer: true, remote: "gone"},
+		"DeleteMany":     {answer: 1, remote: "gone"},
+		"Exists":         {answer: true, remote: remote},
+		"ExistsMany":     {answer: true, remote: remote},
+		"Clear":          {answer: 1, remote: "gone"},
+		"Count":          {answer: 1, remote: remote},
+		"Increment":      {err: tiered.ErrNotNumeric, remote: remote},
+		"TTL":            {answer: ttl, remote: remote},
+		"Expire":         {answer: true, remote: remote},
+		"InvalidateTags": {remote: remote},
 	}
 }
 
@@ -335,11 +335,11 @@ var later = state{
 		e.putRecord(t, key, func(data []byte) { data[version]++ }, remote.Record{Kind: remote.KindValue, Number: true, Payload: []byte("7")})
 	},
 	want: except(likeUnreadable("later", "for ever"), map[string]outcome{
-		"Get":           {err: tiered.ErrNotFound, far: "later"},
-		"GetMany":       {answer: "absent", far: "later"},
-		"GetOrSet":      {answer: newValue, far: "later", unfilled: true},
-		"GetOrSetMany":  {answer: newValue, far: "later", unfilled: true},
-		"GetOrSetValue": {err: errDecode, far: "later"}, // it is not to be replaced, and cannot be read
+		"Get":           {err: tiered.ErrNotFound, remote: "later"},
+		"GetMany":       {answer: "absent", remote: "later"},
+		"GetOrSet":      {answer: newValue, remote: "later", unfilled: true},
+		"GetOrSetMany":  {answer: newValue, remote: "later", unfilled: true},
+		"GetOrSetValue": {err: errDecode, remote: "later"}, // it is not to be replaced, and cannot be read
 	}),
 }
 

@@ -98,7 +98,7 @@ func runRow(t *testing.T, f *fleet, r row) {
 	run := func(name string, e *env) {
 		t.Run(name, func(t *testing.T) { r.run(t, e) })
 		if e.forget != nil {
-			e.forget(e.farKey(""))
+			e.forget(e.remoteKey(""))
 		}
 	}
 	if r.once {

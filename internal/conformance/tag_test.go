@@ -36,7 +36,7 @@ func tagRows() []row {
 			check(t, r.InvalidateTags(t.Context(), "t"))
 			finds(t, r, "k", 2, nil)
 		}},
-		{op: "InvalidateTags", name: "both instances hold it near", run: func(t *testing.T, e *env) {
+		{op: "InvalidateTags", name: "both instances hold a local copy", run: func(t *testing.T, e *env) {
 			w, r := pair[int64](t, e)
 			check(t, w.Set(t.Context(), "k", 1, tiered.Tags("t")))
 			finds(t, r, "k", 1, nil)

@@ -35,7 +35,7 @@ var somePoint = point{
 
 const text = "plain, naïve, 名前, \U0001F600, \u2028, <&>, \x00, \r\n"
 
-// valueRows: every way to store with every kind of value. All read back what was stored, near or far.
+// valueRows: every way to store with every kind of value. All read back what was stored, local or remote.
 func valueRows() []row {
 	var none tiered.CacheOptions
 	return concat(
@@ -103,7 +103,7 @@ func concat(groups ...[]row) []row {
 
 func stored[V any](name string, o tiered.CacheOptions, v V) []row { return storedAs(name, o, v, v) }
 
-// storedAs: what is stored as give is read as got, by the instance that stored it and by one that has nothing near.
+// storedAs: what is stored as give is read as got, by the instance that stored it and by one that has nothing local.
 func storedAs[V any](name string, o tiered.CacheOptions, give, got V) []row {
 	const key = "k"
 	both := func(op string, run func(t *testing.T, w, r *tiered.Cache[V])) row {

@@ -28,13 +28,13 @@ var public = []string{"tiered", "local", "remote", "invalidation"}
 // allowed names every module that the public packages may link, and why. An entry that nothing needs any more
 // fails the test, as does a module without an entry.
 var allowed = map[string]string{
-	"github.com/dgraph-io/ristretto/v2": "the near tier's default engine",
+	"github.com/dgraph-io/ristretto/v2": "the local tier's default engine",
 	"github.com/cespare/xxhash/v2":      "ristretto and go-redis hash with it, and so does internal/keyhash",
 	"github.com/dustin/go-humanize":     "ristretto prints its metrics with it",
 	"golang.org/x/sys":                  "ristretto and xxhash ask for the processor's features",
-	"github.com/maypok86/otter/v2":      "the near tier's other engine",
+	"github.com/maypok86/otter/v2":      "the local tier's other engine",
 
-	"github.com/redis/go-redis/v9": "the far tier's client",
+	"github.com/redis/go-redis/v9": "the remote tier's client",
 	"go.uber.org/atomic":           "go-redis",
 
 	"golang.org/x/sync": "tiered joins simultaneous loads of one key",

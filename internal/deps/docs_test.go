@@ -26,7 +26,7 @@ var operation = regexp.MustCompile(`^[a-z]+(-[a-z]+)*$`)
 // Every document is held to the code: a metric, a span or a counter that it names must exist.
 func TestDocs_nameTelemetryThatExists(t *testing.T) {
 	names, fields := telemetry(t)
-	if !names["doppio.near.hits"] || !names["doppio.load"] || !fields["PendingAge"] || !fields["NearHits"] {
+	if !names["doppio.local.hits"] || !names["doppio.load"] || !fields["PendingAge"] || !fields["LocalHits"] {
 		t.Fatalf("the code's own names are not found: %d names, %d fields", len(names), len(fields))
 	}
 	statsField := regexp.MustCompile("`(?:Local|Cache|Lane)?Stats\\.([A-Z][A-Za-z]*)(?:\\[[^`]*)?`")
@@ -41,8 +41,8 @@ func TestDocs_nameTelemetryThatExists(t *testing.T) {
 		}
 	}
 	for doc, want := range map[string]int{
-		"`doppio.near.hits` and `doppio_near_hits_total{doppio_cache=\"a\"}`": 0,
-		"`doppio.near.hit`":                               1,
+		"`doppio.local.hits` and `doppio_local_hits_total{doppio_cache=\"a\"}`": 0,
+		"`doppio.local.strike`":                           1,
 		"`doppio_pending_weight`":                         1,
 		"`doppio.remote.get`":                             0,
 		"`doppio.remote.brew`":                            1,

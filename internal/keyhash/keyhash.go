@@ -1,4 +1,4 @@
-// Package keyhash gives a key its one 64-bit hash. The near tier indexes by it, the validity table
+// Package keyhash gives a key its one 64-bit hash. The local tier indexes by it, the validity table
 // is addressed by it, and invalidation messages carry it, so every instance of a fleet must compute
 // the same number: it is not seeded by the process. Whoever uses a hash to find an entry compares the
 // key as well; a collision then costs a miss, never a wrong value.

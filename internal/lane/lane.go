@@ -29,7 +29,7 @@ var Script = soundScript + laneScript
 // Names are the keys and channels of one lane.
 type Names struct {
 	Stream  string // the stream itself
-	Floors  string // a hash: the id below which far records are invalid, by cache name, "*" for all caches, "!" for the newest of all
+	Floors  string // a hash: the id below which remote records are invalid, by cache name, "*" for all caches, "!" for the newest of all
 	Count   string // how many lanes the namespace has, so that an instance that disagrees is found out
 	Channel string // where messages are published
 	Probe   string // what an instance writes for a moment to find out in which database it is, where its client does not tell

@@ -21,7 +21,7 @@ func (w *world) accepted(s *state, key int) bool {
 	return r.kind == value && r.stamp >= s.server.floor && (!w.tagged || r.tag == s.server.tag)
 }
 
-// checkFar is G1. After a restart it is due once everybody has noticed, and nothing is under way
+// checkRemote is G1. After a restart it is due once everybody has noticed, and nothing is under way
 // (G5).
 func (w *world) checkRemote(s *state, key int) {
 	r := &s.server.remote[key]

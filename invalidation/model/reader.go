@@ -85,7 +85,7 @@ func (w *world) join(s *state, a int) bool {
 	return true
 }
 
-// readFar is GET, and on a miss the lease: one command.
+// readRemote is GET, and on a miss the lease: one command.
 func (w *world) readRemote(s *state, a int) bool {
 	f, at := &s.flights[a], w.flights[a]
 	if f.phase != begun {

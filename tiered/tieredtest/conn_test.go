@@ -142,7 +142,7 @@ func eventually(t *testing.T, done func() bool) {
 	t.Fatal("it did not become true")
 }
 
-// In a bubble, an instance has noticed the loss when synctest.Wait returns: it serves nothing near, and says that Redis
+// In a bubble, an instance has noticed the loss when synctest.Wait returns: it serves nothing local, and says that Redis
 // cannot be asked.
 func TestOutage_isNoticedWhenWaitReturns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

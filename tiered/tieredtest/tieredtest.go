@@ -36,7 +36,7 @@ import (
 	"github.com/doppio-cache/doppio/tiered"
 )
 
-// New gives a client on an embedded Redis of its own, whose near tier is coherent. Both end with the test.
+// New gives a client on an embedded Redis of its own, whose local tier is coherent. Both end with the test.
 func New(tb testing.TB, opts tiered.Options) *tiered.Client {
 	tb.Helper()
 	return NewRedis(tb).Instance(tb, opts)
@@ -69,7 +69,7 @@ func NewRedis(tb testing.TB) *Redis {
 	return r
 }
 
-// Instance gives one more instance of a fleet that shares this Redis, whose near tier is coherent unless Redis is down.
+// Instance gives one more instance of a fleet that shares this Redis, whose local tier is coherent unless Redis is down.
 // It ends with the test.
 func (r *Redis) Instance(tb testing.TB, opts tiered.Options) *tiered.Client {
 	tb.Helper()

@@ -28,8 +28,8 @@ type Report struct {
 	// ErrorSamples are a few of the errors' messages.
 	ErrorSamples []string `json:"error_samples,omitempty"`
 
-	NearHits     int64   `json:"near_hits"`
-	FarHits      int64   `json:"far_hits"`
+	LocalHits    int64   `json:"near_hits"`
+	RemoteHits   int64   `json:"far_hits"`
 	LoadedReads  int64   `json:"loaded_reads"`   // reads that a loader answered, their own or one that they waited for
 	NearHitRatio float64 `json:"near_hit_ratio"` // of reads that were answered
 	FarHitRatio  float64 `json:"far_hit_ratio"`  // of those that missed the near tier
@@ -90,13 +90,13 @@ func newReport(cfg Config, w *workload, out *fleet.Outcome) *Report {
 		Instances: cfg.Instances, Workers: cfg.Workers, NearEntries: cfg.NearEntries,
 		Seconds: run.Seconds, Requests: run.Requests, Throughput: run.Throughput,
 		Updates: count(fleet.Writes), Errors: run.Errors, ErrorSamples: out.Samples,
-		NearHits: count(fleet.NearReads), FarHits: count(fleet.FarReads), LoadedReads: count(fleet.LoadReads),
+		LocalHits: count(fleet.NearReads), RemoteHits: count(fleet.FarReads), LoadedReads: count(fleet.LoadReads),
 		Loads: run.Loads, InvalidationsSent: run.Writes, InvalidationsReceived: int64(run.Invalidations),
 		SubscriptionLosses: count(fleet.Lost), RedisCommands: count(fleet.Sent), Latency: make(map[string]Latency),
 	}
 	r.Reads = r.Requests - r.Updates
-	r.NearHitRatio = ratio(r.NearHits, run.Reads)
-	r.FarHitRatio = ratio(r.FarHits, r.FarHits+r.LoadedReads)
+	r.NearHitRatio = ratio(r.LocalHits, run.Reads)
+	r.FarHitRatio = ratio(r.RemoteHits, r.RemoteHits+r.LoadedReads)
 	r.LoadsPerRead = ratio(r.Loads, r.Reads)
 	for name, of := range latencies {
 		l := run.Latency[of]

@@ -25,9 +25,9 @@ func checkSums(t *testing.T, cfg Config, r *Report) {
 	if r.Requests != int64(cfg.Requests) || r.Notice != "" {
 		t.Errorf("%d requests, want %d; notice %q", r.Requests, cfg.Requests, r.Notice)
 	}
-	if got := r.NearHits + r.FarHits + r.LoadedReads + r.Errors; got != r.Reads {
+	if got := r.LocalHits + r.RemoteHits + r.LoadedReads + r.Errors; got != r.Reads {
 		t.Errorf("near %d + far %d + loaded %d + errors %d are %d, not %d reads",
-			r.NearHits, r.FarHits, r.LoadedReads, r.Errors, got, r.Reads)
+			r.LocalHits, r.RemoteHits, r.LoadedReads, r.Errors, got, r.Reads)
 	}
 	if r.Updates == 0 || r.InvalidationsSent != r.Updates {
 		t.Errorf("%d updates, %d invalidations sent", r.Updates, r.InvalidationsSent)
@@ -35,7 +35,7 @@ func checkSums(t *testing.T, cfg Config, r *Report) {
 	if r.Stale.Reads != r.Stale.WithinHop+r.Stale.Later+r.Stale.Beyond {
 		t.Errorf("stale reads do not add up: %+v", r.Stale)
 	}
-	for name, want := range map[string]int64{"near": r.NearHits, "far": r.FarHits, "load": r.LoadedReads, "update": r.Updates} {
+	for name, want := range map[string]int64{"near": r.LocalHits, "far": r.RemoteHits, "load": r.LoadedReads, "update": r.Updates} {
 		if got := r.Latency[name].Count; got != want {
 			t.Errorf("%d latencies of %s, want %d", got, name, want)
 		}
@@ -55,7 +55,7 @@ func TestDemo(t *testing.T) {
 	if r.Stale.Own != 0 {
 		t.Errorf("%d reads missed an invalidation of their own instance", r.Stale.Own)
 	}
-	if r.NearHits == 0 || r.LoadedReads == 0 || r.RedisCommands == 0 || r.InvalidationsReceived == 0 {
+	if r.LocalHits == 0 || r.LoadedReads == 0 || r.RedisCommands == 0 || r.InvalidationsReceived == 0 {
 		t.Errorf("nothing happened: %+v", r)
 	}
 	if r.Loads >= r.Reads {
@@ -101,7 +101,7 @@ func TestInterruptReportsWhatWasMeasured(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Fatalf("got %v, want context.Canceled", err)
 	}
-	if r == nil || r.Requests >= 100_000 || r.Notice == "" || r.Reads != r.NearHits+r.FarHits+r.LoadedReads {
+	if r == nil || r.Requests >= 100_000 || r.Notice == "" || r.Reads != r.LocalHits+r.RemoteHits+r.LoadedReads {
 		t.Errorf("report of an interrupted run: %+v", r)
 	}
 }

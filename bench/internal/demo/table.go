@@ -25,8 +25,8 @@ func (r *Report) WriteTable(w io.Writer) error {
 	}
 	row("requests", term.Thousands(r.Requests), fmt.Sprintf("%s reads, %s updates, in %.1f s: %s a second",
 		term.Thousands(r.Reads), term.Thousands(r.Updates), r.Seconds, term.Thousands(int64(r.Throughput))))
-	row("near hits", term.Percent(r.NearHitRatio), "of reads: "+term.Thousands(r.NearHits))
-	row("far hits", term.Percent(r.FarHitRatio), "of near misses: "+term.Thousands(r.FarHits))
+	row("near hits", term.Percent(r.NearHitRatio), "of reads: "+term.Thousands(r.LocalHits))
+	row("far hits", term.Percent(r.FarHitRatio), "of near misses: "+term.Thousands(r.RemoteHits))
 	row("loads", term.Thousands(r.Loads), fmt.Sprintf("by the source: %.4f a read, one for %s reads",
 		r.LoadsPerRead, strconv.FormatFloat(ratio(r.Reads, r.Loads), 'f', 1, 64)))
 	row("invalidations", term.Thousands(r.InvalidationsSent), fmt.Sprintf("acknowledged; received by all instances: %s; subscriptions lost: %d",

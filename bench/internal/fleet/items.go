@@ -83,8 +83,8 @@ func (c *items) ready(ctx context.Context) error {
 }
 
 func (c *items) get(ctx context.Context, key string, load func(context.Context) (Item, error)) (Item, answer, error) {
-	var answered tiered.Answer
-	ctx = tiered.WithAnswer(ctx, &answered)
+	var answered tiered.Source
+	ctx = tiered.WithSource(ctx, &answered)
 	begin := time.Now()
 	item, err := c.cache.GetOrSet(ctx, key, load)
 	took := time.Since(begin)
@@ -131,7 +131,7 @@ func (c *items) state() state {
 	s := c.client.Stats()
 	out := state{coherent: s.Coherent, invalidations: s.Invalidations, losses: s.Losses, sent: c.sent.Load(), drops: s.Drops}
 	for _, l := range s.Lanes {
-		out.coherent = out.coherent && l.State == tiered.Live
+		out.coherent = out.coherent && l.State == tiered.StateLive
 	}
 	return out
 }

@@ -53,11 +53,11 @@ func TestSharedMemory(t *testing.T) {
 }
 
 func TestClassify(t *testing.T) {
-	for answer, want := range map[tiered.Answer]Tier{
-		tiered.AnsweredNear:  Near,
-		tiered.AnsweredFar:   Far,
-		tiered.AnsweredLoad:  Load,
-		tiered.AnsweredStale: Load,
+	for answer, want := range map[tiered.Source]Tier{
+		tiered.SourceLocal:  Near,
+		tiered.SourceRemote: Far,
+		tiered.SourceLoader: Load,
+		tiered.SourceStale:  Load,
 	} {
 		if got := classify(answer); got != want {
 			t.Errorf("classify(%s) is %s, want %s", answer, got, want)

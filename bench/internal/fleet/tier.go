@@ -34,11 +34,11 @@ func tierOf(logged history.Tier) Tier {
 
 // classify turns what the cache says of a read into a tier. It says so for each read: a guess by
 // the time that a read took would count a near hit whose process was descheduled as far.
-func classify(a tiered.Answer) Tier {
+func classify(a tiered.Source) Tier {
 	switch a {
-	case tiered.AnsweredNear:
+	case tiered.SourceLocal:
 		return Near
-	case tiered.AnsweredFar:
+	case tiered.SourceRemote:
 		return Far
 	default: // by a loader, or by the value that stood in for one that failed or was slow
 		return Load

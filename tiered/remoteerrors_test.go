@@ -14,15 +14,15 @@ import (
 )
 
 // failures are the counters of Stats that say that something failed.
-type failures struct{ far, store, decode uint64 }
+type failures struct{ remote, store, decode uint64 }
 
 func failuresOf(c *tiered.Client) failures {
 	s := c.Stats()
-	return failures{s.FarErrors, s.StoreErrors, s.DecodeErrors}
+	return failures{s.RemoteErrors, s.StoreErrors, s.DecodeErrors}
 }
 
 func (f failures) since(before failures) failures {
-	return failures{f.far - before.far, f.store - before.store, f.decode - before.decode}
+	return failures{f.remote - before.remote, f.store - before.store, f.decode - before.decode}
 }
 
 // A call that fails counts once for each key, or once where the floors could not be asked for
@@ -71,7 +71,7 @@ func TestStats_countsAFailedRemoteCallOnce(t *testing.T) {
 	} {
 		before := failuresOf(client)
 		call.call(t.Context())
-		if got := failuresOf(client).since(before); got != (failures{far: call.want}) {
+		if got := failuresOf(client).since(before); got != (failures{remote: call.want}) {
 			t.Errorf("%s: %+v, want %d of the remote tier", call.name, got, call.want)
 		}
 	}
@@ -144,7 +144,7 @@ func TestStats_countsAFailureUnderOneKind(t *testing.T) {
 				t.Error(err)
 			}
 		}},
-		{"another type", failures{far: 1}, func(t *testing.T) {
+		{"another type", failures{remote: 1}, func(t *testing.T) {
 			check(t, rdb.RPush(ctx, "ns:c:list", "x").Err())
 			_, err := c.Get(ctx, "list")
 			wantErr(t, err, tiered.ErrWrongType)
