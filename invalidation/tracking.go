@@ -20,16 +20,16 @@ import (
 	"github.com/doppio-cache/doppio/internal/topology"
 )
 
-// TrackingHandler receives what a [Tracker] learns. A tracker makes one call at a time. No method may
-// block or close the Tracker.
+// TrackingHandler receives what a [Tracker] learns. A tracker makes one call at a time. No method
+// may block or close the Tracker.
 type TrackingHandler interface {
-	// OnTrackedKeys is called when keys were written, deleted, evicted, or have expired, or when their
-	// time to live was changed; Redis does not say which of these. nil stands for every key, after
-	// FLUSHALL or FLUSHDB. The handler may keep the slice.
+	// OnTrackedKeys is called when keys were written, deleted, evicted, or have expired, or when
+	// their time to live was changed; Redis does not say which of these. nil stands for every key,
+	// after FLUSHALL or FLUSHDB. The handler may keep the slice.
 	OnTrackedKeys(keys []string)
-	// OnTrackingLost is called when changes are no longer reported. If the connection went silent, the
-	// changes of the last one and a half TrackingSilence may not have been reported either. It is called
-	// again for every attempt that fails.
+	// OnTrackingLost is called when changes are no longer reported. If the connection went silent,
+	// the changes of the last one and a half TrackingSilence may not have been reported either. It
+	// is called again for every attempt that fails.
 	OnTrackingLost(err error)
 	// OnTracking is called when changes are reported from now on. Earlier changes may not have been
 	// reported, also those since StartTracking.
@@ -50,48 +50,49 @@ const (
 type TrackingOptions struct {
 	// Prefix is the prefix of the keys to report, for example "ns:".
 	Prefix string
-	// Backoff is the longest pause between two attempts to connect. The first pause is a fiftieth of it,
-	// and each is shortened at random by up to a half. Defaults to DefaultTrackingBackoff.
+	// Backoff is the longest pause between two attempts to connect. The first pause is a fiftieth
+	// of it, and each is shortened at random by up to a half. Defaults to DefaultTrackingBackoff.
 	Backoff time.Duration
 	// Handler receives what the tracker learns.
 	Handler TrackingHandler
 	// Logger receives, at Debug, the error of each attempt that ended. Defaults to a silent one.
 	Logger *slog.Logger
-	// Panics counts and logs the panics of the Redis client's hooks and dialers. If it is nil, they are
-	// not counted.
+	// Panics counts and logs the panics of the Redis client's hooks and dialers. If it is nil, they
+	// are not counted.
 	Panics *guard.Panics
 }
 
-// Tracker receives from Redis itself the names of the changed keys under a prefix (CLIENT TRACKING in
-// broadcasting mode). It also sees the changes that programs without this library make, an operator's,
-// eviction and expiry. It needs Redis 6 or later, or Valkey, and the permission for HELLO, PING and
-// CLIENT TRACKING. It does not need the permission for pub/sub.
+// Tracker receives from Redis itself the names of the changed keys under a prefix (CLIENT TRACKING
+// in broadcasting mode). It also sees the changes that programs without this library make, an
+// operator's, eviction and expiry. It needs Redis 6 or later, or Valkey, and the permission for
+// HELLO, PING and CLIENT TRACKING. It does not need the permission for pub/sub.
 //
 // A Tracker is an addition to a [Receiver]. It guarantees nothing:
 //   - A change that is made while there is no connection is never reported.
-//   - Its reports have no order with the messages of a Receiver, or with replies on other connections.
-//   - Every instance receives every change under the prefix, also those made through this library, its
-//     own, and fills. With N instances each write makes N messages. Redis gathers the keys of one round
-//     of its event loop into one message.
+//   - Its reports have no order with the messages of a Receiver, or with replies on other
+//     connections.
+//   - Every instance receives every change under the prefix, also those made through this
+//     library, its own, and fills. With N instances each write makes N messages. Redis gathers
+//     the keys of one round of its event loop into one message.
 //   - An expired key is reported when Redis removes it, which may be later than its expiry.
-//   - Databases are not distinguished: a key of the same name in another database is reported, and so
-//     is a FLUSHDB of another database.
-//   - It follows one server, the one that the client dials. After a failover of Sentinel the old master
-//     closes the connection when it is made a replica. If the old master is cut off from the others but
-//     not from here, nothing is reported until then.
+//   - Databases are not distinguished: a key of the same name in another database is reported,
+//     and so is a FLUSHDB of another database.
+//   - It follows one server, the one that the client dials. After a failover of Sentinel the old
+//     master closes the connection when it is made a replica. If the old master is cut off from
+//     the others but not from here, nothing is reported until then.
 //
 // Design: the connection is a redis.PubSub without a channel, of a client derived for RESP3, whose
-// OnConnect enables tracking. go-redis handles pushes only while it reads, and no code reads an idle
-// connection of a pool, so a push there waits for the next command. PubSub.Receive always reads, so
-// pushes are handled as they come. A PING goes over the same connection, behind the pushes, so its
-// reply proves that the changes before it were reported. On one machine a change was reported 50 µs
-// after its SET began (p99 250 µs), in most cases before the SET returned; with a PING each 750 ms over
-// a pooled connection it was 630 ms. The alternative, REDIRECT to a RESP2 subscription of
-// __redis__:invalidate, was no faster (80 µs) and takes two connections that fail separately: if the
-// one that tracks is lost, nothing is reported, and the subscription still answers. go-redis also makes
-// an error of the nil that stands for a flush there. Redis counts the connection as a normal client and
-// not as a subscriber, so the default limits of its output buffers do not end it in a burst.
-// TrackingSilence bounds its delay.
+// OnConnect enables tracking. go-redis handles pushes only while it reads, and no code reads an
+// idle connection of a pool, so a push there waits for the next command. PubSub.Receive always
+// reads, so pushes are handled as they come. A PING goes over the same connection, behind the
+// pushes, so its reply proves that the changes before it were reported. On one machine a change was
+// reported 50 µs after its SET began (p99 250 µs), in most cases before the SET returned; with a
+// PING each 750 ms over a pooled connection it was 630 ms. The alternative, REDIRECT to a RESP2
+// subscription of __redis__:invalidate, was no faster (80 µs) and takes two connections that fail
+// separately: if the one that tracks is lost, nothing is reported, and the subscription still
+// answers. go-redis also makes an error of the nil that stands for a flush there. Redis counts the
+// connection as a normal client and not as a subscriber, so the default limits of its output
+// buffers do not end it in a burst. TrackingSilence bounds its delay.
 type Tracker struct {
 	base    redis.Options
 	opts    TrackingOptions
@@ -100,11 +101,11 @@ type Tracker struct {
 	done    sync.WaitGroup
 }
 
-// StartTracking returns a tracker and starts its goroutine. It does not wait for the connection. The
-// tracker has a connection of its own, made with the options of rdb but without its hooks.
+// StartTracking returns a tracker and starts its goroutine. It does not wait for the connection.
+// The tracker has a connection of its own, made with the options of rdb but without its hooks.
 // StartTracking returns an error for incomplete options, and for every client but *redis.Client (of
-// one server, or Sentinel's failover client) and types that embed one: on a Cluster or a Ring each node
-// reports only its own keys.
+// one server, or Sentinel's failover client) and types that embed one: on a Cluster or a Ring each
+// node reports only its own keys.
 //
 // Close the tracker before rdb: Sentinel's client finds the master for both. Call Close in the end.
 func StartTracking(rdb redis.UniversalClient, opts TrackingOptions) (*Tracker, error) {
@@ -177,8 +178,8 @@ var (
 	errTrackingPush   = errors.New("an invalidation that cannot be read")
 )
 
-// trackingConn is one connection, from its making to its end. Only the goroutine that reads calls the
-// handler.
+// trackingConn is one connection, from its making to its end. Only the goroutine that reads calls
+// the handler.
 type trackingConn struct {
 	*Tracker
 	began      time.Time
@@ -230,7 +231,8 @@ func (c *trackingConn) options(ctx context.Context) *redis.Options {
 	// go-redis's own client-side cache would track for itself, and refuses to let others do so.
 	o.ClientSideCache, o.ClientSideCacheConfig = nil, nil
 	o.ClientSideCacheRefreshOnInvalidate, o.ClientSideCacheCoalesceMisses = false, false
-	// rdb has put its own processor into its options; the handlers of that one are the application's.
+	// rdb has put its own processor into its options; the handlers of that one are the
+	// application's.
 	o.PushNotificationProcessor = redis.NewPushNotificationProcessor()
 	if err := o.PushNotificationProcessor.RegisterHandler("invalidate", c, true); err != nil {
 		c.cancel(err)
@@ -261,8 +263,8 @@ func (c *trackingConn) dial(ctx, dialing context.Context, network, addr string) 
 	return conn, nil
 }
 
-// hangUp interrupts the goroutine that uses the connection: go-redis interrupts neither its handshake
-// nor a Receive.
+// hangUp interrupts the goroutine that uses the connection: go-redis interrupts neither its
+// handshake nor a Receive.
 func (c *trackingConn) hangUp() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -277,8 +279,8 @@ func (c *trackingConn) enableTracking(ctx context.Context, conn *redis.Conn) err
 			return err
 		}
 	}
-	// If HELLO fails, go-redis goes on with RESP2. Redis would then accept CLIENT TRACKING and report
-	// nothing.
+	// If HELLO fails, go-redis goes on with RESP2. Redis would then accept CLIENT TRACKING and
+	// report nothing.
 	if err := conn.Hello(ctx, 3, "", "", "").Err(); err != nil {
 		return fmt.Errorf("HELLO 3: %w", err)
 	}
@@ -355,8 +357,8 @@ func (c *trackingConn) unexpected() error {
 	return errTrackingPush
 }
 
-// pingLoop sends a PING every quarter of the silence, and ends the connection when no reply has come
-// for all of it.
+// pingLoop sends a PING every quarter of the silence, and ends the connection when no reply has
+// come for all of it.
 func (c *trackingConn) pingLoop(ctx context.Context, ps *redis.PubSub) {
 	tick := time.NewTicker(max(c.silence/4, time.Millisecond))
 	defer tick.Stop()

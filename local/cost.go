@@ -6,9 +6,9 @@ import (
 	"reflect"
 )
 
-// These are the bytes of heap that an entry takes besides its key and value, after a collection: the
-// Entry itself (136), the engine's tables and lists at their mean fill, and the rounding of key and
-// value to the sizes of the allocator. TestMaxBytes_isMeasuredHeap measures them.
+// These are the bytes of heap that an entry takes besides its key and value, after a collection:
+// the Entry itself (136), the engine's tables and lists at their mean fill, and the rounding of key
+// and value to the sizes of the allocator. TestMaxBytes_isMeasuredHeap measures them.
 const (
 	ristrettoPerEntry = 270
 	otterPerEntry     = 250

@@ -2,10 +2,10 @@ package lane
 
 import "fmt"
 
-// Floors parses the hash of a lane's floors: ids by the name of their cache. A field that is not an id
-// is left out, as if the floor had not been raised, and counted as unreadable: it must not keep every
-// instance from trusting its local tier. Only a program that may write to Redis puts one there, and it
-// could remove the field just as well. The next raise of that floor replaces it.
+// Floors parses the hash of a lane's floors: ids by the name of their cache. A field that is not an
+// id is left out, as if the floor had not been raised, and counted as unreadable: it must not keep
+// every instance from trusting its local tier. Only a program that may write to Redis puts one
+// there, and it could remove the field just as well. The next raise of that floor replaces it.
 func Floors(fields map[string]string) (floors map[string]uint64, unreadable int) {
 	floors = make(map[string]uint64, len(fields))
 	for name, text := range fields {

@@ -1,6 +1,6 @@
-// Package luascript runs Lua scripts in Redis. A command is sent by the hash of its script, and with
-// the whole script to a server that does not know it. No command is sent twice: go-redis repeats a
-// command whose reply was lost, and a change would then be made twice.
+// Package luascript runs Lua scripts in Redis. A command is sent by the hash of its script, and
+// with the whole script to a server that does not know it. No command is sent twice: go-redis
+// repeats a command whose reply was lost, and a change would then be made twice.
 package luascript
 
 import (
@@ -34,8 +34,9 @@ type Call struct {
 }
 
 // Gate may be implemented by the context of a run. It is asked right before a command is written. A
-// command for which it returns an error is not written, and its connection is closed: go-redis honors
-// a context while it waits for a connection of its pool and dials, but not during the handshake.
+// command for which it returns an error is not written, and its connection is closed: go-redis
+// honors a context while it waits for a connection of its pool and dials, but not during the
+// handshake.
 type Gate interface{ BeforeSend() error }
 
 // Cmd is a command that go-redis does not send twice.
@@ -82,8 +83,8 @@ func (s Script) cmd(ctx context.Context, byHash bool, call Call) Cmd {
 	return Cmd{c, gate}
 }
 
-// Run runs the script. A server that does not know the script has run nothing, so sending it whole is
-// no repetition.
+// Run runs the script. A server that does not know the script has run nothing, so sending it whole
+// is no repetition.
 func (s Script) Run(ctx context.Context, rdb redis.UniversalClient, keys []string, args ...any) (any, error) {
 	return s.run(ctx, rdb, Call{keys, args}).Result()
 }
@@ -107,8 +108,8 @@ func (s Script) RunEach(ctx context.Context, rdb redis.UniversalClient, calls []
 }
 
 // Pipeline runs the script once for each call, in a pipeline. The keys of the calls may lie in
-// different slots. Each command has its own result: the error of a pipeline is only the first one, and
-// on a server that has lost its scripts some commands fail while others run.
+// different slots. Each command has its own result: the error of a pipeline is only the first one,
+// and on a server that has lost its scripts some commands fail while others run.
 func (s Script) Pipeline(ctx context.Context, rdb redis.UniversalClient, calls []Call) []Cmd {
 	cmds := make([]Cmd, len(calls))
 	all := make([]int, len(calls))
@@ -116,9 +117,9 @@ func (s Script) Pipeline(ctx context.Context, rdb redis.UniversalClient, calls [
 		all[i] = i
 	}
 	s.send(ctx, rdb, true, calls, all, cmds)
-	// A node learns the script from the first command that is sent to it whole. Only go-redis knows which
-	// node has which key. So one command is sent whole, then two, then four, until none is unknown: a
-	// single server is sent one, and each of several nodes little more than one.
+	// A node learns the script from the first command that is sent to it whole. Only go-redis knows
+	// which node has which key. So one command is sent whole, then two, then four, until none is
+	// unknown: a single server is sent one, and each of several nodes little more than one.
 	unknown := unknownIndexes(cmds, all)
 	for whole := 1; len(unknown) > 0; whole *= 2 {
 		n := min(whole, len(unknown))
@@ -154,7 +155,8 @@ func (s Script) send(ctx context.Context, rdb redis.UniversalClient, byHash bool
 	}
 	_, err := pipe.Exec(ctx)
 	for _, i := range indexes {
-		// A pipeline that failed before a command was answered may leave the command without an error.
+		// A pipeline that failed before a command was answered may leave the command without an
+		// error.
 		if err != nil && cmds[i].Err() == nil && cmds[i].Val() == nil {
 			cmds[i].SetErr(err)
 		}

@@ -11,8 +11,8 @@ if from == '0-0' then
   -- All of the lane follows, unless its beginning may have been trimmed.
   if length >= LANE_MAXLEN then return {last, 'trimmed'} end
 elseif #found == 0 or found[1][1] ~= from then
-  -- Trimming removes the oldest entries and leaves at least LANE_MAXLEN. If an older entry is there, or
-  -- fewer entries are left, the id was not trimmed: the history was lost.
+  -- Trimming removes the oldest entries and leaves at least LANE_MAXLEN. If an older entry is
+  -- there, or fewer entries are left, the id was not trimmed: the history was lost.
   local older = redis.call('XREVRANGE', KEYS[1], from, '-', 'COUNT', 1)
   if length >= LANE_MAXLEN and #older == 0 then return {last, 'trimmed'} end
   return {last, 'lost'}

@@ -1,5 +1,5 @@
--- Acquires a lease unless a record is there, and replies with the record that is there. A lease that is
--- there is marked as awaited.
+-- Acquires a lease unless a record is there, and replies with the record that is there. A lease
+-- that is there is marked as awaited.
 -- ARGV: lease record, milliseconds, the token of a record that counts as absent ('' for none)
 local v = redis.call('GET', KEYS[1])
 if not v or (ARGV[3] ~= '' and known(v) and string.sub(v, 2, 17) == ARGV[3]) then

@@ -1,8 +1,8 @@
--- Sets the floor of all caches where the histories of the lane part, and replies with it. It is for a
--- caller that has noticed a loss itself, and knows the last id of the old history and the floor of that
--- time. All callers find the same place, however late.
--- KEYS: stream, floors. ARGV: channel, the caller's opening message, '1' on a Cluster, last id of the old
--- history
+-- Sets the floor of all caches where the histories of the lane part, and replies with it. It is for
+-- a caller that has noticed a loss itself, and knows the last id of the old history and the floor
+-- of that time. All callers find the same place, however late.
+-- KEYS: stream, floors. ARGV: channel, the caller's opening message, '1' on a Cluster, last id of
+-- the old history
 local now = lane_floor_named(KEYS[1], KEYS[2], '*')
 local floor, floorSeq = lane_parts(now)
 if lane_later(floor, floorSeq, lane_place(ARGV[2], 15)) then return now end -- the history began with it, or another caller was first

@@ -1,4 +1,5 @@
--- Removes the record with the token that was seen, and announces that, unless another record is there.
+-- Removes the record with the token that was seen, and announces that, unless another record is
+-- there.
 -- ARGV: channel, message, token seen
 local h = redis.pcall('GETRANGE', KEYS[1], 0, HEADER - 1)
 if type(h) == 'table' then

@@ -1,5 +1,5 @@
--- Removes the key, of any type, and announces the change even if there was no key: other instances may
--- hold copies.
+-- Removes the key, of any type, and announces the change even if there was no key: other instances
+-- may hold copies.
 -- ARGV: channel, message, floor
 local h = redis.pcall('GETRANGE', KEYS[1], 0, HEADER - 1)
 local none = type(h) == 'string' and absent(h, ARGV[3], KEYS[1])

@@ -1,5 +1,5 @@
--- Removes the key, of any type, except a record of this version whose stamp is at least the given one
--- (0: every record is removed).
+-- Removes the key, of any type, except a record of this version whose stamp is at least the given
+-- one (0: every record is removed).
 -- ARGV: floor, stamp
 local h = redis.pcall('GETRANGE', KEYS[1], 0, HEADER - 1)
 local text = type(h) == 'string'

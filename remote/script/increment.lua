@@ -1,9 +1,9 @@
--- Adds to an entry that is a decimal integer. Lua's numbers are doubles, exact only to 2^53. So the sum is
--- made by INCRBY, on the digits, which take the place of the record for a moment. Bounds are compared as
--- digits for the same reason.
--- ARGV: channel, message, floor, delta, token, record for a missing entry (payload "0"), its milliseconds,
--- lowest, highest ('' for none), token of the record whose tags were checked ('' for none), 1 if one of
--- them was invalidated
+-- Adds to an entry that is a decimal integer. Lua's numbers are doubles, exact only to 2^53. So the
+-- sum is made by INCRBY, on the digits, which take the place of the record for a moment. Bounds are
+-- compared as digits for the same reason.
+-- ARGV: channel, message, floor, delta, token, record for a missing entry (payload "0"), its
+-- milliseconds, lowest, highest ('' for none), token of the record whose tags were checked ('' for
+-- none), 1 if one of them was invalidated
 local key = KEYS[1]
 -- Returns the payload of record s if the copy of the key is right before it, else nil.
 local function payload(s)
@@ -50,8 +50,8 @@ if overflow then
   if not fresh then redis.call('SET', key, old, 'KEEPTTL') end
   return redis.error_reply('DOPPIO-OVERFLOW the sum does not fit')
 end
--- The announcement comes before the change, as elsewhere. If it is denied, the digits must not stay in
--- the place of the record.
+-- The announcement comes before the change, as elsewhere. If it is denied, the digits must not stay
+-- in the place of the record.
 local ok, id, ms, seq = pcall(announce)
 if not ok then
   if not fresh then redis.call('SET', key, old, 'KEEPTTL') end

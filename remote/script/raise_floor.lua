@@ -1,5 +1,5 @@
--- Raises a floor of the lane to an announcement of its own. A floor is never lowered, also if the lane
--- was lost and the server's clock has gone back. A floor that is not an id is replaced.
+-- Raises a floor of the lane to an announcement of its own. A floor is never lowered, also if the
+-- lane was lost and the server's clock has gone back. A floor that is not an id is replaced.
 -- KEYS: stream, floors. ARGV: channel, message, '1' on a Cluster, name
 redis.call('PERSIST', KEYS[1]) -- works without memory: see announce_and_stamp.lua
 local id, ms, seq = lane_append(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3])

@@ -8,8 +8,8 @@ local function duration(s, first)
   if n >= 2147483648 then return (n - 2147483648) * 1000 end
   return n
 end
--- Reports whether the stamp in header h is below the stamp id. Both have 8 bytes. They are compared by
--- halves, since a double would lose the last bits.
+-- Reports whether the stamp in header h is below the stamp id. Both have 8 bytes. They are compared
+-- by halves, since a double would lose the last bits.
 local ZERO = '\0\0\0\0\0\0\0\0'
 local function older(h, id)
   if id == ZERO then return false end
@@ -17,10 +17,10 @@ local function older(h, id)
   if high ~= limit then return high < limit end
   return word(h, 22) < word(id, 5)
 end
--- Reports whether the header h of a key is that of no entry: there is no record, or a lease, a negative
--- record, a value past its TTL, or one with a stamp below the floor. A record of another version is an
--- entry. A value has expired when Redis has removed it, or when Redis keeps it for no more than its grace:
--- only the clock of Redis matters.
+-- Reports whether the header h of a key is that of no entry: there is no record, or a lease, a
+-- negative record, a value past its TTL, or one with a stamp below the floor. A record of another
+-- version is an entry. A value has expired when Redis has removed it, or when Redis keeps it for no
+-- more than its grace: only the clock of Redis matters.
 local function absent(h, floor, key)
   if #h == 0 then return true end
   if not known(h) then return false end

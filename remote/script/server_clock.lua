@@ -1,5 +1,5 @@
--- Returns the server's time in Unix ms. The TTL of every record is counted from it, so the clocks of two
--- machines are never compared.
+-- Returns the server's time in Unix ms. The TTL of every record is counted from it, so the clocks
+-- of two machines are never compared.
 local function server_ms()
   local t = redis.call('TIME')
   return t[1] * 1000 + (t[2] - t[2] % 1000) / 1000

@@ -1,6 +1,7 @@
--- Sets the TTL of an entry, counted from now. The token changes, so that a refresh under way does not
--- bring the old TTL back.
--- ARGV: channel, message, floor, token, TTL as in the record (4 bytes), TTL in milliseconds (0: without end)
+-- Sets the TTL of an entry, counted from now. The token changes, so that a refresh under way does
+-- not bring the old TTL back.
+-- ARGV: channel, message, floor, token, TTL as in the record (4 bytes), TTL in milliseconds (0:
+-- without end)
 local h = redis.call('GETRANGE', KEYS[1], 0, HEADER - 1)
 if absent(h, ARGV[3], KEYS[1]) then return {0, '', 0} end
 if ARGV[2] ~= '' then redis.call('PERSIST', KEYS[2]) end

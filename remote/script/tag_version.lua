@@ -1,5 +1,5 @@
--- Replies with the version of a tag. It is created on first use, and lasts at least as long as the entry
--- that is about to have the tag.
+-- Replies with the version of a tag. It is created on first use, and lasts at least as long as the
+-- entry that is about to have the tag.
 -- ARGV: version to begin with, milliseconds (0: without end)
 local v = redis.pcall('GET', KEYS[1])
 if type(v) == 'table' then
