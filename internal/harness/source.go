@@ -189,7 +189,8 @@ func (s *Source) serve(conn net.Conn) {
 }
 
 func (s *Source) answer(conn net.Conn, verb string, key, instance int) string {
-	version, ok := uint64(0), true
+	var version uint64
+	ok := true
 	switch verb {
 	case "load":
 		version = s.load(key, instance)
