@@ -186,17 +186,17 @@ func (s *Store) DeleteMany(ctx context.Context, deletions []Deletion) ([]bool, [
 	return existed, b.errs
 }
 
-// Removal is one key of Retire. Seen is the token of the record to remove, as for Fill.
+// Removal is one key of CompareAndDelete. Seen is the token of the record to remove, as for Fill.
 type Removal struct {
 	Key          string
 	Seen         []byte
 	Announcement *Announcement
 }
 
-// Retire removes each record that still has the token that was seen, and announces the removal. A
-// record that has replaced it stays, and nothing is announced. gone says which records were
-// removed. It works when Redis is out of memory.
-func (s *Store) Retire(ctx context.Context, removals []Removal) (gone []bool, errs []error) {
+// CompareAndDelete removes each record that still has the token that was seen, and announces the
+// removal. A record that has replaced it stays, and nothing is announced. gone says which records
+// were removed. It works when Redis is out of memory.
+func (s *Store) CompareAndDelete(ctx context.Context, removals []Removal) (gone []bool, errs []error) {
 	b := newBatchWrite("retire", compareAndDeleteScripts, len(removals))
 	for i, r := range removals {
 		b.plans[i] = writePlan{key: r.Key, announcement: r.Announcement, args: []any{r.Seen}}

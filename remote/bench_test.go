@@ -9,7 +9,8 @@ import (
 )
 
 // Each pair is one operation of Store beside the plain command that does its work, over the same
-// client, one after the other: the ratio is what the remote tier costs. Compare within one run only.
+// client, one after the other: the ratio is what the remote tier costs. Compare within one run
+// only.
 
 func bench(b *testing.B, callers int, do func(ctx context.Context) error) {
 	b.Helper()

@@ -14,7 +14,7 @@ import (
 // After a pause one call at a time tries the server.
 //
 // It learns of outages from the calls, and from the receivers of invalidations, which notice an
-// outage before the callers do, and its end (see Store.LaneSilent).
+// outage before the callers do, and its end (see Store.ReportLaneSilence).
 type breaker struct {
 	node     string // the server's address; empty with one server
 	failures int

@@ -32,9 +32,9 @@ func callModeOf(ctx context.Context) callMode {
 	return callMode{}
 }
 
-// Stay returns a context for calls whose caller waits until they end, even if ctx ends before: they
-// end at their timeout at the latest. Calls with a context that cannot end are always made so.
-func Stay(ctx context.Context) context.Context {
+// NoDetach returns a context for calls whose caller waits until they end, even if ctx ends before:
+// they end at their timeout at the latest. Calls with a context that cannot end are always made so.
+func NoDetach(ctx context.Context) context.Context {
 	m := callModeOf(ctx)
 	m.Context, m.inline = ctx, true
 	return &m

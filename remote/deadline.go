@@ -103,9 +103,9 @@ func (s *Store) runWithDeadline(ctx context.Context, op string, calls []luascrip
 	return cmds
 }
 
-// Seen tells a store an id of a lane. It contains the server's time, or an earlier one. That is
-// enough to give the first change a deadline, which costs a second round trip if the id was old.
-func (s *Store) Seen(id uint64) {
+// ObserveID tells the store an id of a lane. It contains the server's time, or an earlier one. That
+// is enough to give the first change a deadline, which costs a second round trip if the id was old.
+func (s *Store) ObserveID(id uint64) {
 	if ms := lane.ID(id).UnixMilli(); ms > 0 {
 		s.clock.init(ms)
 	}

@@ -53,7 +53,7 @@ var (
 
 // Error says which operation failed and why. Its message has no key, no value and no credential.
 type Error struct {
-	Op  string // the operation: get, set, increment, …; empty for an error of Plain
+	Op  string // the operation: get, set, increment, …; empty for an error of WithoutOp
 	Err error  // the error of go-redis or of the context
 	// kinds are the sentinels that this error matches.
 	kinds []error
@@ -109,9 +109,9 @@ func (e *Error) Unwrap() []error {
 	return append(e.kinds[:len(e.kinds):len(e.kinds)], e.Err)
 }
 
-// Plain returns err without the name of this package's operation, for a caller whose own operation
-// has several steps. It matches what err matches.
-func Plain(err error) error {
+// WithoutOp returns err without the name of this package's operation, for a caller whose own
+// operation has several steps. It matches what err matches.
+func WithoutOp(err error) error {
 	e, ok := err.(*Error) //nolint:errorlint // an error that wraps an *Error has a text of its own
 	if !ok || e.Op == "" {
 		return err

@@ -205,7 +205,7 @@ func TestPlain_namesNoStep(t *testing.T) {
 		classify("set", true, replyError("ERR oops script: a7af09306c01, on @user_script:34.")):                                                          "ERR oops script: a7af09306c01, on @user_script:34.",
 		ErrNotFound: "doppio: not found",
 	} {
-		plain := Plain(err)
+		plain := WithoutOp(err)
 		if got := plain.Error(); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}

@@ -165,8 +165,8 @@ func TestRelease_tellsWhetherTheLeaseIsWaitedFor(t *testing.T) {
 				}
 			},
 			"AcquireMany": func(key string) {
-				claims := []Claim{{Key: key, Token: NewToken()}}
-				if s.AcquireMany(ctx, claims, time.Minute); claims[0].Won || claims[0].Err != nil || claims[0].Found.Kind != KindLease {
+				claims := []LeaseRequest{{Key: key, Token: NewToken()}}
+				if s.AcquireMany(ctx, claims, time.Minute); claims[0].Acquired || claims[0].Err != nil || claims[0].Found.Kind != KindLease {
 					t.Errorf("met %+v", claims[0])
 				}
 			},
@@ -177,7 +177,7 @@ func TestRelease_tellsWhetherTheLeaseIsWaitedFor(t *testing.T) {
 				return f.Awaited, f.Stored, err
 			},
 			"FillMany": func(key string, token Token) (bool, bool, error) {
-				f, errs := s.FillMany(ctx, []Filling{{key, token[:], value("v")}})
+				f, errs := s.FillMany(ctx, []FillRequest{{key, token[:], value("v")}})
 				return f[0].Awaited, f[0].Stored, errs[0]
 			},
 			"Release": func(key string, token Token) (bool, bool, error) {
@@ -216,7 +216,7 @@ func TestRelease_tellsWhetherTheLeaseIsWaitedFor(t *testing.T) {
 		meet2, _, err := s.Acquire(ctx, key, NewToken(), 0, time.Minute, nil)
 		wantRaw(t, rdb, key, before)
 		f, err2 := s.Fill(ctx, key, r.Token[:], value("w"))
-		if meet2 || err != nil || f != (Filled{Stored: true}) || err2 != nil {
+		if meet2 || err != nil || f != (FillResult{Stored: true}) || err2 != nil {
 			t.Errorf("won %v, %v; filled %+v, %v", meet2, err, f, err2)
 		}
 	})

@@ -14,13 +14,13 @@ func (s *Store) RaiseFloor(ctx context.Context, name string, a *Announcement) er
 	return s.raiseFloor(ctx, "raise-floor", scriptRaiseFloor, name, a)
 }
 
-// Part invalidates every remote record that a lost history of a's lane has left, for a caller that
-// has noticed the loss itself. end is the last id of that history that the caller knows; a's
-// message contains only what the caller knew. a.ID becomes the floor of all caches, which is where
-// the histories part: no record of a change that the new history has acknowledged is below it. It
-// is the same for all callers that notice the loss, however late. It works when Redis is out of
-// memory.
-func (s *Store) Part(ctx context.Context, end uint64, a *Announcement) error {
+// BeginHistory invalidates every remote record that a lost history of a's lane has left, for a
+// caller that has noticed the loss itself. end is the last id of that history that the caller
+// knows; a's message contains only what the caller knew. a.ID becomes the floor of all caches,
+// which is where the histories part: no record of a change that the new history has acknowledged is
+// below it. It is the same for all callers that notice the loss, however late. It works when Redis
+// is out of memory.
+func (s *Store) BeginHistory(ctx context.Context, end uint64, a *Announcement) error {
 	return s.raiseFloor(ctx, "part", scriptBeginHistory, lane.ID(end).String(), a)
 }
 

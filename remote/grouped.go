@@ -103,13 +103,15 @@ func (s *Store) runGrouped(ctx context.Context, b *batchWrite, groups [][]int) [
 	return out
 }
 
-// Left returns the error of a change whose caller stopped waiting because its context ended. The
-// change was not sent, or its outcome is unknown.
-func Left(ctx context.Context, op string, sent bool) error { return abandonedError(ctx, op, sent) }
+// AbandonedError returns the error of a change whose caller stopped waiting because its context
+// ended. The change was not sent, or its outcome is unknown.
+func AbandonedError(ctx context.Context, op string, sent bool) error {
+	return abandonedError(ctx, op, sent)
+}
 
-// Joined starts the span of a change that is made together with other callers' changes, whose round
-// trip has a span of its own. The returned function ends it.
-func (s *Store) Joined(ctx context.Context, op string) (ended func(error)) {
+// StartSpan starts the span of a change that is made together with other callers' changes, whose
+// round trip has a span of its own. The returned function ends it.
+func (s *Store) StartSpan(ctx context.Context, op string) (ended func(error)) {
 	_, span := s.tracer.start(ctx, op)
 	return span.end
 }

@@ -125,7 +125,7 @@ var scriptRows = map[string]scriptRow{
 		}
 		return err
 	}, nil},
-	"begin_history": {func(ctx context.Context, s *Store, _ string) error { return s.Part(ctx, 1<<40, news("m")) }, nil},
+	"begin_history": {func(ctx context.Context, s *Store, _ string) error { return s.BeginHistory(ctx, 1<<40, news("m")) }, nil},
 	"check_lanes":   {func(ctx context.Context, s *Store, _ string) error { return s.CheckLanes(ctx) }, nil},
 	"publish":       {func(ctx context.Context, s *Store, _ string) error { return s.Publish(ctx, 0, news("m").Message) }, nil},
 	"delete_older": {func(ctx context.Context, s *Store, key string) error {
@@ -137,11 +137,11 @@ var scriptRows = map[string]scriptRow{
 		return err
 	}, []error{ErrWrongType}},
 	"renew": {func(ctx context.Context, s *Store, key string) error {
-		_, errs := s.RenewMany(ctx, []Renewal{{Key: key, Token: []byte("0123456789abcdef")}}, time.Second)
+		_, errs := s.RenewMany(ctx, []Lease{{Key: key, Token: []byte("0123456789abcdef")}}, time.Second)
 		return errs[0]
 	}, []error{ErrWrongType}},
 	"compare_and_delete": {func(ctx context.Context, s *Store, key string) error {
-		_, errs := s.Retire(ctx, []Removal{{Key: key, Seen: []byte("0123456789abcdef"), Announcement: news("m")}})
+		_, errs := s.CompareAndDelete(ctx, []Removal{{Key: key, Seen: []byte("0123456789abcdef"), Announcement: news("m")}})
 		return errs[0]
 	}, nil},
 	"set": {func(ctx context.Context, s *Store, key string) error { return s.Set(ctx, key, value("v"), news("m")) }, nil},
@@ -153,7 +153,7 @@ var scriptRows = map[string]scriptRow{
 		return err
 	}, []error{ErrWrongType, ErrMalformed}},
 	"delete_if_empty": {func(ctx context.Context, s *Store, key string) error {
-		_, err := s.Sweep(ctx, key)
+		_, err := s.DeleteIfEmpty(ctx, key)
 		return err
 	}, nil},
 	"tag_version": {func(ctx context.Context, s *Store, key string) error {

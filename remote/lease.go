@@ -8,15 +8,15 @@ import (
 	"github.com/doppio-cache/doppio/internal/luascript"
 )
 
-// Claim is one key of AcquireMany: the lease to acquire, and the result. Found and Err are as for
-// Acquire.
-type Claim struct {
+// LeaseRequest is one key of AcquireMany: the lease to acquire, and the result. Found and Err are
+// as for Acquire.
+type LeaseRequest struct {
 	Key      string
 	Token    Token
 	Stamp    uint64
 	Tags     []Tag
 	Replaces []byte // as for Acquire
-	Won      bool
+	Acquired bool
 	Found    Record
 	Err      error
 }
@@ -40,7 +40,7 @@ func (s *Store) Acquire(ctx context.Context, key string, token Token, stamp uint
 		found, err := parseString(scriptAcquire.Run(ctx, s.rdb, []string{key}, raw, lease.remoteTTL(), replaces))
 		if err != nil {
 			outcome := classify("acquire", wasSent(ctx, err), err)
-			s.releaseIfAbandoned(ctx, life, []Renewal{{Key: key, Token: lease.Token[:]}}, []error{outcome})
+			s.releaseIfAbandoned(ctx, life, []Lease{{Key: key, Token: lease.Token[:]}}, []error{outcome})
 		}
 		return found, err
 	})
@@ -57,7 +57,7 @@ func (s *Store) Acquire(ctx context.Context, key string, token Token, stamp uint
 
 // AcquireMany acquires a lease under each key, as Acquire does for one. Leases that are granted
 // after it has returned an error for them are released in the background.
-func (s *Store) AcquireMany(ctx context.Context, claims []Claim, life time.Duration) {
+func (s *Store) AcquireMany(ctx context.Context, claims []LeaseRequest, life time.Duration) {
 	b := newScriptBatch("acquire-many", true, scriptAcquire, len(claims))
 	tokens := make([]Token, len(claims)) // copies: a caller that has left may change its claims
 	now := time.Now()
@@ -69,9 +69,9 @@ func (s *Store) AcquireMany(ctx context.Context, claims []Claim, life time.Durat
 		b.calls[i] = luascript.Call{Keys: []string{claims[i].Key}, Args: []any{raw, lease.remoteTTL(), claims[i].Replaces}}
 	}
 	b.onReplies = func(ctx context.Context, p batchPart, replies []reply) {
-		leases, results := make([]Renewal, len(replies)), make([]error, len(replies))
+		leases, results := make([]Lease, len(replies)), make([]error, len(replies))
 		for j, i := range p.indexes {
-			leases[j], results[j] = Renewal{Key: b.calls[i].Keys[0], Token: tokens[i][:]}, replies[j].err
+			leases[j], results[j] = Lease{Key: b.calls[i].Keys[0], Token: tokens[i][:]}, replies[j].err
 		}
 		s.releaseIfAbandoned(ctx, life, leases, results)
 	}
@@ -84,24 +84,24 @@ func (s *Store) AcquireMany(ctx context.Context, claims []Claim, life time.Durat
 	for i, err := range b.errs {
 		switch {
 		case errors.Is(err, ErrNotFound): // the script replies with a nil if it has acquired the lease
-			claims[i].Won = true
+			claims[i].Acquired = true
 		case err != nil:
 			claims[i].Err = err
 		}
 	}
 }
 
-// Filled is the result of a Fill.
-type Filled struct {
+// FillResult is the result of a Fill.
+type FillResult struct {
 	Stored  bool
 	Awaited bool // it replaced a lease that another Acquire has met
 }
 
 // parseFillReply parses the reply of the scripts that end a lease.
-func parseFillReply(n int64) Filled { return Filled{Stored: n > 0, Awaited: n > 1} }
+func parseFillReply(n int64) FillResult { return FillResult{Stored: n > 0, Awaited: n > 1} }
 
-// Filling is one record of FillMany. Seen is as for Fill.
-type Filling struct {
+// FillRequest is one record of FillMany. Seen is as for Fill.
+type FillRequest struct {
 	Key    string
 	Seen   []byte
 	Record *Record
@@ -109,13 +109,13 @@ type Filling struct {
 
 // Fill stores r if the record with the token seen is still in place, and reports whether it was.
 // Any change since then makes Fill refuse, and so does the loss of the record that was seen.
-func (s *Store) Fill(ctx context.Context, key string, seen []byte, r *Record) (Filled, error) {
+func (s *Store) Fill(ctx context.Context, key string, seen []byte, r *Record) (FillResult, error) {
 	if len(seen) == 0 {
-		return Filled{}, nil // it would match the absence of a record
+		return FillResult{}, nil // it would match the absence of a record
 	}
 	raw, err := AppendRecord(make([]byte, 0, recordSize(key, r)), key, r)
 	if err != nil {
-		return Filled{}, err
+		return FillResult{}, err
 	}
 	n, err := call(ctx, s, s.breakerFor(ctx, key), "fill", true, func(ctx context.Context) (int64, error) {
 		return parseInt(scriptFill.Run(ctx, s.rdb, []string{key}, seen, raw, r.remoteTTL()))
@@ -124,9 +124,9 @@ func (s *Store) Fill(ctx context.Context, key string, seen []byte, r *Record) (F
 }
 
 // FillMany stores each record as Fill does.
-func (s *Store) FillMany(ctx context.Context, fillings []Filling) ([]Filled, []error) {
+func (s *Store) FillMany(ctx context.Context, fillings []FillRequest) ([]FillResult, []error) {
 	b := newScriptBatch("fill-many", true, scriptFill, len(fillings))
-	stored := make([]Filled, len(fillings))
+	stored := make([]FillResult, len(fillings))
 	for i, f := range fillings {
 		if len(f.Seen) == 0 {
 			b.errs[i] = errNoToken
@@ -166,15 +166,15 @@ func (s *Store) Release(ctx context.Context, key string, token []byte) (awaited 
 	return parseFillReply(n).Awaited, err
 }
 
-// Renewal is one lease of RenewMany and ReleaseMany.
-type Renewal struct {
+// Lease is one lease of RenewMany and ReleaseMany.
+type Lease struct {
 	Key   string
 	Token []byte
 }
 
 // RenewMany makes each lease last life from now, pipelined, and reports which of them were still
 // held. No error matches ErrUnknownOutcome: no entry is concerned.
-func (s *Store) RenewMany(ctx context.Context, leases []Renewal, life time.Duration) ([]bool, []error) {
+func (s *Store) RenewMany(ctx context.Context, leases []Lease, life time.Duration) ([]bool, []error) {
 	px := any((&Record{TTL: life}).remoteTTL())
 	held := make([]bool, len(leases))
 	errs := s.leaseMany(ctx, "renew-many", scriptRenew, len(leases), func(i int) (string, []any) {
@@ -185,7 +185,7 @@ func (s *Store) RenewMany(ctx context.Context, leases []Renewal, life time.Durat
 
 // ReleaseMany releases each lease as Release does for one, pipelined, and reports which of them
 // were awaited.
-func (s *Store) ReleaseMany(ctx context.Context, leases []Renewal) (awaited []bool, errs []error) {
+func (s *Store) ReleaseMany(ctx context.Context, leases []Lease) (awaited []bool, errs []error) {
 	awaited = make([]bool, len(leases))
 	errs = s.leaseMany(ctx, "release-many", scriptRelease, len(leases), func(i int) (string, []any) {
 		return leases[i].Key, []any{leases[i].Token}

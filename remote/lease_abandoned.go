@@ -18,13 +18,13 @@ const minReleasePause = 50 * time.Millisecond
 // releaseIfAbandoned makes the round trip of ctx release its leases, if it ends without telling its
 // caller that it holds them. errs are the classified results of the leases: ErrNotFound for one
 // that was granted.
-func (s *Store) releaseIfAbandoned(ctx context.Context, life time.Duration, leases []Renewal, errs []error) {
+func (s *Store) releaseIfAbandoned(ctx context.Context, life time.Duration, leases []Lease, errs []error) {
 	t, ok := ctx.(*roundTrip)
 	if !ok {
 		return
 	}
 	t.onEnd = func(heard bool) {
-		var owed []Renewal
+		var owed []Lease
 		for i, err := range errs {
 			if errors.Is(err, ErrUnknownOutcome) || !heard && errors.Is(err, ErrNotFound) {
 				owed = append(owed, leases[i])
@@ -39,7 +39,7 @@ func (s *Store) releaseIfAbandoned(ctx context.Context, life time.Duration, leas
 // releaseAbandoned releases leases. If the server does not answer it tries again, until they have
 // ended by themselves or the store is closed. A failure is not reported: others then wait until the
 // lease ends, and no longer.
-func (s *Store) releaseAbandoned(ctx context.Context, life time.Duration, owed []Renewal) {
+func (s *Store) releaseAbandoned(ctx context.Context, life time.Duration, owed []Lease) {
 	over := time.NewTimer(life)
 	defer over.Stop()
 	for pause := minReleasePause; ; pause *= 2 {

@@ -140,16 +140,16 @@ func TestAcquire_takesOnlyAFreeKey(t *testing.T) {
 
 func TestAcquireMany_takesEachKeyOnItsOwn(t *testing.T) {
 	s, rdb := onShared(t)
-	var claims []Claim
+	var claims []LeaseRequest
 	for _, c := range anything {
-		claims = append(claims, Claim{Key: t.Name() + c.name, Token: NewToken(), Stamp: 5})
+		claims = append(claims, LeaseRequest{Key: t.Name() + c.name, Token: NewToken(), Stamp: 5})
 		c.put(t, rdb, t.Name()+c.name)
 	}
-	claims = append(claims, Claim{Key: strings.Repeat("x", 1<<16), Token: NewToken()})
+	claims = append(claims, LeaseRequest{Key: strings.Repeat("x", 1<<16), Token: NewToken()})
 	s.AcquireMany(t.Context(), claims, time.Minute)
 	for i, c := range anything {
-		if claims[i].Won != (c.name == "nothing") {
-			t.Errorf("%s: won is %v", c.name, claims[i].Won)
+		if claims[i].Acquired != (c.name == "nothing") {
+			t.Errorf("%s: won is %v", c.name, claims[i].Acquired)
 		}
 		if c.name != "nothing" {
 			wantRead(t, claims[i].Err, c.read)
@@ -231,7 +231,7 @@ func TestFill_comparesAndSets(t *testing.T) {
 			} else {
 				wantErr(t, err)
 			}
-			if stored != (Filled{Stored: c.stored}) {
+			if stored != (FillResult{Stored: c.stored}) {
 				t.Errorf("stored is %v", stored)
 			}
 			if !c.stored {
@@ -239,7 +239,7 @@ func TestFill_comparesAndSets(t *testing.T) {
 					t.Error("a refused fill changed something")
 				}
 				// FillMany takes the same script.
-				many, errs := s.FillMany(t.Context(), []Filling{{Key: key, Seen: token[:], Record: r}})
+				many, errs := s.FillMany(t.Context(), []FillRequest{{Key: key, Seen: token[:], Record: r}})
 				if many[0].Stored || c.name != "a list" && errs[0] != nil {
 					t.Errorf("FillMany: %v, %v", many, errs)
 				}
@@ -279,7 +279,7 @@ func TestFill_refusesAnotherToken(t *testing.T) {
 		if stored, _ := s.Fill(t.Context(), key+"absent", seen, value("v")); stored.Stored {
 			t.Error("filled an absent key")
 		}
-		if many, errs := s.FillMany(t.Context(), []Filling{{Key: key + "absent", Seen: seen, Record: value("v")}}); many[0].Stored || errs[0] != nil {
+		if many, errs := s.FillMany(t.Context(), []FillRequest{{Key: key + "absent", Seen: seen, Record: value("v")}}); many[0].Stored || errs[0] != nil {
 			t.Error("filled an absent key")
 		}
 	}
@@ -311,10 +311,10 @@ func TestFill_replacesAMalformedRecord(t *testing.T) {
 
 func TestFillMany_keepsTheOrderOfItsInput(t *testing.T) {
 	s, rdb := onShared(t)
-	var fillings []Filling
+	var fillings []FillRequest
 	for i := range 20 {
 		token := NewToken()
-		f := Filling{Key: t.Name() + string(rune('a'+i)), Seen: token[:], Record: value("v")}
+		f := FillRequest{Key: t.Name() + string(rune('a'+i)), Seen: token[:], Record: value("v")}
 		switch i % 4 {
 		case 0:
 			put(t, rdb, f.Key, lease(token))

@@ -52,14 +52,14 @@ func TestExpire_changesTheRecordsOwnLife(t *testing.T) {
 		{"months", 60 * day, 0, 60 * day, 60 * day},
 		{"for ever", 0, time.Minute, -1, 0},
 		{"a nanosecond", 1, time.Hour, time.Hour + time.Millisecond, time.Millisecond},
-		{"the longest", LongestLife, time.Minute, LongestLife + time.Minute, LongestLife},
-		{"longer than the longest", LongestLife + 1, time.Minute, -1, 0},
+		{"the longest", MaxTTL, time.Minute, MaxTTL + time.Minute, MaxTTL},
+		{"longer than the longest", MaxTTL + 1, time.Minute, -1, 0},
 		{"without bound", 1<<63 - 1, 0, -1, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			key := t.Name()
 			r := value("v")
-			r.Grace, r.Stamp, r.Load, r.Tags, r.Number = c.grace, 7, time.Second, []Tag{{"tag", Token{3}}}, true
+			r.Grace, r.Stamp, r.LoadTime, r.Tags, r.Number = c.grace, 7, time.Second, []Tag{{"tag", Token{3}}}, true
 			r.Created = time.UnixMilli(time.Now().Add(-time.Minute).UnixMilli())
 			put(t, rdb, key, r)
 			began := time.Now().Add(-time.Millisecond)

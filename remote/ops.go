@@ -72,9 +72,9 @@ func (s *Store) Delete(ctx context.Context, key string, floor uint64, a *Announc
 	return n > 0, err
 }
 
-// Sweep removes a string of at most one byte under key, which is no record and holds nothing, and
-// reports whether there was one. Nothing is announced.
-func (s *Store) Sweep(ctx context.Context, key string) (bool, error) {
+// DeleteIfEmpty removes a string of at most one byte under key, which is no record and holds
+// nothing, and reports whether there was one. Nothing is announced.
+func (s *Store) DeleteIfEmpty(ctx context.Context, key string) (bool, error) {
 	n, err := call(ctx, s, s.breakerFor(ctx, key), "sweep", true, func(ctx context.Context) (int64, error) {
 		return parseInt(scriptDeleteIfEmpty.Run(ctx, s.rdb, []string{key}))
 	})
@@ -84,19 +84,19 @@ func (s *Store) Sweep(ctx context.Context, key string) (bool, error) {
 // Bounds limit the sum of an increment; nil means all of int64.
 type Bounds struct{ Min, Max int64 }
 
-// Verdict says whether a tag of the record with this token was invalidated: then the record counts
+// TagState says whether a tag of the record with this token was invalidated: then the record counts
 // as absent.
-type Verdict struct {
+type TagState struct {
 	Token       Token
 	Invalidated bool
 }
 
-// IncrementJudged adds delta to the entry under key, exactly, and announces a. If there is no
+// Increment adds delta to the entry under key, exactly, and announces a. If there is no
 // entry, it stores r with the sum, which begins at 0; the Payload of r is ignored. An entry that is
 // there keeps its TTL and its stamp: a caller that does not know the newest floor must not bring
 // back an entry that the floor has invalidated. ErrNotNumeric and ErrOverflow leave the entry as it
 // was. So does ErrTagged, for an entry with tags if v is nil or has another token.
-func (s *Store) IncrementJudged(ctx context.Context, key string, delta int64, bounds *Bounds, r *Record, floor uint64, a *Announcement, v *Verdict) (int64, error) {
+func (s *Store) Increment(ctx context.Context, key string, delta int64, bounds *Bounds, r *Record, floor uint64, a *Announcement, v *TagState) (int64, error) {
 	begin := *r
 	begin.Number, begin.Payload = true, []byte("0")
 	raw, err := AppendRecord(nil, key, &begin)

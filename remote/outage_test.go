@@ -80,7 +80,7 @@ var operations = []operation{
 		return err
 	}},
 	{"AcquireMany", true, func(ctx context.Context, s *Store, key string) error {
-		claims := []Claim{{Key: key, Token: NewToken()}}
+		claims := []LeaseRequest{{Key: key, Token: NewToken()}}
 		s.AcquireMany(ctx, claims, time.Hour)
 		return claims[0].Err
 	}},
@@ -89,13 +89,13 @@ var operations = []operation{
 		return err
 	}},
 	{"FillMany", true, func(ctx context.Context, s *Store, key string) error {
-		_, errs := s.FillMany(ctx, []Filling{{key, []byte("0123456789abcdef"), value(secretValue)}})
+		_, errs := s.FillMany(ctx, []FillRequest{{key, []byte("0123456789abcdef"), value(secretValue)}})
 		return errs[0]
 	}},
 	{"TagVersions, extended", false, func(ctx context.Context, s *Store, key string) error {
 		return s.ExtendTags(ctx, []string{key}, time.Hour)
 	}},
-	{"Sweep", true, func(ctx context.Context, s *Store, key string) error { _, err := s.Sweep(ctx, key); return err }},
+	{"Sweep", true, func(ctx context.Context, s *Store, key string) error { _, err := s.DeleteIfEmpty(ctx, key); return err }},
 	{"Release", false, func(ctx context.Context, s *Store, key string) error {
 		_, err := s.Release(ctx, key, []byte("0123456789abcdef"))
 		return err

@@ -24,9 +24,9 @@ func TestAcquire_givesBackALeaseGrantedAfterItsCallerLeft(t *testing.T) {
 		return err
 	}
 	batch := func(ctx context.Context, s *Store, keys []string) (err error) {
-		claims := make([]Claim, len(keys))
+		claims := make([]LeaseRequest, len(keys))
 		for i, k := range keys {
-			claims[i] = Claim{Key: k, Token: NewToken(), Stamp: 1}
+			claims[i] = LeaseRequest{Key: k, Token: NewToken(), Stamp: 1}
 		}
 		s.AcquireMany(ctx, claims, life)
 		for _, c := range claims {
@@ -79,7 +79,7 @@ func TestAcquire_givesBackALeaseGrantedAfterItsCallerLeft(t *testing.T) {
 				go func() { <-trap.Sprung(); cancel() }()
 			}
 			if c.stay {
-				ctx = Stay(ctx)
+				ctx = NoDetach(ctx)
 			}
 			if err := c.acquire(ctx, s, keys); !errors.Is(err, ErrUnknownOutcome) {
 				t.Errorf("%v is no unknown outcome", err)

@@ -90,7 +90,7 @@ func TestRaiseFloor_neverLowersOne(t *testing.T) {
 	s := newStore(t, shared.Client(t), func(o *Options) { o.Namespace = "" })
 	for name, raise := range map[string]func(context.Context) error{
 		"RaiseFloor": func(ctx context.Context) error { return s.RaiseFloor(ctx, "a", news("m")) },
-		"Part":       func(ctx context.Context) error { return s.Part(ctx, 1, news("m")) },
+		"Part":       func(ctx context.Context) error { return s.BeginHistory(ctx, 1, news("m")) },
 	} {
 		var fault *OptionError
 		if err := raise(t.Context()); !errors.As(err, &fault) || fault.Field != "Namespace" {
@@ -125,7 +125,7 @@ func TestPart_isInOnePlaceForAllInstances(t *testing.T) {
 			for i := range floors {
 				wg.Go(func() {
 					a := telling(lane.ID(end.ID), known)
-					if err := s.Part(ctx, end.ID, a); err != nil {
+					if err := s.BeginHistory(ctx, end.ID, a); err != nil {
 						t.Error(err)
 					}
 					floors[i] = a.ID
@@ -170,7 +170,7 @@ func TestLoss_isEndedByAChangeThatBeginsTheNewHistory(t *testing.T) {
 			t.Errorf("the floor is %v after %v, the change %v", got, floor, lane.ID(second.ID))
 		}
 		a := telling(known+5, before)
-		if must(t, s.Part(ctx, uint64(known+5), a)); lane.ID(a.ID) != floor {
+		if must(t, s.BeginHistory(ctx, uint64(known+5), a)); lane.ID(a.ID) != floor {
 			t.Errorf("parted at %v", lane.ID(a.ID))
 		}
 	})

@@ -42,8 +42,8 @@ const (
 	// A duration of four bytes is in milliseconds, or in seconds when this bit is set.
 	unitSeconds = 1 << 31
 
-	// LongestLife is the longest TTL of a record, 68 years: a longer one is without end.
-	LongestLife = (unitSeconds - 1) * time.Second
+	// MaxTTL is the longest TTL of a record, 68 years: a longer one is without end.
+	MaxTTL = (unitSeconds - 1) * time.Second
 )
 
 // Token identifies one acquisition of a lease, or one write. No two are alike. A Fill succeeds only
@@ -65,14 +65,14 @@ type Tag struct {
 
 // Record is the remote tier's record of a key.
 type Record struct {
-	Kind    Kind
-	Token   Token
-	Stamp   uint64        // the id of the change's announcement, or the newest id known when the load began
-	Created time.Time     // the time of storing by the server's clock, in ms; before that by this machine's
-	TTL     time.Duration // 0, or above LongestLife: without end
-	Grace   time.Duration // how long after TTL it is kept as a stale value (fail-safe)
-	Load    time.Duration // how long the load of the value took
-	Number  bool          // Payload is a decimal integer
+	Kind     Kind
+	Token    Token
+	Stamp    uint64        // the id of the change's announcement, or the newest id known when the load began
+	Created  time.Time     // the time of storing by the server's clock, in ms; before that by this machine's
+	TTL      time.Duration // 0, or above MaxTTL: without end
+	Grace    time.Duration // how long after TTL it is kept as a stale value (fail-safe)
+	LoadTime time.Duration // how long the load of the value took
+	Number   bool          // Payload is a decimal integer
 	// Ends is when the TTL is over, by this machine's clock. A Store that reads the record derives
 	// it from the server's time. It is not stored. It is zero if it was not derived, or if there is
 	// no end.
@@ -109,7 +109,7 @@ func (r *Record) Remaining(now time.Time) (left time.Duration, forever bool) {
 
 // finiteTTL returns the TTL as it is stored: 0 is without end.
 func (r *Record) finiteTTL() time.Duration {
-	if r.TTL > LongestLife {
+	if r.TTL > MaxTTL {
 		return 0
 	}
 	return r.TTL
@@ -140,7 +140,7 @@ func AppendRecord(dst []byte, key string, r *Record) ([]byte, error) {
 	dst = binary.BigEndian.AppendUint64(dst, r.Stamp)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(r.Created.UnixMilli()))
 	dst = binary.BigEndian.AppendUint32(dst, packDuration(r.finiteTTL()))
-	dst = binary.BigEndian.AppendUint32(dst, packDuration(r.Load))
+	dst = binary.BigEndian.AppendUint32(dst, packDuration(r.LoadTime))
 	var flags byte
 	if r.Number {
 		flags |= flagNumber
@@ -216,7 +216,7 @@ func parseRecord(key string, data []byte) (Record, error) {
 	return r, nil
 }
 
-// parseHeader decodes the header, which is all that Presence and Life fetch.
+// parseHeader decodes the header, which is all that Stat and TTL fetch.
 func parseHeader(data []byte) (Record, error) {
 	if len(data) < headerSize {
 		return Record{}, malformed("%d bytes, a header has %d", len(data), headerSize)
@@ -232,13 +232,13 @@ func parseHeader(data []byte) (Record, error) {
 		return Record{}, malformed("kind %d", kind)
 	}
 	r := Record{
-		Kind:    kind,
-		Stamp:   binary.BigEndian.Uint64(data[offStamp:]),
-		Created: time.UnixMilli(int64(binary.BigEndian.Uint64(data[offCreated:]))),
-		TTL:     unpackDuration(binary.BigEndian.Uint32(data[offTTL:])),
-		Load:    unpackDuration(binary.BigEndian.Uint32(data[offDelta:])),
-		Grace:   unpackDuration(binary.BigEndian.Uint32(data[offGrace:])),
-		Number:  data[offFlags]&flagNumber != 0,
+		Kind:     kind,
+		Stamp:    binary.BigEndian.Uint64(data[offStamp:]),
+		Created:  time.UnixMilli(int64(binary.BigEndian.Uint64(data[offCreated:]))),
+		TTL:      unpackDuration(binary.BigEndian.Uint32(data[offTTL:])),
+		LoadTime: unpackDuration(binary.BigEndian.Uint32(data[offDelta:])),
+		Grace:    unpackDuration(binary.BigEndian.Uint32(data[offGrace:])),
+		Number:   data[offFlags]&flagNumber != 0,
 	}
 	copy(r.Token[:], data[offToken:])
 	return r, nil
@@ -256,7 +256,7 @@ func packDuration(d time.Duration) uint32 {
 	if ms := ceil(d, time.Millisecond); ms < unitSeconds {
 		return uint32(ms)
 	}
-	return unitSeconds | uint32(ceil(min(d, LongestLife), time.Second))
+	return unitSeconds | uint32(ceil(min(d, MaxTTL), time.Second))
 }
 
 // ceil returns the number of units in d, rounded up. It does not add before it divides: the longest

@@ -15,7 +15,7 @@ import (
 func full() *Record {
 	return &Record{
 		Kind: KindValue, Token: Token{1, 2, 3}, Stamp: 1 << 60, Created: time.UnixMilli(1_700_000_000_123), TTL: time.Minute,
-		Grace: time.Hour, Load: 15 * time.Millisecond, Number: true, Payload: []byte("42"),
+		Grace: time.Hour, LoadTime: 15 * time.Millisecond, Number: true, Payload: []byte("42"),
 		Tags: []Tag{{Name: "a", Version: Token{9}}, {Name: "", Version: Token{8}}, {Name: strings.Repeat("t", math.MaxUint16)}},
 	}
 }
@@ -250,8 +250,8 @@ func TestRecord_lifetimeIsOneThatRedisTakes(t *testing.T) {
 		{time.Millisecond + 1, 1, 3},
 		{time.Second, time.Minute, 61_000},
 		{30*24*time.Hour + 1, 30*24*time.Hour + 1, 2000 * (30*24*3600 + 1)}, // as readers find it: in seconds
-		{LongestLife, math.MaxInt64, 2000 * (unitSeconds - 1)},
-		{LongestLife + 1, time.Hour, 0},
+		{MaxTTL, math.MaxInt64, 2000 * (unitSeconds - 1)},
+		{MaxTTL + 1, time.Hour, 0},
 		{math.MaxInt64, 0, 0},
 	} {
 		if got := (&Record{TTL: c.ttl, Grace: c.grace}).remoteTTL(); got != c.want {
@@ -260,16 +260,16 @@ func TestRecord_lifetimeIsOneThatRedisTakes(t *testing.T) {
 	}
 	s, rdb := onShared(t)
 	r := value("v")
-	r.TTL, r.Grace = LongestLife, math.MaxInt64
+	r.TTL, r.Grace = MaxTTL, math.MaxInt64
 	must(t, s.Set(t.Context(), t.Name(), r, nil))
 	if left := rdb.PTTL(t.Context(), t.Name()).Val(); left < 136*365*24*time.Hour {
 		t.Errorf("Redis keeps the longest life for %v", left)
 	}
 	left, forever, err := ttlOf(t.Context(), s, t.Name(), 0)
-	if err != nil || forever || left < 68*365*24*time.Hour || left > LongestLife {
+	if err != nil || forever || left < 68*365*24*time.Hour || left > MaxTTL {
 		t.Errorf("TTL %v, forever %v, %v", left, forever, err)
 	}
-	r.TTL = LongestLife + 1
+	r.TTL = MaxTTL + 1
 	must(t, s.Set(t.Context(), t.Name(), r, nil))
 	if left := rdb.PTTL(t.Context(), t.Name()).Val(); left != -1 {
 		t.Errorf("Redis keeps a longer life for %v, not for ever", left)

@@ -19,10 +19,10 @@ func TestRenewMany_renewsAndReleasesOnlyItsOwnLeases(t *testing.T) {
 			rdb := client(t)
 			s := newStore(t, rdb, func(o *Options) { o.BatchSize = 4 })
 			keys := someKeys(t.Name(), 10)
-			mine := make([]Renewal, len(keys))
+			mine := make([]Lease, len(keys))
 			for i, key := range keys {
 				token := NewToken()
-				mine[i] = Renewal{Key: key, Token: token[:]}
+				mine[i] = Lease{Key: key, Token: token[:]}
 				switch i {
 				case 3:
 					put(t, rdb, key, lease(Token{1})) // another's

@@ -118,9 +118,9 @@ func (s *Store) nodeFor(ctx context.Context, key string) (*redis.Client, error) 
 	return s.routes.masters.MasterForKey(ctx, key)
 }
 
-// OneStep reports whether a change and its announcement are one step. They are on one server. On a
+// Atomic reports whether a change and its announcement are one step. They are on one server. On a
 // Cluster one may be made without the other.
-func (s *Store) OneStep() bool { return !s.onCluster() }
+func (s *Store) Atomic() bool { return !s.onCluster() }
 
 // BreakerOpen reports whether calls fail at once because recent ones met an outage. On a Cluster it
 // reports whether calls to any node do.
@@ -131,17 +131,17 @@ func (s *Store) BreakerOpen() bool {
 	return s.routes.nodes.anyOpen()
 }
 
-// LaneSilent reports that the server of a lane has not answered a receiver, for the reason why.
-// Calls to that server fail at once, as after BreakerFailures outages, unless one was answered less
-// than span ago.
-func (s *Store) LaneSilent(index int, why error, span time.Duration) {
+// ReportLaneSilence reports that the server of a lane has not answered a receiver, for the reason
+// why. Calls to that server fail at once, as after BreakerFailures outages, unless one was answered
+// less than span ago.
+func (s *Store) ReportLaneSilence(index int, why error, span time.Duration) {
 	if s.lanes != nil {
 		s.breakerFor(context.Background(), s.lanes[index].Stream).openUnlessAnswered(why, span)
 	}
 }
 
-// LaneAnswered reports that the server of a lane answers again.
-func (s *Store) LaneAnswered(index int) {
+// ReportLaneAnswer reports that the server of a lane answers again.
+func (s *Store) ReportLaneAnswer(index int) {
 	if s.lanes != nil {
 		s.breakerFor(context.Background(), s.lanes[index].Stream).reset()
 	}

@@ -12,15 +12,15 @@ import (
 	"github.com/doppio-cache/doppio/internal/luascript"
 )
 
-// ClearEach removes the keys under prefix that match the glob pattern ("" is everything), on all
+// Clear removes the keys under prefix that match the glob pattern ("" is everything), on all
 // masters, page by page, and returns how many entries it removed. of returns two ids of the key's
 // lane. Records whose stamp is at least reclaim stay, also leases: those are newer; 0 removes
 // everything. Records below floor are not counted. of is called by several goroutines.
 //
-// ClearEach stops when ctx ends; the entries that it removed until then stay removed. If a master
-// cannot be asked, ClearEach returns an error after it has cleared the others. Nothing is
+// Clear stops when ctx ends; the entries that it removed until then stay removed. If a master
+// cannot be asked, Clear returns an error after it has cleared the others. Nothing is
 // announced: the caller announces that all entries of the cache may have changed.
-func (s *Store) ClearEach(ctx context.Context, prefix, pattern string, of func(key string) (reclaim, floor uint64)) (int, error) {
+func (s *Store) Clear(ctx context.Context, prefix, pattern string, of func(key string) (reclaim, floor uint64)) (int, error) {
 	var mu sync.Mutex
 	total := 0
 	err := s.scan(ctx, "clear", prefix, pattern, func(keys []string) error {
@@ -49,18 +49,18 @@ func (s *Store) deleteOlder(ctx context.Context, keys []string, of func(key stri
 	return existed, b.errs
 }
 
-// CountEach counts the entries under prefix that match the glob pattern ("" is everything), on all
+// Count counts the entries under prefix that match the glob pattern ("" is everything), on all
 // masters. floorOf returns the floor of a key; it is called by several goroutines. An entry that is
 // stored or removed meanwhile may or may not be counted.
-func (s *Store) CountEach(ctx context.Context, prefix, pattern string, floorOf func(key string) uint64) (int, error) {
+func (s *Store) Count(ctx context.Context, prefix, pattern string, floorOf func(key string) uint64) (int, error) {
 	var mu sync.Mutex
 	seen := make(map[uint64]struct{}) // SCAN may return a key twice
 	err := s.scan(ctx, "count", prefix, pattern, func(keys []string) error {
-		exists, errs := s.states(ctx, keys, floorOf)
+		exists, errs := s.statEach(ctx, keys, floorOf)
 		mu.Lock()
 		defer mu.Unlock()
 		for i, e := range exists {
-			if e != Absent {
+			if e != EntryAbsent {
 				seen[xxhash.Sum64String(keys[i])] = struct{}{}
 			}
 		}

@@ -33,7 +33,7 @@ func TestLane_changesPastALargeSequenceNumber(t *testing.T) {
 				if got := heard(t, ch); got.previous != before || got.id != lane.ID(a.ID) {
 					t.Fatalf("published as (%v, %v), want (%v, %v)", got.previous, got.id, before, lane.ID(a.ID))
 				}
-				if r, err := s.Get(ctx, key); s.OneStep() && (err != nil || r.Stamp != a.ID) {
+				if r, err := s.Get(ctx, key); s.Atomic() && (err != nil || r.Stamp != a.ID) {
 					t.Fatalf("stamp %v, %v, want %v", lane.ID(r.Stamp), err, lane.ID(a.ID))
 				}
 				before = lane.ID(a.ID)
@@ -71,7 +71,7 @@ func TestLane_changesAfterACarriedSequenceNumber(t *testing.T) {
 			if got := heard(t, ch); got.previous != before || got.id != lane.ID(a.ID) {
 				t.Fatalf("change %d is published as (%v, %v), want (%v, %v)", i, got.previous, got.id, before, lane.ID(a.ID))
 			}
-			if r, err := s.Get(ctx, key); s.OneStep() && (err != nil || r.Stamp != a.ID) {
+			if r, err := s.Get(ctx, key); s.Atomic() && (err != nil || r.Stamp != a.ID) {
 				t.Fatalf("change %d has the stamp %v, %v, want %v", i, lane.ID(r.Stamp), err, lane.ID(a.ID))
 			}
 			before = lane.ID(a.ID)

@@ -39,10 +39,10 @@ func TestStay_onlyWhereNoCallerLeavesAndDeadlinesAreHeeded(t *testing.T) {
 		stays  bool
 	}{
 		"no end":                {context.Background(), func(*redis.Options) {}, true},
-		"told to":               {Stay(leaves), func(*redis.Options) {}, true},
+		"told to":               {NoDetach(leaves), func(*redis.Options) {}, true},
 		"may leave":             {leaves, func(*redis.Options) {}, false},
 		"deadlines not heeded":  {context.Background(), func(o *redis.Options) { o.ContextTimeoutEnabled = false }, false},
-		"somebody else's code":  {Stay(leaves), func(o *redis.Options) { o.OnConnect = func(context.Context, *redis.Conn) error { return nil } }, false},
+		"somebody else's code":  {NoDetach(leaves), func(o *redis.Options) { o.OnConnect = func(context.Context, *redis.Conn) error { return nil } }, false},
 		"somebody else's login": {context.Background(), func(o *redis.Options) { o.CredentialsProvider = func() (string, string) { return "", "" } }, false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -62,7 +62,7 @@ func TestSweep_removesOnlyKeysThatHoldNothing(t *testing.T) {
 		if c.there {
 			putRaw(t, rdb, key, c.text)
 		}
-		swept, err := s.Sweep(t.Context(), key)
+		swept, err := s.DeleteIfEmpty(t.Context(), key)
 		if swept != c.sweep || err != nil {
 			t.Errorf("%s: %v, %v", c.name, swept, err)
 		}
@@ -72,7 +72,7 @@ func TestSweep_removesOnlyKeysThatHoldNothing(t *testing.T) {
 	}
 	list := t.Name() + "list"
 	must(t, rdb.RPush(t.Context(), list, "x").Err())
-	if swept, err := s.Sweep(t.Context(), list); swept || err != nil || rdb.LLen(t.Context(), list).Val() != 1 {
+	if swept, err := s.DeleteIfEmpty(t.Context(), list); swept || err != nil || rdb.LLen(t.Context(), list).Val() != 1 {
 		t.Errorf("a list: %v, %v", swept, err)
 	}
 }

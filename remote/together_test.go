@@ -388,19 +388,19 @@ func TestLeft_tellsWhetherTheChangeWasSent(t *testing.T) {
 	t.Parallel()
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	wantErr(t, Left(gone, "set", false), context.Canceled)
-	wantErr(t, Left(gone, "set", true), context.Canceled, ErrUnknownOutcome)
+	wantErr(t, AbandonedError(gone, "set", false), context.Canceled)
+	wantErr(t, AbandonedError(gone, "set", true), context.Canceled, ErrUnknownOutcome)
 }
 
 func TestJoined_makesASpanOfItsOwn(t *testing.T) {
 	t.Parallel()
 	p := &spans{}
 	s := newStore(t, shared.Client(t), func(o *Options) { o.TracerProvider = p })
-	s.Joined(t.Context(), "set")(nil)
-	s.Joined(t.Context(), "delete")(Left(t.Context(), "delete", true))
+	s.StartSpan(t.Context(), "set")(nil)
+	s.StartSpan(t.Context(), "delete")(AbandonedError(t.Context(), "delete", true))
 	got := p.take()
 	if len(got) != 2 || got[0].name != "doppio.remote.set" || len(got[0].errs) != 0 || got[1].name != "doppio.remote.delete" || got[1].reason != ErrUnknownOutcome.Error() {
 		t.Errorf("spans %+v", got)
 	}
-	newStore(t, shared.Client(t)).Joined(t.Context(), "set")(nil) // nobody records
+	newStore(t, shared.Client(t)).StartSpan(t.Context(), "set")(nil) // nobody records
 }

@@ -306,16 +306,16 @@ func (c *Cache[V]) existsMany(ctx context.Context, keys []string) (map[string]bo
 	}
 	var tagged []string
 	for _, keys := range c.byLane(missing) {
-		found, errs := c.client.remote.PresenceMany(ctx, c.remoteKeys(keys), c.validity.MinID(c.hash(keys[0])))
+		found, errs := c.client.remote.StatMany(ctx, c.remoteKeys(keys), c.validity.MinID(c.hash(keys[0])))
 		for i, key := range keys {
 			switch {
 			case errs[i] != nil:
 				c.countRemoteError(errs[i])
 				failed.add(key, errs[i])
-			case found[i] == remote.Tagged:
+			case found[i] == remote.EntryTagged:
 				tagged = append(tagged, key)
 			default:
-				out[key] = found[i] == remote.Present
+				out[key] = found[i] == remote.EntryPresent
 				c.saw(seen[key], coherence.Sighting{Found: out[key]}, seen[key].Hash(), key)
 			}
 		}

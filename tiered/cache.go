@@ -160,7 +160,7 @@ func (s *shared[V]) record(key string, v *V, st *settings, tags []remote.Tag) (*
 
 // remoteLife is a TTL as records have it (0 is for ever), shortened by jitter.
 func remoteLife(ttl, jitter time.Duration) time.Duration {
-	if ttl > remote.LongestLife {
+	if ttl > remote.MaxTTL {
 		return 0
 	}
 	if most := min(jitter, ttl/2); most > 0 {

@@ -16,8 +16,8 @@ import (
 type coalesced struct {
 	client  *Client
 	reads   *coalesce.Group[string, remote.Record]
-	leases  *coalesce.Group[remote.Claim, remote.Claim]
-	fills   *coalesce.Group[remote.Filling, remote.Filled]
+	leases  *coalesce.Group[remote.LeaseRequest, remote.LeaseRequest]
+	fills   *coalesce.Group[remote.FillRequest, remote.FillResult]
 	sets    []*coalesce.Group[*write, bool] // by lane, since the changes of a batch share their message
 	deletes []*coalesce.Group[*write, bool] // likewise
 }
@@ -31,8 +31,8 @@ type write struct {
 
 type (
 	readCall  = coalesce.Call[string, remote.Record]
-	leaseCall = coalesce.Call[remote.Claim, remote.Claim]
-	fillCall  = coalesce.Call[remote.Filling, remote.Filled]
+	leaseCall = coalesce.Call[remote.LeaseRequest, remote.LeaseRequest]
+	fillCall  = coalesce.Call[remote.FillRequest, remote.FillResult]
 	writeCall = coalesce.Call[*write, bool]
 )
 
@@ -47,11 +47,11 @@ func newGroup[Req, Res any](c *Client, op string, run func(ctx context.Context, 
 	return &coalesce.Group[Req, Res]{
 		// Its callers may leave; the batch ends by the remote tier's own timeout.
 		Run: func(calls []*coalesce.Call[Req, Res]) {
-			run(remote.Stay(context.WithoutCancel(calls[0].Ctx)), calls)
+			run(remote.NoDetach(context.WithoutCancel(calls[0].Ctx)), calls)
 		},
 		Start: c.start, Done: c.running.Done, Closed: ErrClosed,
-		Waiting: func(ctx context.Context) func(error) { return c.remote.Joined(ctx, op) },
-		Left:    func(ctx context.Context, _ bool) error { return remote.Left(ctx, op, false) }, // nothing is changed
+		Waiting: func(ctx context.Context) func(error) { return c.remote.StartSpan(ctx, op) },
+		Left:    func(ctx context.Context, _ bool) error { return remote.AbandonedError(ctx, op, false) }, // nothing is changed
 	}
 }
 
@@ -72,13 +72,13 @@ func newCoalesced(c *Client) *coalesced {
 
 // leftChange is the error of a change whose caller left: in doubt once it was sealed.
 func leftChange(op string) func(ctx context.Context, sealed bool) error {
-	return func(ctx context.Context, sealed bool) error { return remote.Left(ctx, op, sealed) }
+	return func(ctx context.Context, sealed bool) error { return remote.AbandonedError(ctx, op, sealed) }
 }
 
 // read reads the record under a remote key. Several reads of a key that wait share one: it begins
 // when the last of them has come. The caller may leave with ctx.
 func (g *coalesced) read(ctx context.Context, key string) (remote.Record, error) {
-	if !g.client.remote.OneStep() {
+	if !g.client.remote.Atomic() {
 		return g.client.remote.Get(ctx, key)
 	}
 	return g.reads.Do(ctx, key, func() (remote.Record, error) { return g.client.remote.Get(ctx, key) })
@@ -111,14 +111,14 @@ func (g *coalesced) runReads(ctx context.Context, calls []*readCall) {
 
 // acquire takes a lease. It ends with the remote tier's timeout, not with ctx: a lease that no load
 // knows of would keep others waiting.
-func (g *coalesced) acquire(ctx context.Context, claim remote.Claim) remote.Claim {
+func (g *coalesced) acquire(ctx context.Context, claim remote.LeaseRequest) remote.LeaseRequest {
 	ctx = context.WithoutCancel(ctx)
-	alone := func() (remote.Claim, error) {
+	alone := func() (remote.LeaseRequest, error) {
 		c := claim
-		c.Won, c.Found, c.Err = g.client.remote.Acquire(remote.Stay(ctx), c.Key, c.Token, c.Stamp, leaseLife, c.Replaces, c.Tags...)
+		c.Acquired, c.Found, c.Err = g.client.remote.Acquire(remote.NoDetach(ctx), c.Key, c.Token, c.Stamp, leaseLife, c.Replaces, c.Tags...)
 		return c, c.Err
 	}
-	if !g.client.remote.OneStep() {
+	if !g.client.remote.Atomic() {
 		got, _ := alone()
 		return got
 	}
@@ -128,7 +128,7 @@ func (g *coalesced) acquire(ctx context.Context, claim remote.Claim) remote.Clai
 }
 
 // acquireMany takes leases, as acquire does, and notes in each claim how that ended.
-func (g *coalesced) acquireMany(ctx context.Context, claims []remote.Claim) {
+func (g *coalesced) acquireMany(ctx context.Context, claims []remote.LeaseRequest) {
 	if len(claims) != 1 {
 		g.client.remote.AcquireMany(context.WithoutCancel(ctx), claims, leaseLife)
 		return
@@ -137,7 +137,7 @@ func (g *coalesced) acquireMany(ctx context.Context, claims []remote.Claim) {
 }
 
 func (g *coalesced) runLeases(ctx context.Context, calls []*leaseCall) {
-	claims := make([]remote.Claim, len(calls))
+	claims := make([]remote.LeaseRequest, len(calls))
 	for i, c := range calls {
 		claims[i] = c.Req
 	}
@@ -149,13 +149,13 @@ func (g *coalesced) runLeases(ctx context.Context, calls []*leaseCall) {
 
 // fill stores a loaded record where what was seen is still in place. It ends with the remote tier's
 // timeout, not with ctx.
-func (g *coalesced) fill(ctx context.Context, f remote.Filling) (remote.Filled, error) {
+func (g *coalesced) fill(ctx context.Context, f remote.FillRequest) (remote.FillResult, error) {
 	if len(f.Seen) == 0 {
-		return remote.Filled{}, nil // there is no right to fill
+		return remote.FillResult{}, nil // there is no right to fill
 	}
 	ctx = context.WithoutCancel(ctx)
-	alone := func() (remote.Filled, error) { return g.client.remote.Fill(ctx, f.Key, f.Seen, f.Record) }
-	if !g.client.remote.OneStep() || large(f.Record) {
+	alone := func() (remote.FillResult, error) { return g.client.remote.Fill(ctx, f.Key, f.Seen, f.Record) }
+	if !g.client.remote.Atomic() || large(f.Record) {
 		return alone()
 	}
 	filled, err := g.fills.Do(ctx, f, alone)
@@ -168,21 +168,21 @@ func (g *coalesced) fill(ctx context.Context, f remote.Filling) (remote.Filled, 
 
 // fillRequest is a loaded record to be stored, and how that ended.
 type fillRequest struct {
-	remote.Filling
+	remote.FillRequest
 	at     int // which key of its load it is of
-	filled remote.Filled
+	filled remote.FillResult
 	err    error
 }
 
 // fillMany stores loaded records, as fill does.
 func (g *coalesced) fillMany(ctx context.Context, fills []fillRequest) {
 	if len(fills) == 1 {
-		fills[0].filled, fills[0].err = g.fill(ctx, fills[0].Filling)
+		fills[0].filled, fills[0].err = g.fill(ctx, fills[0].FillRequest)
 		return
 	}
-	fillings := make([]remote.Filling, len(fills))
+	fillings := make([]remote.FillRequest, len(fills))
 	for i := range fills {
-		fillings[i] = fills[i].Filling
+		fillings[i] = fills[i].FillRequest
 	}
 	filled, errs := g.client.remote.FillMany(context.WithoutCancel(ctx), fillings)
 	for i := range fills {
@@ -191,7 +191,7 @@ func (g *coalesced) fillMany(ctx context.Context, fills []fillRequest) {
 }
 
 func (g *coalesced) runFills(ctx context.Context, calls []*fillCall) {
-	fillings := make([]remote.Filling, len(calls))
+	fillings := make([]remote.FillRequest, len(calls))
 	for i, c := range calls {
 		fillings[i] = c.Req
 	}
@@ -221,11 +221,11 @@ func (g *coalesced) change(ctx context.Context, group *coalesce.Group[*write, bo
 		coherence.Announce(&w.Change)
 		return send()
 	}
-	if !g.client.remote.OneStep() || large(w.record) {
+	if !g.client.remote.Atomic() || large(w.record) {
 		return alone()
 	}
 	if ctx.Err() != nil {
-		return false, remote.Left(ctx, op, false)
+		return false, remote.AbandonedError(ctx, op, false)
 	}
 	return group.Do(ctx, w, alone)
 }

@@ -33,7 +33,7 @@ const (
 )
 
 // TTL is how long the entry lives. 0 is the cache's default; NoExpiration is for ever, and so is anything longer than
-// remote.LongestLife, 68 years; a life below a millisecond is a millisecond, and one above 24 days is rounded up to a second.
+// remote.MaxTTL, 68 years; a life below a millisecond is a millisecond, and one above 24 days is rounded up to a second.
 func TTL(d time.Duration) EntryOption { return EntryOption{kind: optTTL, d: d} }
 
 // LocalTTL is how long a copy of the entry is served by a local tier at most; it never outlives the entry. 0 is the

@@ -53,7 +53,7 @@ func (l *failureLog) warn(ctx context.Context, message, cache string, err error)
 	if !due {
 		return
 	}
-	l.log.WarnContext(ctx, message, "cache", cache, "error", remote.Plain(err), "left_out", left)
+	l.log.WarnContext(ctx, message, "cache", cache, "error", remote.WithoutOp(err), "left_out", left)
 }
 
 // take counts a failure, and reports whether a line is due, and how many failures were left out since the last one.

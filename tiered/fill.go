@@ -161,7 +161,7 @@ func (l *load[V]) fill(ctx context.Context, keys []*keyLoad[V], d *loaded[V]) {
 			idle = append(idle, k)
 			continue
 		}
-		fills = append(fills, fillRequest{at: at, Filling: remote.Filling{Key: s.prefix + k.key, Seen: k.right.expected, Record: rec}})
+		fills = append(fills, fillRequest{at: at, FillRequest: remote.FillRequest{Key: s.prefix + k.key, Seen: k.right.expected, Record: rec}})
 	}
 	l.giveBack(ctx, idle)
 	l.retire(ctx, absent)
@@ -232,7 +232,7 @@ func (l *load[V]) encode(ctx context.Context, k *keyLoad[V], v *V, took time.Dur
 		s.failures.warn(ctx, "doppio: a loaded value cannot be stored", s.name, err)
 		return v, nil
 	}
-	rec.Stamp, rec.Load = k.call.Info.ID, took
+	rec.Stamp, rec.LoadTime = k.call.Info.ID, took
 	return read, rec
 }
 
@@ -257,7 +257,7 @@ func (l *load[V]) negative(k *keyLoad[V], took time.Duration) *remote.Record {
 	}
 	return &remote.Record{
 		Kind: remote.KindNegative, Token: remote.NewToken(), Stamp: k.call.Info.ID, Created: time.Now(),
-		TTL: remoteLife(l.st.negative, l.st.jitter), Load: took, Tags: l.tags(k),
+		TTL: remoteLife(l.st.negative, l.st.jitter), LoadTime: took, Tags: l.tags(k),
 	}
 }
 
@@ -282,12 +282,12 @@ func (l *load[V]) countFill(ctx context.Context, tried, stored bool, err error) 
 // giveBack gives the leases of keys back, so that the next callers need not load without one.
 func (l *load[V]) giveBack(ctx context.Context, keys []*keyLoad[V]) {
 	s := l.cache.shared
-	var leases []remote.Renewal
+	var leases []remote.Lease
 	var hashes []uint64
 	for _, k := range keys {
 		l.letGo(k)
 		if k.right.ownsLease {
-			leases = append(leases, remote.Renewal{Key: s.prefix + k.key, Token: k.right.expected})
+			leases = append(leases, remote.Lease{Key: s.prefix + k.key, Token: k.right.expected})
 			hashes = append(hashes, k.hash)
 		}
 	}

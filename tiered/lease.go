@@ -163,11 +163,11 @@ func (l *load[V]) claim(ctx context.Context, keys []*keyLoad[V], until time.Time
 
 func (l *load[V]) claimTogether(ctx context.Context, keys []*keyLoad[V], until time.Time) (waiting, again []*keyLoad[V]) {
 	s := l.cache.shared
-	claims := make([]remote.Claim, len(keys))
+	claims := make([]remote.LeaseRequest, len(keys))
 	for i, k := range keys {
 		token := remote.NewToken()
 		k.call.Info.view.Restart()
-		claims[i] = remote.Claim{Key: s.prefix + k.key, Token: token, Stamp: k.call.Info.ID, Tags: k.right.tags, Replaces: k.right.replaces}
+		claims[i] = remote.LeaseRequest{Key: s.prefix + k.key, Token: token, Stamp: k.call.Info.ID, Tags: k.right.tags, Replaces: k.right.replaces}
 	}
 	asking := ctx
 	if !until.IsZero() {
@@ -176,7 +176,7 @@ func (l *load[V]) claimTogether(ctx context.Context, keys []*keyLoad[V], until t
 	since := local.Monotonic()
 	s.client.calls.acquireMany(asking, claims)
 	known := l.versionsOfClaims(ctx, keys, claims)
-	var outdated []remote.Renewal
+	var outdated []remote.Lease
 	var losing []*keyLoad[V]
 	for i := range claims {
 		claim, k := &claims[i], keys[i]
@@ -191,7 +191,7 @@ func (l *load[V]) claimTogether(ctx context.Context, keys []*keyLoad[V], until t
 		case retry:
 			again = append(again, k)
 		case invalidated:
-			outdated = append(outdated, remote.Renewal{Key: claim.Key, Token: claim.Found.Token[:]})
+			outdated = append(outdated, remote.Lease{Key: claim.Key, Token: claim.Found.Token[:]})
 			losing = append(losing, k)
 		case acquired:
 			l.hold(k)
@@ -211,7 +211,7 @@ func (l *load[V]) claimTogether(ctx context.Context, keys []*keyLoad[V], until t
 
 // versionsOfClaims reads the versions of the tags of what was found in the place of leases; nil for a
 // single one, whose versions are read where it is resolved.
-func (l *load[V]) versionsOfClaims(ctx context.Context, keys []*keyLoad[V], claims []remote.Claim) *tagVersions {
+func (l *load[V]) versionsOfClaims(ctx context.Context, keys []*keyLoad[V], claims []remote.LeaseRequest) *tagVersions {
 	s := l.cache.shared
 	var found []remote.Result
 	for i, k := range keys {
@@ -228,11 +228,11 @@ func (l *load[V]) versionsOfClaims(ctx context.Context, keys []*keyLoad[V], clai
 
 // resolveLease completes the right to fill a key with a lease that was asked for, or with what was found
 // in its place; or it returns the value that another load has stored meanwhile.
-func (l *load[V]) resolveLease(ctx context.Context, k *keyLoad[V], claim *remote.Claim, known *tagVersions) (leaseOutcome, result[V], error) {
+func (l *load[V]) resolveLease(ctx context.Context, k *keyLoad[V], claim *remote.LeaseRequest, known *tagVersions) (leaseOutcome, result[V], error) {
 	s := l.cache.shared
 	unread := k.right.unread
 	k.right.unread = false
-	if claim.Won {
+	if claim.Acquired {
 		if unread {
 			s.countRemoteLookup(false)
 		}

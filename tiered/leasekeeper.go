@@ -112,9 +112,9 @@ func (k *leaseKeeper) renew() {
 	}
 	defer k.client.running.Done()
 	for part := range slices.Chunk(k.begin(), leasesTogether) {
-		renewals := make([]remote.Renewal, len(part))
+		renewals := make([]remote.Lease, len(part))
 		for i, l := range part {
-			renewals[i] = remote.Renewal{Key: l.key, Token: l.token}
+			renewals[i] = remote.Lease{Key: l.key, Token: l.token}
 		}
 		sent := local.Monotonic()
 		held, errs := k.client.remote.RenewMany(k.ctx, renewals, leaseLife)

@@ -337,7 +337,7 @@ func (l *load[V]) lookUp(ctx context.Context, keys []*keyLoad[V]) []prefetched[V
 		k.call.Info.view.Restart()
 	}
 	// The callers of a load leave the load; it does not leave the remote tier.
-	read := s.client.calls.readMany(remote.Stay(ctx), names)
+	read := s.client.calls.readMany(remote.NoDetach(ctx), names)
 	for i, k := range keys {
 		s.addTags(k.call, read[i].Record.Tags)
 	}
@@ -418,7 +418,7 @@ func (l *load[V]) sweep(ctx context.Context, k *keyLoad[V], found lookup[V], err
 	if !errors.As(err, &malformed) || len(malformed.Seen) > 0 {
 		return found, err
 	}
-	if _, err = l.cache.client.remote.Sweep(ctx, l.cache.prefix+k.key); err != nil {
+	if _, err = l.cache.client.remote.DeleteIfEmpty(ctx, l.cache.prefix+k.key); err != nil {
 		l.note(ctx, err)
 		return found, err
 	}

@@ -111,7 +111,7 @@ func (l *load[V]) retire(ctx context.Context, keys []*keyLoad[V]) {
 		changes[i] = s.begin(ctx, coherence.Remove, k.key, k.hash)
 		removals[i] = remote.Removal{Key: changes[i].Key, Seen: k.right.expected, Announcement: changes[i].Announcement()}
 	}
-	gone, errs := s.client.remote.Retire(ctx, removals)
+	gone, errs := s.client.remote.CompareAndDelete(ctx, removals)
 	for i, k := range seen {
 		if errs[i] == nil && !gone[i] {
 			changes[i].Cancel()

@@ -63,5 +63,5 @@ func faultOf(op, cache string, err error) error {
 	if errors.Is(err, ErrInvalidOptions) && !errors.Is(err, ErrRemoteUnavailable) {
 		return err // several faults of one call's options
 	}
-	return &OpError{Op: op, Cache: cache, Err: remote.Plain(err)}
+	return &OpError{Op: op, Cache: cache, Err: remote.WithoutOp(err)}
 }

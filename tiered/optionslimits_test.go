@@ -65,7 +65,7 @@ func TestEntryOption_lastOfAKindCounts(t *testing.T) {
 // A life is exact up to the longest that a record can tell, and for ever above, in Redis, in the record and in the local copy.
 func TestTTL_isExactUpToTheLongestLife(t *testing.T) {
 	const day = 24 * time.Hour
-	const longest = remote.LongestLife
+	const longest = remote.MaxTTL
 	for _, ttl := range []time.Duration{68 * 365 * day, longest, longest + 1, 69 * 365 * day, 99 * 365 * day, 101 * 365 * day, tiered.NoExpiration} {
 		t.Run(ttl.String(), func(t *testing.T) {
 			_, clients, caches := fleet[int64](t, 2, tiered.CacheOptions{FailSafe: time.Hour})

@@ -231,7 +231,7 @@ func (c *Cache[V]) presence(ctx context.Context, key string) (bool, error) {
 	}
 	w := c.view(hash)
 	defer w.End()
-	p, err := c.client.remote.Presence(ctx, c.prefix+key, c.validity.MinID(hash))
+	p, err := c.client.remote.Stat(ctx, c.prefix+key, c.validity.MinID(hash))
 	found := false
 	if err == nil {
 		found, err = c.exists(ctx, key, p)
@@ -263,10 +263,10 @@ func (c *Cache[V]) lifeLeft(ctx context.Context, key string) (time.Duration, err
 	}
 	w := c.view(hash)
 	defer w.End()
-	life, err := c.client.remote.Life(ctx, c.prefix+key, c.validity.MinID(hash))
+	life, err := c.client.remote.TTL(ctx, c.prefix+key, c.validity.MinID(hash))
 	if err == nil && life.Tagged {
 		var found bool
-		if found, err = c.exists(ctx, key, remote.Tagged); err == nil && !found {
+		if found, err = c.exists(ctx, key, remote.EntryTagged); err == nil && !found {
 			err = ErrNotFound
 		}
 	}
@@ -280,14 +280,14 @@ func (c *Cache[V]) lifeLeft(ctx context.Context, key string) (time.Duration, err
 	case life.Forever:
 		return NoExpiration, nil
 	}
-	return life.Left, nil
+	return life.TTL, nil
 }
 
 // exists completes what the remote tier says of an entry: one with tags is there if they are intact, which takes two more
 // round trips.
-func (c *Cache[V]) exists(ctx context.Context, key string, p remote.Presence) (bool, error) {
-	if p != remote.Tagged {
-		return p == remote.Present, nil
+func (c *Cache[V]) exists(ctx context.Context, key string, p remote.EntryState) (bool, error) {
+	if p != remote.EntryTagged {
+		return p == remote.EntryPresent, nil
 	}
 	_, found, err := c.taggedRecord(ctx, key)
 	return found, err

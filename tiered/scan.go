@@ -38,13 +38,13 @@ func (c *Cache[V]) clear(ctx context.Context, pattern string) (int, error) {
 		return c.clearAll(ctx)
 	}
 	c.validity.InvalidateAll()
-	removed, err := c.client.remote.ClearEach(ctx, c.prefix, pattern, func(key string) (reclaim, floor uint64) { return 0, c.minIDOf(key) })
+	removed, err := c.client.remote.Clear(ctx, c.prefix, pattern, func(key string) (reclaim, floor uint64) { return 0, c.minIDOf(key) })
 	if err != nil {
 		c.countRemoteError(err)
 	}
 	// Announced even if the caller gave up: what went is gone.
 	announced := c.validity.AnnounceRemoved(context.WithoutCancel(ctx))
-	return removed, errors.Join(remote.Plain(err), c.cleared(ctx, announced))
+	return removed, errors.Join(remote.WithoutOp(err), c.cleared(ctx, announced))
 }
 
 // clearAll raises the floor of the cache's remote records on every lane, and then reclaims what lies below it.
@@ -58,7 +58,7 @@ func (c *Cache[V]) clearAll(ctx context.Context) (int, error) {
 		reclaim[i] = lane.ID
 	}
 	// Ids of different lanes do not compare: each entry goes by the floor of its own, so that what was stored since stays in both tiers.
-	removed, err := c.client.remote.ClearEach(ctx, c.prefix, "", func(key string) (_, floor uint64) {
+	removed, err := c.client.remote.Clear(ctx, c.prefix, "", func(key string) (_, floor uint64) {
 		i := c.laneOfKey(key)
 		return reclaim[i], before[i]
 	})
@@ -74,7 +74,7 @@ func (c *Cache[V]) cleared(ctx context.Context, lanes []coherence.Cleared) error
 	for _, l := range lanes {
 		if l.Err != nil {
 			c.countRemoteError(l.Err)
-			errs = append(errs, remote.Plain(l.Err))
+			errs = append(errs, remote.WithoutOp(l.Err))
 			continue
 		}
 		acknowledgedAt(ctx, l.Lane, l.ID)
@@ -111,7 +111,7 @@ func (c *Cache[V]) count(ctx context.Context, pattern string) (int, error) {
 		c.countRemoteError(err)
 		return 0, err
 	}
-	n, err := c.client.remote.CountEach(ctx, c.prefix, pattern, c.minIDOf)
+	n, err := c.client.remote.Count(ctx, c.prefix, pattern, c.minIDOf)
 	if err != nil {
 		c.countRemoteError(err)
 	}

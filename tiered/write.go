@@ -289,18 +289,18 @@ func (c *Cache[V]) expire(ctx context.Context, key string, ttl time.Duration) (b
 	w := c.view(hash)
 	defer w.End()
 	m := c.begin(ctx, coherence.Modify, key, hash)
-	found, err := remote.Absent, c.client.co.CheckLanes(ctx)
+	found, err := remote.EntryAbsent, c.client.co.CheckLanes(ctx)
 	if err == nil {
-		found, err = c.client.remote.Extend(ctx, c.prefix+key, remoteLife(ttl, 0), c.validity.MinID(hash), m.Announcement())
+		found, err = c.client.remote.SetTTL(ctx, c.prefix+key, remoteLife(ttl, 0), c.validity.MinID(hash), m.Announcement())
 	}
-	if err == nil && found == remote.Absent {
+	if err == nil && found == remote.EntryAbsent {
 		m.Cancel() // nothing was announced
 		c.saw(&w, coherence.Sighting{}, hash, key)
 		return false, nil
 	}
 	c.finish(ctx, m, &c.defaults, err)
-	if err != nil || found != remote.Tagged {
-		return found == remote.Present, err
+	if err != nil || found != remote.EntryTagged {
+		return found == remote.EntryPresent, err
 	}
 	existed, err := c.extendTags(ctx, key, ttl)
 	if err != nil {
@@ -352,9 +352,9 @@ func (c *Cache[V]) increment(ctx context.Context, key string, delta int64) (int6
 // incrementTagged asks for the tags of an entry that has some before it is added to: one of them invalidated, it counts
 // as missing. An entry without tags costs one round trip, as it would otherwise.
 func (c *Cache[V]) incrementTagged(ctx context.Context, key string, hash uint64, delta int64, begin *remote.Record, told *remote.Announcement) (int64, error) {
-	var verdict *remote.Verdict
+	var verdict *remote.TagState
 	for {
-		sum, err := c.client.remote.IncrementJudged(ctx, c.prefix+key, delta, c.bounds, begin, c.validity.MinID(hash), told, verdict)
+		sum, err := c.client.remote.Increment(ctx, c.prefix+key, delta, c.bounds, begin, c.validity.MinID(hash), told, verdict)
 		if !errors.Is(err, remote.ErrTagged) {
 			return sum, err
 		}
@@ -370,6 +370,6 @@ func (c *Cache[V]) incrementTagged(ctx context.Context, key string, hash uint64,
 		if err != nil {
 			return 0, err
 		}
-		verdict = &remote.Verdict{Token: rec.Token, Invalidated: !intact}
+		verdict = &remote.TagState{Token: rec.Token, Invalidated: !intact}
 	}
 }

@@ -144,7 +144,7 @@ func (ch *Change) Cancel() {
 // Cluster: there a message says that some of the changes that share it were made, or may have been.
 func (ch *Change) enqueue(err error) {
 	m := ch.cache.Manager
-	oneStep := m.remote.OneStep()
+	oneStep := m.remote.Atomic()
 	announceOnly := ch.kind == Modify
 	switch {
 	case announceOnly && (oneStep || !isUnknown(err)):

@@ -61,7 +61,7 @@ func (m *Manager) invalidateCache(seed uint64) {
 // reached notes that a lane has come as far as id.
 func (m *Manager) reached(index int, id uint64) {
 	m.lanes[index].last.raise(id)
-	m.remote.Seen(id)
+	m.remote.ObserveID(id)
 }
 
 // OnDrop implements invalidation.Handler.
@@ -144,11 +144,11 @@ func (m *Manager) OnSilence(index int, err error) {
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		answered = 0
 	}
-	m.remote.LaneSilent(index, err, answered)
+	m.remote.ReportLaneSilence(index, err, answered)
 }
 
 // OnAnswer implements invalidation.ServerWatcher.
-func (m *Manager) OnAnswer(index int) { m.remote.LaneAnswered(index) }
+func (m *Manager) OnAnswer(index int) { m.remote.ReportLaneAnswer(index) }
 
 // OnState implements invalidation.Handler.
 func (m *Manager) OnState(change invalidation.StateChange) {

@@ -175,7 +175,7 @@ func (m *Manager) RefreshFloors(ctx context.Context, indexes ...int) error {
 // the lane may lie on another node than what is read: where that node is down, no instance can raise a
 // floor on it, and the floors known are those of its last answer.
 func (m *Manager) mayGoOn(index int, err error) bool {
-	return errors.Is(err, remote.ErrUnavailable) && !m.remote.OneStep() && m.lanes[index].floorsAt.Load() != Never
+	return errors.Is(err, remote.ErrUnavailable) && !m.remote.Atomic() && m.lanes[index].floorsAt.Load() != Never
 }
 
 func (l *laneState) floorsKnown(bound time.Duration) bool {

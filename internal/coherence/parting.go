@@ -47,7 +47,7 @@ func (q *retryQueue) retryParts(ctx context.Context) bool {
 		a := &remote.Announcement{Lane: lane, Message: encode(invalidation.Message{
 			Type: invalidation.TypeKeys, Publisher: q.m.own.id(0), Previous: it.ended, ID: it.allFloor,
 		})}
-		if err := q.m.remote.Part(remote.Background(ctx), it.ended, a); err != nil {
+		if err := q.m.remote.BeginHistory(remote.Background(ctx), it.ended, a); err != nil {
 			q.m.opts.Logger.Debug("doppio: a lane that lost its history has no floor yet", "lane", lane, "error", err)
 			well = false
 			continue

@@ -90,7 +90,7 @@ func blockedError(cause error) error {
 		return fmt.Errorf("%w: %s: %w", kind, text, fault)
 	}
 	// Its text only: it may be the end of another caller's context.
-	return fmt.Errorf("%w: %s: %s", kind, text, strings.TrimPrefix(remote.Plain(cause).Error(), "doppio: "))
+	return fmt.Errorf("%w: %s: %s", kind, text, strings.TrimPrefix(remote.WithoutOp(cause).Error(), "doppio: "))
 }
 
 // undeliverable reports whether a change that failed leaves something to be invalidated: not if it

@@ -100,7 +100,7 @@ func (f *Finding) judge(ctx context.Context, rdb redis.UniversalClient, p Place,
 	f.Record = &Record{
 		Token: short(r.Token[:]), Stamp: stamp.String(), StampAt: time.UnixMilli(stamp.UnixMilli()).UTC(), Created: r.Created.UTC(),
 		AgeMs: now.Sub(r.Created).Milliseconds(), TTLms: r.TTL.Milliseconds(), LeftMs: left.Milliseconds(), GraceMs: r.Grace.Milliseconds(),
-		LoadMs: r.Load.Milliseconds(), Number: r.Number,
+		LoadMs: r.LoadTime.Milliseconds(), Number: r.Number,
 	}
 	switch r.Kind {
 	case remote.KindLease:
