@@ -136,7 +136,7 @@ func writeExtrapolation(w *bytes.Buffer, e *result.Extrapolation) error {
 			measured = term.Percent(*p.Measured)
 			off = term.Percent(offBy(p.ServerCPU, *p.Measured, leastCPU))
 		}
-		predicted := term.Percent(p.ServerCPU)
+		predicted := term.Percent(p.ServerCPU) + " ± " + term.Percent(p.CPUOff)
 		if p.ServerCPU > 1 {
 			predicted += " (too much)"
 		}

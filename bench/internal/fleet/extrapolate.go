@@ -80,7 +80,9 @@ func extrapolate(runs []result.FleetRun, instances int) *result.Extrapolation {
 	}
 	for _, r := range curve {
 		share := cpuOf(r)
-		e.Points = append(e.Points, point(r.Config.Instances, loadOf(r), cpu, bytes, &share))
+		p := point(r.Config.Instances, loadOf(r), cpu, cpuOff, bytes)
+		p.Measured = &share
+		e.Points = append(e.Points, p)
 	}
 	e.Assumptions = append(e.Assumptions, residual(curve, cpu, bytes))
 	e.Assumptions = append(e.Assumptions, tell(e, "CPU", "abcdeg", cpu, cpuOff)...)
@@ -93,7 +95,7 @@ func extrapolate(runs []result.FleetRun, instances int) *result.Extrapolation {
 		}
 		s := float64(size)
 		l := load{s + 1, perChange*s + outside, perFar * s, perLoad * s}
-		e.Points = append(e.Points, point(size, l, cpu, bytes, nil))
+		e.Points = append(e.Points, point(size, l, cpu, cpuOff, bytes))
 	}
 	return e
 }
@@ -146,9 +148,9 @@ func largestThatKeptUp(curve []*result.FleetRun) *result.FleetRun {
 	return curve[len(curve)-1]
 }
 
-func point(n int, l load, cpu, bytes costs, measured *float64) result.ExtrapolatedPoint {
+func point(n int, l load, cpu, cpuOff, bytes costs) result.ExtrapolatedPoint {
 	return result.ExtrapolatedPoint{
-		Instances: n, Measured: measured, ServerCPU: cpu.of(l), BytesOut: bytes.of(l),
+		Instances: n, ServerCPU: cpu.of(l), CPUOff: cpuOff.of(l), BytesOut: bytes.of(l),
 		Messages: l.changes * l.subscribers,
 	}
 }

@@ -84,6 +84,7 @@ func TestExtrapolateIsWhatTheFormulaSays(t *testing.T) {
 	}
 	l := load{1001, 2.5*1000 + 5, 100 * 1000, 60 * 1000}
 	near(t, "the share of 1,000", last.ServerCPU, cpu.of(l), 1e-6)
+	near(t, "what it is off, of rounds that are alike", 1+last.CPUOff, 1, 1e-6)
 	near(t, "the bytes of 1,000", last.BytesOut, bytes.of(l), 1e-6)
 	near(t, "the messages of 1,000", last.Messages, l.changes*1001, 1e-6)
 	if text := strings.Join(e.Assumptions, "\n"); !strings.Contains(text, "off by up to "+term.Percent(0)+" of the CPU, and "+term.Percent(0)+" of the bytes") {
@@ -126,6 +127,9 @@ func TestCostsSayHowFarTheyAreOff(t *testing.T) {
 		if off := e.GiveOrTake[letter]; off <= 0 || off > e.Parameters[letter]/2 {
 			t.Errorf("cost %s is %g, give or take %g", letter, e.Parameters[letter], off)
 		}
+	}
+	if p := e.Points[len(e.Points)-1]; p.CPUOff < 0.01*p.ServerCPU || p.CPUOff > p.ServerCPU {
+		t.Errorf("%d instances take %g of a core, give or take %g", p.Instances, p.ServerCPU, p.CPUOff)
 	}
 	text := strings.Join(e.Assumptions, "\n")
 	if !strings.Contains(text, "of the CPU these runs do not tell from 0: d;") {

@@ -125,6 +125,9 @@ func (b *builder) extrapolation(e *result.Extrapolation) group {
 	ch.Table = table{Caption: "Extrapolation", Head: []string{"instances", "measured, share of a core", "by the formula", "bytes out a second", "deliveries a second"}}
 	for _, p := range e.Points {
 		row := texts(count(int64(p.Instances)), "", term.Percent(p.ServerCPU), size(p.BytesOut), number(p.Messages))
+		if p.CPUOff > 0 {
+			row[2].Sub = "± " + term.Percent(p.CPUOff)
+		}
 		x := float64(p.Instances)
 		if p.Measured != nil {
 			row[1].Text = term.Percent(*p.Measured)

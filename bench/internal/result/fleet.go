@@ -118,6 +118,7 @@ type ExtrapolatedPoint struct {
 	Instances int      `json:"instances"`
 	Measured  *float64 `json:"measured,omitempty"` // share of a core of the server, where it was measured
 	ServerCPU float64  `json:"serverCPU"`          // share of a core, by the formula
+	CPUOff    float64  `json:"cpuOff,omitempty"`   // by how much that is off if each cost is as far off as rounds differed
 	BytesOut  float64  `json:"bytesOut"`           // a second, by the formula
 	Messages  float64  `json:"messages"`           // deliveries a second, by the formula
 }
