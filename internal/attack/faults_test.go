@@ -23,11 +23,11 @@ type shot struct {
 	rest   time.Duration // until the next
 }
 
-// catalog has all faults: what can go wrong for any fleet, and what only this one suffers.
+// catalog has all faults: those of any fleet, and those of this one only.
 var catalog = append(fault.Catalog(), ownFaults...)
 
-// of makes a fault's Inject of what needs more of the attack than a target has. It is called by the test's goroutine, and fails the
-// test itself.
+// of makes the Inject of a fault that needs more of the attack than a target has. It is called by
+// the test's goroutine, and fails the test itself.
 func of(inject func(a *attack, s fault.Shot)) func(context.Context, fault.Target, fault.Shot) error {
 	return func(_ context.Context, t fault.Target, s fault.Shot) error {
 		if a, ok := t.(*attack); ok {

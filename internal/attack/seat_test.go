@@ -58,5 +58,5 @@ func (f *fleet) kill(s *seat) {
 	f.log.Add(history.Op{Kind: history.Gone, Start: history.Now(), Instance: s.name})
 }
 
-// raced tells whether the race detector has reported something.
+// raced reports whether the race detector has reported something.
 func raced(p *harness.Process) bool { return strings.Contains(p.Complaints(), "WARNING: DATA RACE") }

@@ -36,7 +36,7 @@ type Target interface {
 	Servers() Servers
 }
 
-// Servers are what a fleet uses.
+// Servers are the servers of a fleet.
 type Servers interface {
 	// Nodes returns how many nodes take changes now and can be paused.
 	Nodes() int
@@ -46,8 +46,7 @@ type Servers interface {
 	// Restart ends a node as a crash would, and starts it again after a while, empty. It returns
 	// when the servers are whole again, or ctx has ended.
 	Restart(ctx context.Context, node int, after time.Duration) error
-	// EachNode sends a command to every node that takes changes, and gives each a few seconds for
-	// it.
+	// EachNode sends a command to every node that takes changes. It takes a few seconds at most.
 	EachNode(ctx context.Context, args ...any) error
 }
 
@@ -69,11 +68,11 @@ type Fault struct {
 	Beside bool
 	// Inject does it to a part of the target, holds it, and undoes it. When ctx ends, it is undone
 	// at once, and the error is that of ctx. One that waits for a moment to which nobody comes
-	// gives ErrMissed.
+	// returns ErrMissed.
 	Inject func(ctx context.Context, t Target, s Shot) error
 }
 
-// Everywhere is Where of what any servers can suffer.
+// Everywhere is the Where of a fault that any servers can suffer.
 const Everywhere = "scr"
 
 // Errors of names and of injections.

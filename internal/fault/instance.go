@@ -30,7 +30,7 @@ var instances = []Fault{
 	{Name: "kill-after-commit", Where: Everywhere, Inject: killAfterCommit},
 }
 
-// slowLoads lets what is loaded be overtaken by changes, and by later loads.
+// slowLoads lets changes and later loads overtake a load.
 func slowLoads(ctx context.Context, t Target, s Shot) error {
 	const longer = 50 * time.Millisecond
 	t.Source().Slow(longer)

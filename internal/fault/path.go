@@ -36,7 +36,7 @@ func paths() (faults []Fault) {
 		hold(name, "", false, m)
 	}
 	for _, which := range []harness.Which{harness.AllLinks, harness.Subscriptions, harness.Commands} {
-		// Half-open, and what was sent arrives late.
+		// The connections are half-open, and their bytes arrive late.
 		hold("stall-"+which.String(), "", false, harness.Mode{Which: which, Stall: true})
 	}
 	hold("half-open", "nothing passes between an instance and Redis, and nobody says so; then the "+

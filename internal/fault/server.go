@@ -31,7 +31,7 @@ var servers = []Fault{
 	},
 }
 
-// ours makes a fault of what any servers can suffer that the run started.
+// ours makes a fault that any servers can suffer which the run started.
 func ours(name string, inject func(context.Context, Target, Shot) error) Fault {
 	return Fault{Name: name, Where: Everywhere, Ours: true, Inject: inject}
 }
@@ -73,7 +73,7 @@ func command(args ...any) func(context.Context, Target, Shot) error {
 	}
 }
 
-// deny takes what rules take from everybody, and gives it back.
+// deny takes permissions from all clients by ACL rules, and gives them back.
 func deny(rules ...any) func(context.Context, Target, Shot) error {
 	user := []any{"ACL", "SETUSER", "default"}
 	return during(append(user[:3:3], rules...), append(user[:3:3], "+@all"))

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// ErrParentGone ends an instance whose input ended before it was told what to do.
+// ErrParentGone ends an instance whose input ended before its configuration came.
 var ErrParentGone = errors.New("harness: the parent went away")
 
 // Parent is an instance's way to its parent: its standard input and output.
@@ -21,7 +21,7 @@ type Parent struct {
 	out *json.Encoder
 }
 
-// Begin begins the life of an instance: it reads what the instance is told into config. From then
+// Begin begins the life of an instance: it reads the configuration into config. From then
 // on an interrupt of the terminal, which reaches every process of a run, leaves it alone: its
 // parent decides when it ends.
 func Begin(in io.Reader, out io.Writer, config any) (*Parent, error) {
@@ -43,7 +43,7 @@ func Begin(in io.Reader, out io.Writer, config any) (*Parent, error) {
 // TellReady tells the parent that the instance is ready.
 func (p *Parent) TellReady() error { return p.out.Encode(message{Ready: true}) }
 
-// TellResult tells the parent what the instance measured.
+// TellResult tells the parent the instance's measurements.
 func (p *Parent) TellResult(result any) error { return p.out.Encode(message{Result: result}) }
 
 // AwaitEnd waits until the parent tells the instance to end, or has ended itself.

@@ -23,8 +23,8 @@ type Spec struct {
 	Name    string   // for errors
 	Command []string // and its arguments
 	Env     []string // beside that of this process
-	Config  any      // what it is told, as JSON: see [Begin]
-	Errors  string   // the file for what it writes to its standard error
+	Config  any      // the configuration, sent as JSON: see [Begin]
+	Errors  string   // the file for its standard error
 }
 
 // Process is an instance as its parent sees it. It ends when it is told to ([Process.End]), and
@@ -32,7 +32,7 @@ type Spec struct {
 type Process struct {
 	Ready  chan struct{}   // closed when it has said that it is ready
 	Done   chan struct{}   // closed when it has ended, and Result and Err are set
-	Result json.RawMessage // what it said at its end
+	Result json.RawMessage // of the instance; nil if it was killed
 	Err    error           // why it ended, if not well, and not since [Process.Kill] killed it
 
 	name, errors string
@@ -42,7 +42,7 @@ type Process struct {
 	killed       atomic.Bool
 }
 
-// message is what an instance says, a line of JSON each: first that it is ready, last its result.
+// message is a line of JSON that an instance writes: first that it is ready, last its result.
 type message struct {
 	Ready  bool `json:",omitempty"`
 	Result any  `json:",omitempty"`
@@ -80,12 +80,12 @@ func Start(s Spec) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.Name, errors.Join(err, stderr.Close()))
 	}
-	// What goes wrong here is that it has ended, of which it says more itself.
+	// This fails if the instance has ended, and its own error says more.
 	_, _ = in.Write(append(config, '\n'))
 	return p, nil
 }
 
-// wait takes what the instance says until it ends.
+// wait reads the instance's messages until it ends.
 func (p *Process) wait(out io.Reader) error {
 	ready := sync.OnceFunc(func() { close(p.Ready) })
 	var err error
@@ -181,7 +181,7 @@ func (p *Process) End() {
 }
 
 // Stop tells the instance to end and waits for it. It returns how that went. One that takes longer
-// than patience writes what it does to its standard error, and is killed.
+// than patience writes its goroutines to its standard error, and is killed.
 func (p *Process) Stop(patience time.Duration) error {
 	if err := p.Unexpected(); err != nil {
 		return err

@@ -41,8 +41,8 @@ func (r *Recorder) Change(
 	return o.Start, err
 }
 
-// outcome returns what an error says of a change. A context that ended says nothing of what became
-// of it.
+// outcome returns the kind of a change's end for its error. After a context has ended the outcome
+// is unknown.
 func outcome(err error) history.Kind {
 	switch {
 	case err == nil:

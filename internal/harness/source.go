@@ -15,11 +15,11 @@ import (
 	"github.com/doppio-cache/doppio/internal/history"
 )
 
-// SourceOptions say what a source is like.
+// SourceOptions configure a source.
 type SourceOptions struct {
 	Keys int // all of version 1 when it begins
-	// Takes returns how long a load takes before the source looks at the version, and after: what a
-	// loader gets is already old when it arrives, as with any database.
+	// Takes returns how long a load takes before the source looks at the version, and after: the
+	// version that a loader gets is already old when it arrives, as with any database.
 	Takes func() (before, after time.Duration)
 	// Log, if set, is where every version is written before it can be seen.
 	Log *history.Writer
@@ -84,7 +84,7 @@ func (s *Source) Loads() int64 { return s.loads.Load() }
 // Commits returns how many versions instances have committed.
 func (s *Source) Commits() int64 { return s.commits.Load() }
 
-// Hold lets nobody commit, or lets them again. Who asks meanwhile is told that the key is busy.
+// Hold refuses all commits, as if the key were busy, or accepts them again.
 func (s *Source) Hold(on bool) { s.still.Store(on) }
 
 // Slow makes every load take so much longer, once the source has looked.

@@ -16,7 +16,7 @@ import (
 // Way is an instance's proxy to one server. Unlike redistest.Proxy it knows a subscription from
 // other connections, and where a reply ends, so that it can lose one message and keep the
 // connection: a real network loses none, but a Cluster's bus does, and a subscriber that stayed on
-// a master which is none any more. What it is told holds at once, for all connections.
+// a master which is none any more. A new mode holds at once, for all connections.
 type Way struct {
 	target   string
 	raw      bool // it is not RESP that passes
@@ -31,7 +31,7 @@ type Way struct {
 	closed  bool
 }
 
-// Mode is what happens to what.
+// Mode is how a way misbehaves.
 type Mode struct {
 	Which   Which
 	Stall   bool          // bytes wait, both ways
@@ -114,7 +114,7 @@ func (w *Way) Cut(all bool) {
 	}
 }
 
-// Close ends all connections and waits for what served them.
+// Close ends all connections and waits for their goroutines.
 func (w *Way) Close() {
 	w.mu.Lock()
 	w.closed = true
@@ -171,7 +171,7 @@ func (l *link) close() {
 	l.server.Close()
 }
 
-// current gives what holds for this link, and what is closed when that changes.
+// current returns the mode of this link, and a channel that is closed when it changes.
 func (l *link) current() (Mode, <-chan struct{}) {
 	l.way.mu.Lock()
 	defer l.way.mu.Unlock()
@@ -226,7 +226,7 @@ type frame struct {
 // readAhead is how many frames are taken from a server while others wait to be passed on.
 const readAhead = 256
 
-// read takes what the server sends, one frame at a time.
+// read reads the server's frames.
 func (l *link) read(to chan<- frame) {
 	defer close(to)
 	r := bufio.NewReader(l.server)
@@ -280,7 +280,7 @@ func (m Mode) loses(frame []byte) bool {
 		bytes.Contains(frame, []byte(m.About)) && rand.Float64() < m.Lose
 }
 
-// readSome gives what there is, but waits for a byte.
+// readSome returns the bytes that are there, and waits for the first.
 func readSome(r *bufio.Reader) ([]byte, error) {
 	if _, err := r.Peek(1); err != nil {
 		return nil, err

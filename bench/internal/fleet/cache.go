@@ -5,19 +5,20 @@ import (
 	"time"
 )
 
-// cache is what an instance needs of the cache that it drives.
+// cache is the cache that an instance drives.
 type cache interface {
-	// ready waits until the near tier is coherent.
+	// ready waits until the local tier is coherent.
 	ready(ctx context.Context) error
-	// get reads through the cache, and tells which tier answered.
+	// get reads through the cache, and returns which tier answered.
 	get(ctx context.Context, key string, load func(context.Context) (Item, error)) (Item, answer, error)
-	// change does to both tiers of all instances what was committed to the source, and gives the id
-	// of the change in the lane.
+	// change tells the cache of a commit to the source, in both tiers of all instances, and returns
+	// the id of the change in the lane.
 	change(ctx context.Context, how Change, key string, item Item) (id uint64, err error)
 	// applied is the id up to which this instance knows all changes.
 	applied() uint64
 	state() state
-	// reach tells whether every node of Redis can be reached, and calls are let through to them.
+	// reach returns an error unless every node of Redis can be reached, and calls are let through
+	// to them.
 	reach(ctx context.Context) error
 	Close() error
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/doppio-cache/doppio/bench/internal/result"
 )
 
-// load is what a fleet asks of a server in a second, and of how many subscribers it consists.
+// load is the requests of a fleet to a server in a second, and the number of its subscribers.
 type load struct{ subscribers, changes, far, loads float64 }
 
 func loadOf(r *result.FleetRun) load {
@@ -20,7 +20,7 @@ func answered(r *result.FleetRun, by Tier) float64 {
 	return float64(r.Latency[by.String()].Count) / r.Seconds
 }
 
-// costs are what the things that a server does for a fleet cost: a share of a core, or bytes.
+// costs are the unit costs of a server's work for a fleet: shares of a core, or bytes.
 type costs struct {
 	itself     float64 // of a second, whatever is asked
 	change     float64
@@ -29,7 +29,7 @@ type costs struct {
 	far, load  float64
 }
 
-// of returns what a load costs.
+// of returns the cost of a load.
 func (c costs) of(l load) float64 {
 	return c.itself + c.change*l.changes + c.delivery*l.changes*l.subscribers +
 		c.subscriber*l.subscribers + c.far*l.far + c.load*l.loads
@@ -40,7 +40,7 @@ func (c *costs) fields() []*float64 {
 	return []*float64{&c.itself, &c.change, &c.delivery, &c.subscriber, &c.far, &c.load}
 }
 
-// calibrations are the runs of one round that measure what each thing costs.
+// calibrations are the runs of one round that measure the unit costs.
 type calibrations struct{ alone, crowd, changesAlone, changesCrowd, far, loads *result.FleetRun }
 
 // rounds returns the calibrations among runs, a round after another. A round that is not whole is
@@ -79,8 +79,8 @@ func (c calibrations) whole() bool {
 		c.far != nil && c.loads != nil
 }
 
-// costs returns what each thing costs, measured by itself: each cost is the difference between two
-// runs that differ in that thing only. What comes out below 0 is 0: it is too small to be measured.
+// costs returns the unit costs, each measured by itself: as the difference between two runs that
+// differ in that thing only. One that comes out below 0 is 0: it is too small to be measured.
 func (c calibrations) costs(spent func(*result.FleetRun) float64) costs {
 	alone, crowd := loadOf(c.alone), loadOf(c.crowd)
 	more := crowd.subscribers - alone.subscribers

@@ -95,14 +95,15 @@ func (f *fleet) awaitDealt(ctx context.Context) {
 	defer cancel()
 	for harness.Sleep(ctx, reportEvery) {
 		if int64(f.counts()[Done]) >= f.cfg.Dealt.Count {
-			// Others may still invalidate, and what arrives of that counts.
+			// Messages of the last updates may still arrive, and count.
 			harness.Sleep(ctx, 2*reportEvery)
 			return
 		}
 	}
 }
 
-// awaitMeasurement waits until what is done is measured: requests that are dealt all are.
+// awaitMeasurement waits for the measurement to begin: all requests that are dealt belong to it. It
+// returns false when ctx ends first.
 func (m *member) awaitMeasurement(ctx context.Context) bool {
 	for !m.Shared.Raised(Measure) {
 		if !harness.Sleep(ctx, time.Millisecond) {

@@ -28,8 +28,8 @@ func cpuOf(r *result.FleetRun) float64 { return r.Redis.CPUShare }
 
 func bytesOf(r *result.FleetRun) float64 { return r.ServerBytesOut }
 
-// extrapolate says what a larger fleet of the same instances would cost the server, by the unit
-// costs that the calibrations measured. It returns nil where a server could not tell what it did,
+// extrapolate returns the cost of a larger fleet of the same instances to the server, by the unit
+// costs that the calibrations measured. It returns nil where a server could not tell its own use,
 // or a calibration is missing.
 func extrapolate(runs []result.FleetRun, instances int) *result.Extrapolation {
 	var curve []*result.FleetRun
@@ -100,7 +100,7 @@ func extrapolate(runs []result.FleetRun, instances int) *result.Extrapolation {
 	return e
 }
 
-// tell notes costs by their letters, and says which of them the rounds do not tell from 0.
+// tell notes costs by their letters, and returns which of them the rounds do not tell from 0.
 func tell(e *result.Extrapolation, what, letters string, c, off costs) (said []string) {
 	var small []string
 	offs := off.fields()

@@ -9,7 +9,7 @@ import (
 	"github.com/doppio-cache/doppio/internal/history"
 )
 
-// judged judges what two instances logged.
+// judged judges the logs of two instances.
 func judged(t *testing.T, logs ...[]history.Op) (*Outcome, error) {
 	t.Helper()
 	f := &fleet{cfg: Default(), dir: t.TempDir()}
