@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -249,4 +251,105 @@ func (c *Client) start() bool {
 	}
 	c.running.Add(1)
 	return true
+}
+
+// enterLoad counts a load that runs without the remote tier, and waits while Options.MaxLoads of them run: for patience,
+// or until ctx ends. The function that it returns ends the load.
+func (c *Client) enterLoad(ctx context.Context, patience time.Duration) (leave func(), err error) {
+	leave = func() { <-c.loads }
+	select {
+	case c.loads <- struct{}{}:
+		return leave, nil
+	default:
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case c.loads <- struct{}{}:
+		return leave, nil
+	case <-timer.C:
+		return nil, ErrTooManyLoads
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// patienceOfReads is until when a read that begins now waits for first retries.
+func (c *Client) patienceOfReads() time.Time { return time.Now().Add(c.opts.RemoteReadTimeout) }
+
+// guarded gives options whose functions and logger do not panic: they are called in goroutines of the client, where a
+// panic ends the process. It also returns what counts and logs the panics that are caught.
+func (o Options) guarded() (Options, *guard.Panics) {
+	var panics *guard.Panics
+	panics, o.Logger = guard.New(o.Logger)
+	if cost := o.Local.Cost; cost != nil {
+		o.Local.Cost = func(key string, value any) (n int64) {
+			defer func() {
+				if panics.Caught("Local.Cost", recover()) {
+					n = math.MaxInt64 // a value that cannot be weighed is not kept in the local tier
+				}
+			}()
+			return cost(key, value)
+		}
+	}
+	if tell := o.OnStateChange; tell != nil {
+		o.OnStateChange = func(ch StateChange) {
+			defer func() { panics.Caught("OnStateChange", recover()) }()
+			tell(ch)
+		}
+	}
+	return o, panics
+}
+
+// State is what a subscription to invalidations is up to.
+type State = invalidation.State
+
+// The states. Init comes first; from Sync a subscription becomes Live, in which state local hits are served, and from
+// Live it becomes Suspect, when something about it is not as it should be, until it is in Sync again.
+const (
+	StateInit    = invalidation.StateInit
+	StateSyncing = invalidation.StateSyncing
+	StateLive    = invalidation.StateLive
+	StateSuspect = invalidation.StateSuspect
+)
+
+// StateChange is one transition of the subscription to one lane, and its reason.
+type StateChange = invalidation.StateChange
+
+// maxNotices is how many transitions wait for a slow OnStateChange.
+const maxNotices = 256
+
+// notices brings transitions to a user's function, which may block: the receiver does not wait for it.
+type notices struct {
+	waiting chan StateChange
+	dropped atomic.Uint64
+}
+
+func newNotices() *notices { return &notices{waiting: make(chan StateChange, maxNotices)} }
+
+func (n *notices) tell(ch StateChange) {
+	select {
+	case n.waiting <- ch:
+	default:
+		n.dropped.Add(1)
+	}
+}
+
+// run hands out transitions until done is closed, those that still wait then included.
+func (n *notices) run(done <-chan struct{}, tell func(StateChange)) {
+	for {
+		select {
+		case ch := <-n.waiting:
+			tell(ch)
+		case <-done:
+			for {
+				select {
+				case ch := <-n.waiting:
+					tell(ch)
+				default:
+					return
+				}
+			}
+		}
+	}
 }

@@ -1,11 +1,17 @@
 package tiered
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
+	"time"
 
+	"github.com/doppio-cache/doppio/local"
 	"github.com/doppio-cache/doppio/remote"
 )
 
@@ -158,4 +164,129 @@ func (f failures) err() error {
 		return nil
 	}
 	return &BatchError{Failed: f}
+}
+
+// OpError names the method that failed, and its cache. It wraps the cause, and so matches what the cause matches. Its
+// text holds no key and no value.
+//
+// Methods return ErrNotFound as it is, and *OptionError, *DecodeError, *EncodeError, *LoadError and *BatchError, too:
+// they say what happened by themselves. What a *BatchError says of a key is an *OpError.
+type OpError struct {
+	Op    string // the method's name: Get, SetMany, …
+	Cache string // the cache's name; empty for a method of Client
+	Err   error
+}
+
+func (e *OpError) Error() string {
+	var b strings.Builder
+	b.WriteString("doppio: ")
+	b.WriteString(e.Op)
+	if e.Cache != "" {
+		b.WriteString(" of cache ")
+		b.WriteString(strconv.Quote(e.Cache))
+	}
+	b.WriteString(": ")
+	b.WriteString(unprefixed(e.Err))
+	return b.String()
+}
+
+// Unwrap gives the cause.
+func (e *OpError) Unwrap() error { return e.Err }
+
+// unprefixed gives an error's text to be put behind a text that names the library.
+func unprefixed(err error) string { return strings.TrimPrefix(err.Error(), "doppio: ") }
+
+// fault gives an error of a method as the method's caller gets it: with the method and the cache in
+// the place of the step that failed.
+func (s *shared[V]) fault(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return faultOf(op, s.name, err)
+}
+
+func faultOf(op, cache string, err error) error {
+	switch e := err.(type) { //nolint:errorlint // what stands behind another cause is part of that
+	case *BatchError:
+		for key, err := range e.Failed {
+			e.Failed[key] = faultOf(op, cache, err)
+		}
+		return e
+	case *OpError, *OptionError, *DecodeError, *EncodeError, *LoadError:
+		return err
+	}
+	if err == ErrNotFound { //nolint:errorlint // likewise
+		return err
+	}
+	if errors.Is(err, ErrInvalidOptions) && !errors.Is(err, ErrRemoteUnavailable) {
+		return err // several faults of one call's options
+	}
+	return &OpError{Op: op, Cache: cache, Err: remote.WithoutOp(err)}
+}
+
+// logInterval is how often a cache logs failures of one kind at most: an outage fails every call,
+// and must not fill a disk.
+const logInterval = 10 * time.Second
+
+// failureLog logs failures of a cache that no caller sees. Of each message and kind of error it writes one line in
+// logInterval, with the number of failures that were left out since the line before.
+type failureLog struct {
+	log *slog.Logger
+
+	mu    sync.Mutex
+	kinds map[failureKind]*repeated // guarded by mu; as many as there are messages and kinds
+}
+
+// failureKind is what makes failures alike. It holds nothing of the error's text, which may differ each time.
+type failureKind struct {
+	message string
+	kind    error // one of failureKinds; nil for any other
+}
+
+type repeated struct {
+	next int64 // a reading of local.Monotonic: the next line may be written from then on
+	left int   // failures since the last line
+}
+
+// failureKinds are looked for in this order: an unknown outcome comes beside another kind.
+var failureKinds = []error{
+	ErrUnknownOutcome, ErrTooManyLoads, ErrRemoteUnavailable, ErrWriteRefused, ErrAccessDenied, ErrWrongType, ErrClosed,
+	ErrValueTooLarge, ErrEncode,
+}
+
+func (l *failureLog) warn(ctx context.Context, message, cache string, err error) {
+	k := failureKind{message: message}
+	for _, kind := range failureKinds {
+		if errors.Is(err, kind) {
+			k.kind = kind
+			break
+		}
+	}
+	left, due := l.take(k)
+	if !due {
+		return
+	}
+	l.log.WarnContext(ctx, message, "cache", cache, "error", remote.WithoutOp(err), "left_out", left)
+}
+
+// take counts a failure, and reports whether a line is due, and how many failures were left out since the last one.
+func (l *failureLog) take(k failureKind) (left int, due bool) {
+	now := local.Monotonic()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := l.kinds[k]
+	switch {
+	case r == nil:
+		if l.kinds == nil {
+			l.kinds = make(map[failureKind]*repeated)
+		}
+		l.kinds[k] = &repeated{next: now + int64(logInterval)}
+		return 0, true
+	case now < r.next:
+		r.left++
+		return 0, false
+	}
+	left = r.left
+	r.left, r.next = 0, now+int64(logInterval)
+	return left, true
 }

@@ -311,3 +311,56 @@ func (l *load[V]) wakeOthers(ctx context.Context, hashes []uint64) {
 		l.note(ctx, l.cache.client.co.AnnounceFilled(ctx, hashes))
 	}
 }
+
+// retire removes what contradicts a loader that has said of keys that there is no such entry: the remote
+// records that the load has seen, by their tokens, and this instance's copies, so that neither a later
+// failure nor a refresh brings them back. Other instances may hold copies of such a record, so its removal
+// is announced. A record that was stored meanwhile stays. Leases are given back by the caller.
+func (l *load[V]) retire(ctx context.Context, keys []*keyLoad[V]) {
+	s := l.cache.shared
+	if s.client.opts.Disabled {
+		return
+	}
+	ctx = context.WithoutCancel(ctx)
+	var seen []*keyLoad[V]
+	for _, k := range keys {
+		if len(k.right.expected) > 0 && !k.right.ownsLease {
+			seen = append(seen, k)
+			continue
+		}
+		l.forget(k)
+	}
+	if len(seen) == 0 {
+		return
+	}
+	if err := s.validity.CheckLanes(ctx); err != nil {
+		l.note(ctx, err)
+		for _, k := range seen {
+			l.forget(k)
+		}
+		return
+	}
+	changes := make([]*coherence.Change, len(seen))
+	removals := make([]remote.Removal, len(seen))
+	for i, k := range seen {
+		changes[i] = s.begin(ctx, coherence.Remove, k.key, k.hash)
+		removals[i] = remote.Removal{Key: changes[i].Key, Seen: k.right.expected, Announcement: changes[i].Announcement()}
+	}
+	gone, errs := s.client.remote.CompareAndDelete(ctx, removals)
+	for i, k := range seen {
+		if errs[i] == nil && !gone[i] {
+			changes[i].Cancel()
+			l.forget(k)
+			continue
+		}
+		l.note(ctx, errs[i])
+		finish(ctx, changes[i], errs[i])
+	}
+}
+
+// forget makes this instance's copies of a key invalid, if it has any.
+func (l *load[V]) forget(k *keyLoad[V]) {
+	if k.fallback != nil || k.call.Info.stale.any() || l.cache.scope.Peek(k.hash, k.key) != nil {
+		l.cache.validity.Invalidate(k.hash)
+	}
+}

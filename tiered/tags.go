@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/doppio-cache/doppio/internal/coherence"
+	"github.com/doppio-cache/doppio/internal/keyhash"
 	"github.com/doppio-cache/doppio/remote"
 )
 
@@ -210,4 +211,27 @@ func (c *Cache[V]) invalidateTags(ctx context.Context, tags []string) error {
 		finish(ctx, changes[i], err)
 	}
 	return failed.err()
+}
+
+func tagNames(tags []remote.Tag) []string {
+	if len(tags) == 0 {
+		return nil
+	}
+	names := make([]string, len(tags))
+	for i, t := range tags {
+		names[i] = t.Name
+	}
+	return names
+}
+
+// hash values of tags, with which the local tier checks them.
+func (s *shared[V]) tagHashes(tags []string) []uint64 {
+	if len(tags) == 0 {
+		return nil
+	}
+	out := make([]uint64, len(tags))
+	for i, t := range tags {
+		out[i] = keyhash.Sum(s.tagSeed, t)
+	}
+	return out
 }

@@ -91,15 +91,6 @@ func (c *Cache[V]) prepare(ctx context.Context, key string, value *V, st *settin
 	return c.encode(key, value, st, tags)
 }
 
-func (s *shared[V]) encode(key string, value *V, st *settings, tags []remote.Tag) (*remote.Record, *V, error) {
-	rec, err := s.record(key, value, st, tags)
-	if err != nil {
-		return nil, nil, err
-	}
-	value, err = s.asRead(key, rec, value)
-	return rec, value, err
-}
-
 // SetIfAbsent stores value if there is no entry, and tells whether it did. A loser's value is kept nowhere. If the
 // reply was lost, the error matches ErrUnknownOutcome.
 func (c *Cache[V]) SetIfAbsent(ctx context.Context, key string, value V, opts ...EntryOption) (bool, error) {

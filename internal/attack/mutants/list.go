@@ -51,7 +51,7 @@ var mutants = []mutant{
 		name: "the stamp is taken when the load ends", model: 3, attack: slow, rules: []string{g2, g3},
 		why: "a change that became known during a load must invalidate what it gives",
 		edits: []edit{{
-			"tiered/cache.go",
+			"tiered/localcopy.go",
 			`e.Stamp.Store(from.Stamp)`,
 			`e.Stamp.Store(s.validity.Point(hash).Stamp)`,
 		}},

@@ -7,10 +7,56 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/doppio-cache/doppio/internal/coherence"
 	"github.com/doppio-cache/doppio/internal/lane"
 )
+
+// Source is where the value of a read came from.
+type Source uint8
+
+// The sources.
+const (
+	SourceLocal  Source = iota // the local tier
+	SourceRemote               // the remote tier
+	SourceLoader               // a loader, this caller's or one that it waited for
+	SourceStale                // a value past its life, because a load failed or was slow (FailSafe)
+)
+
+// String returns "local", "remote", "loader" or "stale".
+func (s Source) String() string {
+	return [...]string{"local", "remote", "loader", "stale"}[s&3]
+}
+
+type sourceKey struct{}
+
+// WithSource returns a context with which a read, one at a time, sets *s to the source of its value. A
+// local hit sets nothing, which costs it nothing: *s is SourceLocal to begin with, and the caller sets it
+// back before another read.
+func WithSource(ctx context.Context, s *Source) context.Context {
+	return context.WithValue(ctx, sourceKey{}, s)
+}
+
+// detach returns a context for a load that outlives its caller: it does not end with ctx, and does not
+// reach the Source or Token of ctx, which the caller may read at any time. What changes made with it would
+// have added to the Token is collected: see adopt.
+func detach(ctx context.Context) context.Context {
+	if s, _ := ctx.Value(sourceKey{}).(*Source); s != nil {
+		ctx = context.WithValue(ctx, sourceKey{}, (*Source)(nil))
+	}
+	if t, _ := ctx.Value(tokenKey{}).(acknowledger); t != nil {
+		ctx = context.WithValue(ctx, tokenKey{}, &collected{})
+	}
+	return context.WithoutCancel(ctx)
+}
+
+// setSource sets the Source of ctx. It is called by the caller's goroutine, off the hot path.
+func setSource(ctx context.Context, from Source) {
+	if s, _ := ctx.Value(sourceKey{}).(*Source); s != nil {
+		*s = from
+	}
+}
 
 // Token says how far a fleet's sequence of changes had come when a change was acknowledged. A reader on another
 // instance that is given it, by [Cache.After], sees the change. The zero Token asks for nothing.
@@ -150,3 +196,51 @@ func (c *Cache[V]) After(t Token) *Cache[V] {
 
 // lagging reports whether this instance has not yet heard of all that the handle's reads must see.
 func (c *Cache[V]) lagging() bool { return c.validity != nil && c.validity.Lagging(c.after) }
+
+// loading is a load that runs, as the contexts that its loader is given tell of it. A load that is
+// waited for within another one has that as its parent.
+type loading struct {
+	parent *loading
+	cache  any             // *shared[V]
+	key    string          // of a load of one key
+	keys   map[string]bool // of a batch; nil for one key
+	ended  atomic.Bool     // its loader has returned: whatever still has the context may ask for the key
+}
+
+type loadingKey struct{}
+
+// withLoad gives the context of a loader. It is followed by leave.
+func withLoad(ctx context.Context, cache any, keys ...string) (inner context.Context, l *loading) {
+	l = &loading{cache: cache}
+	l.parent, _ = ctx.Value(loadingKey{}).(*loading)
+	if len(keys) == 1 {
+		l.key = keys[0]
+	} else {
+		l.keys = make(map[string]bool, len(keys))
+		for _, k := range keys {
+			l.keys[k] = true
+		}
+	}
+	return context.WithValue(ctx, loadingKey{}, l), l
+}
+
+func (l *loading) leave() { l.ended.Store(true) }
+
+// outermost gives the context of a load that no other load waits for.
+func outermost(ctx context.Context) context.Context {
+	if l, _ := ctx.Value(loadingKey{}).(*loading); l == nil {
+		return ctx
+	}
+	return context.WithValue(ctx, loadingKey{}, (*loading)(nil))
+}
+
+// recursive reports whether a loader of the key, which waits for what is called with ctx, would wait for itself.
+func (s *shared[V]) recursive(ctx context.Context, key string) bool {
+	l, _ := ctx.Value(loadingKey{}).(*loading)
+	for ; l != nil; l = l.parent {
+		if l.cache == any(s) && (l.keys[key] || l.keys == nil && l.key == key) && !l.ended.Load() {
+			return true
+		}
+	}
+	return false
+}
