@@ -33,7 +33,7 @@ func setTTL(ctx context.Context, s *Store, key string, ttl time.Duration, floor 
 }
 
 func increment(ctx context.Context, s *Store, key string, delta int64, bounds *Bounds, r *Record, floor uint64, a *Announcement) (int64, error) {
-	return s.Increment(ctx, key, delta, bounds, r, floor, a, nil)
+	return s.Increment(ctx, IncrementRequest{Key: key, Delta: delta, Missing: r, Bounds: bounds, Floor: floor, Announcement: a})
 }
 
 // clearKeys clears with the same ids for every key.

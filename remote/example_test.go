@@ -68,11 +68,11 @@ func ExampleStore_Acquire() {
 	defer store.Close(ctx)
 
 	lease := remote.NewToken()
-	won, _, err := store.Acquire(ctx, "users:42", lease, 0, 10*time.Second, nil)
+	won, _, err := store.Acquire(ctx, remote.LeaseRequest{Key: "users:42", Token: lease}, 10*time.Second)
 	fmt.Println("acquired:", won, err)
 
 	// Another instance finds the lease, and waits for the value or for the end of the lease.
-	won, found, err := store.Acquire(ctx, "users:42", remote.NewToken(), 0, 10*time.Second, nil)
+	won, found, err := store.Acquire(ctx, remote.LeaseRequest{Key: "users:42", Token: remote.NewToken()}, 10*time.Second)
 	fmt.Println("acquired:", won, "found a lease:", found.Kind == remote.KindLease, err)
 
 	loaded := &remote.Record{Kind: remote.KindValue, Token: remote.NewToken(), TTL: time.Hour, Payload: []byte("Ada")}

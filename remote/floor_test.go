@@ -160,14 +160,14 @@ func TestRelease_tellsWhetherTheLeaseIsWaitedFor(t *testing.T) {
 		ctx := t.Context()
 		meet := map[string]func(key string){
 			"Acquire": func(key string) {
-				if won, found, err := s.Acquire(ctx, key, NewToken(), 0, time.Minute, nil); won || err != nil || found.Kind != KindLease {
+				if won, found, err := s.Acquire(ctx, LeaseRequest{Key: key, Token: NewToken()}, time.Minute); won || err != nil || found.Kind != KindLease {
 					t.Errorf("met %v, %+v, %v", won, found, err)
 				}
 			},
 			"AcquireMany": func(key string) {
-				claims := []LeaseRequest{{Key: key, Token: NewToken()}}
-				if s.AcquireMany(ctx, claims, time.Minute); claims[0].Acquired || claims[0].Err != nil || claims[0].Found.Kind != KindLease {
-					t.Errorf("met %+v", claims[0])
+				r := s.AcquireMany(ctx, []LeaseRequest{{Key: key, Token: NewToken()}}, time.Minute)[0]
+				if r.Acquired || r.Err != nil || r.Found.Kind != KindLease {
+					t.Errorf("met %+v", r)
 				}
 			},
 		}
@@ -189,7 +189,7 @@ func TestRelease_tellsWhetherTheLeaseIsWaitedFor(t *testing.T) {
 			for how, meet := range meet {
 				for waiters := range 3 {
 					key, token := fmt.Sprint(t.Name(), who, how, waiters), NewToken()
-					if won, _, err := s.Acquire(ctx, key, token, 9, time.Minute, nil); !won || err != nil {
+					if won, _, err := s.Acquire(ctx, LeaseRequest{Key: key, Token: token, Stamp: 9}, time.Minute); !won || err != nil {
 						t.Fatal(won, err)
 					}
 					for range waiters {
@@ -213,7 +213,7 @@ func TestRelease_tellsWhetherTheLeaseIsWaitedFor(t *testing.T) {
 		key := t.Name()
 		r := expired("v")
 		before := put(t, rdb, key, r)
-		meet2, _, err := s.Acquire(ctx, key, NewToken(), 0, time.Minute, nil)
+		meet2, _, err := s.Acquire(ctx, LeaseRequest{Key: key, Token: NewToken()}, time.Minute)
 		wantRaw(t, rdb, key, before)
 		f, err2 := s.Fill(ctx, key, r.Token[:], value("w"))
 		if meet2 || err != nil || f != (FillResult{Stored: true}) || err2 != nil {

@@ -83,7 +83,7 @@ var scriptRows = map[string]scriptRow{
 	"announce_and_stamp": {}, "deadline": {}, "header": {}, "lease": {}, "raise_ttl": {}, "record": {}, "server_clock": {}, "store": {},
 
 	"acquire": {func(ctx context.Context, s *Store, key string) error {
-		_, _, err := s.Acquire(ctx, key, NewToken(), 5, time.Second, []byte("0123456789abcdef"))
+		_, _, err := s.Acquire(ctx, LeaseRequest{Key: key, Token: NewToken(), Stamp: 5, Replaces: []byte("0123456789abcdef")}, time.Second)
 		return err
 	}, []error{ErrWrongType, ErrMalformed}},
 	"announce": {func(ctx context.Context, s *Store, _ string) error { return s.Announce(ctx, news("m")) }, nil},

@@ -27,7 +27,7 @@ func TestIncrement_isExact(t *testing.T) {
 		must(t, rdb.Expire(t.Context(), key, time.Hour+17*time.Minute).Err())
 		r := number(0)
 		r.Stamp = 99 // what the entry would be, had there been none
-		sum, err := s.Increment(t.Context(), key, c.delta, nil, r, 0, nil, &TagState{Token: old.Token})
+		sum, err := s.Increment(t.Context(), IncrementRequest{Key: key, Delta: c.delta, Missing: r, Tags: &TagState{Token: old.Token}})
 		if err != nil || sum != c.want {
 			t.Errorf("%d + %d = %d, %v", c.from, c.delta, sum, err)
 			continue

@@ -8,39 +8,47 @@ import (
 	"github.com/doppio-cache/doppio/internal/luascript"
 )
 
-// LeaseRequest is one key of AcquireMany: the lease to acquire, and the result. Found and Err are
-// as for Acquire.
+// LeaseRequest asks for the lease of a key.
 type LeaseRequest struct {
-	Key      string
-	Token    Token
-	Stamp    uint64
-	Tags     []Tag
-	Replaces []byte // as for Acquire
-	Acquired bool
-	Found    Record
-	Err      error
+	Key   string
+	Token Token  // of the lease
+	Stamp uint64 // the newest id of the key's lane that the caller knows
+	Tags  []Tag  // of the value that is being loaded
+	// Replaces is the token of a record that counts as absent, so that the lease takes its place; nil for
+	// none.
+	Replaces []byte
 }
 
-// Acquire acquires a lease of at most life under key, unless a record is there. won reports whether
-// the caller holds the lease; otherwise found is the record that is there, or err says why it
-// cannot be read.
+// record returns the record of the lease.
+func (r *LeaseRequest) record(ttl time.Duration) Record {
+	return Record{Kind: KindLease, Token: r.Token, Stamp: r.Stamp, Created: time.Now(), TTL: ttl, Tags: r.Tags}
+}
+
+// LeaseResult is the result of a LeaseRequest.
+type LeaseResult struct {
+	Acquired bool
+	Found    Record // the record that is there, if the lease was not acquired
+	Err      error  // why there is neither a lease nor a record that can be read
+}
+
+// Acquire acquires a lease that lasts at most ttl, unless a record is there. acquired reports whether
+// the caller holds the lease; otherwise found is the record that is there, or err says why it cannot be
+// read.
 //
-// A lease that is found is marked as awaited, for the Fill or Release that ends it to report. It
-// has the tags of the value that is being loaded, so a caller can see that one of them was
-// invalidated, and need not wait. A record with the token replaces (nil: none) counts as absent,
-// and the lease takes its place. A lease that is granted after Acquire has returned an error is
-// released in the background.
-func (s *Store) Acquire(ctx context.Context, key string, token Token, stamp uint64, life time.Duration, replaces []byte, tags ...Tag) (won bool, found Record, err error) {
-	lease := Record{Kind: KindLease, Token: token, Stamp: stamp, Created: time.Now(), TTL: life, Tags: tags}
-	raw, err := AppendRecord(nil, key, &lease)
+// A lease that is found is marked as awaited, for the Fill or Release that ends it to report. It has the
+// tags of the value that is being loaded, so a caller can see that one of them was invalidated, and need
+// not wait. A lease that is granted after Acquire has returned an error is released in the background.
+func (s *Store) Acquire(ctx context.Context, r LeaseRequest, ttl time.Duration) (acquired bool, found Record, err error) {
+	lease := r.record(ttl)
+	raw, err := AppendRecord(nil, r.Key, &lease)
 	if err != nil {
 		return false, Record{}, err
 	}
-	data, err := call(ctx, s, s.breakerFor(ctx, key), "acquire", true, func(ctx context.Context) (string, error) {
-		found, err := parseString(scriptAcquire.Run(ctx, s.rdb, []string{key}, raw, lease.remoteTTL(), replaces))
+	data, err := call(ctx, s, s.breakerFor(ctx, r.Key), "acquire", true, func(ctx context.Context) (string, error) {
+		found, err := parseString(scriptAcquire.Run(ctx, s.rdb, []string{r.Key}, raw, lease.remoteTTL(), r.Replaces))
 		if err != nil {
 			outcome := classify("acquire", wasSent(ctx, err), err)
-			s.releaseIfAbandoned(ctx, life, []Lease{{Key: key, Token: lease.Token[:]}}, []error{outcome})
+			s.releaseIfAbandoned(ctx, ttl, []Lease{{Key: r.Key, Token: lease.Token[:]}}, []error{outcome})
 		}
 		return found, err
 	})
@@ -50,45 +58,48 @@ func (s *Store) Acquire(ctx context.Context, key string, token Token, stamp uint
 	if err != nil {
 		return false, Record{}, err
 	}
-	found, err = ParseRecord(key, []byte(data))
-	err = s.setEnds(ctx, key, &found, err)
+	found, err = ParseRecord(r.Key, []byte(data))
+	err = s.setEnds(ctx, r.Key, &found, err)
 	return false, found, err
 }
 
-// AcquireMany acquires a lease under each key, as Acquire does for one. Leases that are granted
-// after it has returned an error for them are released in the background.
-func (s *Store) AcquireMany(ctx context.Context, claims []LeaseRequest, life time.Duration) {
-	b := newScriptBatch("acquire-many", true, scriptAcquire, len(claims))
-	tokens := make([]Token, len(claims)) // copies: a caller that has left may change its claims
-	now := time.Now()
-	for i := range claims {
-		tokens[i] = claims[i].Token
-		lease := Record{Kind: KindLease, Token: claims[i].Token, Stamp: claims[i].Stamp, Created: now, TTL: life, Tags: claims[i].Tags}
-		raw, err := AppendRecord(nil, claims[i].Key, &lease)
+// AcquireMany acquires the lease of each key, as Acquire does for one. Leases that are granted after it
+// has returned an error for them are released in the background.
+func (s *Store) AcquireMany(ctx context.Context, requests []LeaseRequest, ttl time.Duration) []LeaseResult {
+	b := newScriptBatch("acquire-many", true, scriptAcquire, len(requests))
+	tokens := make([]Token, len(requests)) // copies: a caller that has left may change its requests
+	for i := range requests {
+		r := &requests[i]
+		tokens[i] = r.Token
+		lease := r.record(ttl)
+		raw, err := AppendRecord(nil, r.Key, &lease)
 		b.errs[i] = err
-		b.calls[i] = luascript.Call{Keys: []string{claims[i].Key}, Args: []any{raw, lease.remoteTTL(), claims[i].Replaces}}
+		b.calls[i] = luascript.Call{Keys: []string{r.Key}, Args: []any{raw, lease.remoteTTL(), r.Replaces}}
 	}
 	b.onReplies = func(ctx context.Context, p batchPart, replies []reply) {
-		leases, results := make([]Lease, len(replies)), make([]error, len(replies))
+		leases, outcomes := make([]Lease, len(replies)), make([]error, len(replies))
 		for j, i := range p.indexes {
-			leases[j], results[j] = Lease{Key: b.calls[i].Keys[0], Token: tokens[i][:]}, replies[j].err
+			leases[j], outcomes[j] = Lease{Key: b.calls[i].Keys[0], Token: tokens[i][:]}, replies[j].err
 		}
-		s.releaseIfAbandoned(ctx, life, leases, results)
+		s.releaseIfAbandoned(ctx, ttl, leases, outcomes)
 	}
+	results := make([]LeaseResult, len(requests))
 	b.done = func(i int, v any) {
 		text, _ := v.(string)
-		claims[i].Found, claims[i].Err = ParseRecord(claims[i].Key, []byte(text))
-		claims[i].Err = s.setEnds(ctx, claims[i].Key, &claims[i].Found, claims[i].Err)
+		r, key := &results[i], b.calls[i].Keys[0]
+		r.Found, r.Err = ParseRecord(key, []byte(text))
+		r.Err = s.setEnds(ctx, key, &r.Found, r.Err)
 	}
 	s.runScripts(ctx, b)
 	for i, err := range b.errs {
 		switch {
 		case errors.Is(err, ErrNotFound): // the script replies with a nil if it has acquired the lease
-			claims[i].Acquired = true
+			results[i].Acquired = true
 		case err != nil:
-			claims[i].Err = err
+			results[i].Err = err
 		}
 	}
+	return results
 }
 
 // FillResult is the result of a Fill.

@@ -107,7 +107,7 @@ func TestAcquire_takesOnlyAFreeKey(t *testing.T) {
 			key, token := t.Name(), NewToken()
 			c.put(t, rdb, key)
 			before := dump(t, rdb, key)
-			won, found, err := s.Acquire(t.Context(), key, token, 77, time.Minute, nil)
+			won, found, err := s.Acquire(t.Context(), LeaseRequest{Key: key, Token: token, Stamp: 77}, time.Minute)
 			free := c.name == "nothing"
 			if won != free {
 				t.Fatalf("won is %v", won)
@@ -130,7 +130,7 @@ func TestAcquire_takesOnlyAFreeKey(t *testing.T) {
 			if left := rdb.PTTL(t.Context(), key).Val(); left <= 0 || left > time.Minute {
 				t.Errorf("the lease ends in %v", left)
 			}
-			if won, _, _ := s.Acquire(t.Context(), key, NewToken(), 0, time.Minute, nil); won {
+			if won, _, _ := s.Acquire(t.Context(), LeaseRequest{Key: key, Token: NewToken()}, time.Minute); won {
 				t.Error("a second lease was given")
 			}
 		})
@@ -140,24 +140,24 @@ func TestAcquire_takesOnlyAFreeKey(t *testing.T) {
 
 func TestAcquireMany_takesEachKeyOnItsOwn(t *testing.T) {
 	s, rdb := onShared(t)
-	var claims []LeaseRequest
+	var requests []LeaseRequest
 	for _, c := range anything {
-		claims = append(claims, LeaseRequest{Key: t.Name() + c.name, Token: NewToken(), Stamp: 5})
+		requests = append(requests, LeaseRequest{Key: t.Name() + c.name, Token: NewToken(), Stamp: 5})
 		c.put(t, rdb, t.Name()+c.name)
 	}
-	claims = append(claims, LeaseRequest{Key: strings.Repeat("x", 1<<16), Token: NewToken()})
-	s.AcquireMany(t.Context(), claims, time.Minute)
+	requests = append(requests, LeaseRequest{Key: strings.Repeat("x", 1<<16), Token: NewToken()})
+	results := s.AcquireMany(t.Context(), requests, time.Minute)
 	for i, c := range anything {
-		if claims[i].Acquired != (c.name == "nothing") {
-			t.Errorf("%s: won is %v", c.name, claims[i].Acquired)
+		if results[i].Acquired != (c.name == "nothing") {
+			t.Errorf("%s: acquired is %v", c.name, results[i].Acquired)
 		}
 		if c.name != "nothing" {
-			wantRead(t, claims[i].Err, c.read)
+			wantRead(t, results[i].Err, c.read)
 		}
 	}
-	wantErr(t, claims[len(anything)].Err, ErrTooLarge)
-	r, err := s.Get(t.Context(), claims[0].Key)
-	if err != nil || r.Token != claims[0].Token || r.Stamp != 5 {
+	wantErr(t, results[len(anything)].Err, ErrTooLarge)
+	r, err := s.Get(t.Context(), requests[0].Key)
+	if err != nil || r.Token != requests[0].Token || r.Stamp != 5 {
 		t.Errorf("the lease is %+v, %v", r, err)
 	}
 }
@@ -197,7 +197,7 @@ func TestFill_comparesAndSets(t *testing.T) {
 		}, false},
 		{"the lease ended, another was taken", func(t *testing.T, s *Store, rdb *redis.Client, key string) {
 			must(t, rdb.Del(t.Context(), key).Err())
-			_, _, err := s.Acquire(t.Context(), key, NewToken(), 0, time.Minute, nil)
+			_, _, err := s.Acquire(t.Context(), LeaseRequest{Key: key, Token: NewToken()}, time.Minute)
 			must(t, err)
 		}, false},
 		{"released", func(t *testing.T, s *Store, _ *redis.Client, key string) {
@@ -217,7 +217,7 @@ func TestFill_comparesAndSets(t *testing.T) {
 			s := newStore(t, rdb)
 			ch := subscribe(t, rdb)
 			key, token := t.Name(), NewToken()
-			won, _, err := s.Acquire(t.Context(), key, token, 0, time.Minute, nil)
+			won, _, err := s.Acquire(t.Context(), LeaseRequest{Key: key, Token: token}, time.Minute)
 			if err != nil || !won {
 				t.Fatal(won, err)
 			}

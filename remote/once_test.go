@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -40,7 +41,10 @@ func TestRetry_repeatsNoChangeWhoseReplyWasLost(t *testing.T) {
 	})
 	s := newStore(t, rdb, never)
 	ctx := context.Background()
-	for _, sc := range []luascript.Script{scriptIncrement, scriptSet, scriptSetIfAbsent, scriptDelete, scriptSetTTL, scriptAcquire, scriptPublish, scriptAnnounce, scriptRaiseFloor} {
+	for _, sc := range []luascript.Script{
+		scriptIncrement, scriptSet, scriptSetIfAbsent, scriptDelete, scriptSetTTL, scriptAcquire, scriptRelease, scriptPublish,
+		scriptAnnounce, scriptRaiseFloor,
+	} {
 		must(t, direct.ScriptLoad(ctx, sc.Source()).Err()) // else a reply NOSCRIPT is lost, and nothing ran
 	}
 	for _, c := range []struct {
@@ -57,7 +61,16 @@ func TestRetry_repeatsNoChangeWhoseReplyWasLost(t *testing.T) {
 		{"Announce", "the-news", func() error { return s.Announce(ctx, news("the-news")) }, 1},
 		{"RaiseFloor", "the-cache", func() error { return s.RaiseFloor(ctx, "the-cache", news("m")) }, 1},
 		{"Set, announced", "a-key", func() error { return s.Set(ctx, "a-key", value("v"), news("m")) }, 1},
-		{"Acquire", "l-key", func() error { _, _, err := s.Acquire(ctx, "l-key", NewToken(), 0, time.Hour, nil); return err }, 1},
+		{"Acquire", "l-key", func() error {
+			_, _, err := s.Acquire(ctx, LeaseRequest{Key: "l-key", Token: NewToken()}, time.Hour)
+			redistest.Eventually(t, patience, func() error { // the lease is released in the background
+				if n := direct.Exists(ctx, "l-key").Val(); n != 0 {
+					return errors.New("the lease is still there")
+				}
+				return nil
+			})
+			return err
+		}, 2},
 		{"SetMany", "m4-key", func() error {
 			var writes []Write
 			for i := range 5 {

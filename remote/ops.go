@@ -81,7 +81,7 @@ func (s *Store) DeleteIfEmpty(ctx context.Context, key string) (bool, error) {
 	return n == 1, err
 }
 
-// Bounds limit the sum of an increment; nil means all of int64.
+// Bounds limit the sum of an increment.
 type Bounds struct{ Min, Max int64 }
 
 // TagState says whether a tag of the record with this token was invalidated: then the record counts
@@ -91,32 +91,47 @@ type TagState struct {
 	Invalidated bool
 }
 
-// Increment adds delta to the entry under key, exactly, and announces a. If there is no
-// entry, it stores r with the sum, which begins at 0; the Payload of r is ignored. An entry that is
-// there keeps its TTL and its stamp: a caller that does not know the newest floor must not bring
-// back an entry that the floor has invalidated. ErrNotNumeric and ErrOverflow leave the entry as it
-// was. So does ErrTagged, for an entry with tags if v is nil or has another token.
-func (s *Store) Increment(ctx context.Context, key string, delta int64, bounds *Bounds, r *Record, floor uint64, a *Announcement, v *TagState) (int64, error) {
-	begin := *r
+// IncrementRequest says what Increment adds to which entry.
+type IncrementRequest struct {
+	Key   string
+	Delta int64
+	// Missing is stored with the sum, which begins at 0, if there is no entry. Its Payload is ignored. Its
+	// Token is the entry's in any case.
+	Missing      *Record
+	Bounds       *Bounds // nil: all of int64
+	Floor        uint64  // an entry with a lower stamp counts as absent
+	Tags         *TagState
+	Announcement *Announcement
+}
+
+// Increment adds to an entry, exactly, and announces the change. An entry that is there keeps its TTL
+// and its stamp: a caller that does not know the newest floor must not bring back an entry that the
+// floor has invalidated. ErrNotNumeric and ErrOverflow leave the entry as it was. So does ErrTagged, for
+// an entry with tags if r.Tags is nil or has another token.
+func (s *Store) Increment(ctx context.Context, r IncrementRequest) (int64, error) {
+	begin := *r.Missing
 	begin.Number, begin.Payload = true, []byte("0")
-	raw, err := AppendRecord(nil, key, &begin)
+	raw, err := AppendRecord(nil, r.Key, &begin)
 	if err != nil {
 		return 0, err
 	}
 	low, high := "", ""
-	if bounds != nil {
-		low, high = strconv.FormatInt(bounds.Min, 10), strconv.FormatInt(bounds.Max, 10)
+	if r.Bounds != nil {
+		low, high = strconv.FormatInt(r.Bounds.Min, 10), strconv.FormatInt(r.Bounds.Max, 10)
 	}
-	judged, invalidated := "", 0
-	if v != nil {
-		judged = string(v.Token[:])
-		if v.Invalidated {
+	checked, invalidated := "", 0
+	if r.Tags != nil {
+		checked = string(r.Tags.Token[:])
+		if r.Tags.Invalidated {
 			invalidated = 1
 		}
 	}
-	rest, err := s.write(ctx, "increment", scriptIncrement, writePlan{key: key, announcement: a, record: r, args: []any{
-		stampArg(floor), delta, r.Token[:], raw, begin.remoteTTL(), low, high, judged, invalidated,
-	}})
+	rest, err := s.write(ctx, "increment", scriptIncrement, writePlan{
+		key: r.Key, announcement: r.Announcement, record: r.Missing,
+		args: []any{
+			stampArg(r.Floor), r.Delta, begin.Token[:], raw, begin.remoteTTL(), low, high, checked, invalidated,
+		},
+	})
 	if err != nil {
 		return 0, err
 	}

@@ -76,13 +76,11 @@ var operations = []operation{
 		return err
 	}},
 	{"Acquire", true, func(ctx context.Context, s *Store, key string) error {
-		_, _, err := s.Acquire(ctx, key, NewToken(), 0, time.Hour, nil)
+		_, _, err := s.Acquire(ctx, LeaseRequest{Key: key, Token: NewToken()}, time.Hour)
 		return err
 	}},
 	{"AcquireMany", true, func(ctx context.Context, s *Store, key string) error {
-		claims := []LeaseRequest{{Key: key, Token: NewToken()}}
-		s.AcquireMany(ctx, claims, time.Hour)
-		return claims[0].Err
+		return s.AcquireMany(ctx, []LeaseRequest{{Key: key, Token: NewToken()}}, time.Hour)[0].Err
 	}},
 	{"Fill", true, func(ctx context.Context, s *Store, key string) error {
 		_, err := s.Fill(ctx, key, []byte("0123456789abcdef"), value(secretValue))
@@ -403,7 +401,7 @@ func TestErrWriteRefused_byAFullServerForWritesOnly(t *testing.T) {
 				must(t, s.Set(t.Context(), fmt.Sprint("full", i), number(1), nil))
 			}
 		}
-		_, _, err := s.Acquire(t.Context(), "lease", held, 0, time.Minute, nil)
+		_, _, err := s.Acquire(t.Context(), LeaseRequest{Key: "lease", Token: held}, time.Minute)
 		must(t, err)
 		must(t, rdb.ConfigSet(t.Context(), "maxmemory-policy", "noeviction").Err())
 		must(t, rdb.ConfigSet(t.Context(), "maxmemory", "1").Err())
@@ -441,7 +439,7 @@ func TestErrWriteRefused_byAFullServerForWritesOnly(t *testing.T) {
 			}
 		}
 		// A lease that cannot be marked is found all the same.
-		won, found, err := s.Acquire(t.Context(), "lease", NewToken(), 0, time.Minute, nil)
+		won, found, err := s.Acquire(t.Context(), LeaseRequest{Key: "lease", Token: NewToken()}, time.Minute)
 		if won || err != nil || found.Token != held {
 			t.Errorf("the lease: won %v, %+v, %v", won, found, err)
 		}

@@ -20,7 +20,7 @@ func TestAcquire_givesBackALeaseGrantedAfterItsCallerLeft(t *testing.T) {
 	t.Parallel()
 	const life = time.Hour
 	single := func(ctx context.Context, s *Store, keys []string) error {
-		_, _, err := s.Acquire(ctx, keys[0], NewToken(), 1, life, nil)
+		_, _, err := s.Acquire(ctx, LeaseRequest{Key: keys[0], Token: NewToken(), Stamp: 1}, life)
 		return err
 	}
 	batch := func(ctx context.Context, s *Store, keys []string) (err error) {
@@ -28,9 +28,8 @@ func TestAcquire_givesBackALeaseGrantedAfterItsCallerLeft(t *testing.T) {
 		for i, k := range keys {
 			claims[i] = LeaseRequest{Key: k, Token: NewToken(), Stamp: 1}
 		}
-		s.AcquireMany(ctx, claims, life)
-		for _, c := range claims {
-			err = errors.Join(err, c.Err)
+		for _, r := range s.AcquireMany(ctx, claims, life) {
+			err = errors.Join(err, r.Err)
 		}
 		return err
 	}
@@ -126,11 +125,11 @@ func TestAcquire_triesAgainToGiveALeaseBack(t *testing.T) {
 			})
 			s := newStore(t, rdb, func(o *Options) { o.BreakerFailures = 1000 })
 			key := t.Name()
-			_, _, err := s.Acquire(t.Context(), key+"other", NewToken(), 1, time.Hour, nil)
+			_, _, err := s.Acquire(t.Context(), LeaseRequest{Key: key + "other", Token: NewToken(), Stamp: 1}, time.Hour)
 			must(t, err)
 			trap := p.SwallowNextReplyTo(key)
 			p.Refuse(true) // the trap springs on a connection that is there
-			if _, _, err = s.Acquire(t.Context(), key, NewToken(), 1, time.Hour, nil); !errors.Is(err, ErrUnknownOutcome) {
+			if _, _, err = s.Acquire(t.Context(), LeaseRequest{Key: key, Token: NewToken(), Stamp: 1}, time.Hour); !errors.Is(err, ErrUnknownOutcome) {
 				t.Errorf("%v is no unknown outcome", err)
 			}
 			<-trap.Sprung()

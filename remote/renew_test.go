@@ -41,7 +41,7 @@ func TestRenewMany_renewsAndReleasesOnlyItsOwnLeases(t *testing.T) {
 				}
 			}
 			for _, i := range []int{0, 9} { // somebody meets these
-				if won, _, err := s.Acquire(t.Context(), keys[i], NewToken(), 0, time.Minute, nil); won || err != nil {
+				if won, _, err := s.Acquire(t.Context(), LeaseRequest{Key: keys[i], Token: NewToken()}, time.Minute); won || err != nil {
 					t.Fatalf("Acquire = %v, %v", won, err)
 				}
 			}

@@ -43,7 +43,7 @@ func TestServerTime_decidesHowLongRecordsLive(t *testing.T) {
 					"Increment":   func(key string) error { _, err := increment(ctx, s, key, 5, nil, record(), 0, nil); return err },
 					"Fill": func(key string) error {
 						token := NewToken()
-						if _, _, err := s.Acquire(ctx, key, token, 0, time.Minute, nil); err != nil {
+						if _, _, err := s.Acquire(ctx, LeaseRequest{Key: key, Token: token}, time.Minute); err != nil {
 							return err
 						}
 						_, err := s.Fill(ctx, key, token[:], record())

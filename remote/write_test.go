@@ -144,7 +144,7 @@ func TestLane_eachChangeAnnouncesItself(t *testing.T) {
 		}, []string{"1", "2"}},
 		{"Acquire, Fill, Release", func() error {
 			token := NewToken()
-			_, _, err := s.Acquire(ctx, key+"5", token, 0, time.Minute, nil)
+			_, _, err := s.Acquire(ctx, LeaseRequest{Key: key + "5", Token: token}, time.Minute)
 			_, _ = s.Release(ctx, key+"5", token[:])
 			return err
 		}, nil},

@@ -16,7 +16,7 @@ import (
 type coalesced struct {
 	client  *Client
 	reads   *coalesce.Group[string, remote.Record]
-	leases  *coalesce.Group[remote.LeaseRequest, remote.LeaseRequest]
+	leases  *coalesce.Group[remote.LeaseRequest, remote.LeaseResult]
 	fills   *coalesce.Group[remote.FillRequest, remote.FillResult]
 	sets    []*coalesce.Group[*write, bool] // by lane, since the changes of a batch share their message
 	deletes []*coalesce.Group[*write, bool] // likewise
@@ -31,7 +31,7 @@ type write struct {
 
 type (
 	readCall  = coalesce.Call[string, remote.Record]
-	leaseCall = coalesce.Call[remote.LeaseRequest, remote.LeaseRequest]
+	leaseCall = coalesce.Call[remote.LeaseRequest, remote.LeaseResult]
 	fillCall  = coalesce.Call[remote.FillRequest, remote.FillResult]
 	writeCall = coalesce.Call[*write, bool]
 )
@@ -111,39 +111,36 @@ func (g *coalesced) runReads(ctx context.Context, calls []*readCall) {
 
 // acquire takes a lease. It ends with the remote tier's timeout, not with ctx: a lease that no load
 // knows of would keep others waiting.
-func (g *coalesced) acquire(ctx context.Context, claim remote.LeaseRequest) remote.LeaseRequest {
+func (g *coalesced) acquire(ctx context.Context, r remote.LeaseRequest) remote.LeaseResult {
 	ctx = context.WithoutCancel(ctx)
-	alone := func() (remote.LeaseRequest, error) {
-		c := claim
-		c.Acquired, c.Found, c.Err = g.client.remote.Acquire(remote.NoDetach(ctx), c.Key, c.Token, c.Stamp, leaseLife, c.Replaces, c.Tags...)
-		return c, c.Err
+	alone := func() (remote.LeaseResult, error) {
+		acquired, found, err := g.client.remote.Acquire(remote.NoDetach(ctx), r, leaseLife)
+		return remote.LeaseResult{Acquired: acquired, Found: found, Err: err}, err
 	}
 	if !g.client.remote.Atomic() {
-		got, _ := alone()
-		return got
+		res, _ := alone()
+		return res
 	}
-	got, err := g.leases.Do(ctx, claim, alone)
-	got.Err = err
-	return got
+	res, err := g.leases.Do(ctx, r, alone)
+	res.Err = err
+	return res
 }
 
-// acquireMany takes leases, as acquire does, and notes in each claim how that ended.
-func (g *coalesced) acquireMany(ctx context.Context, claims []remote.LeaseRequest) {
-	if len(claims) != 1 {
-		g.client.remote.AcquireMany(context.WithoutCancel(ctx), claims, leaseLife)
-		return
+// acquireMany takes leases, as acquire does.
+func (g *coalesced) acquireMany(ctx context.Context, requests []remote.LeaseRequest) []remote.LeaseResult {
+	if len(requests) != 1 {
+		return g.client.remote.AcquireMany(context.WithoutCancel(ctx), requests, leaseLife)
 	}
-	claims[0] = g.acquire(ctx, claims[0])
+	return []remote.LeaseResult{g.acquire(ctx, requests[0])}
 }
 
 func (g *coalesced) runLeases(ctx context.Context, calls []*leaseCall) {
-	claims := make([]remote.LeaseRequest, len(calls))
+	requests := make([]remote.LeaseRequest, len(calls))
 	for i, c := range calls {
-		claims[i] = c.Req
+		requests[i] = c.Req
 	}
-	g.client.remote.AcquireMany(ctx, claims, leaseLife)
-	for i, c := range calls {
-		c.Res, c.Err = claims[i], claims[i].Err
+	for i, r := range g.client.remote.AcquireMany(ctx, requests, leaseLife) {
+		calls[i].Res, calls[i].Err = r, r.Err
 	}
 }
 

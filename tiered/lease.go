@@ -165,25 +165,25 @@ func (l *load[V]) claim(ctx context.Context, keys []*keyLoad[V], until time.Time
 
 func (l *load[V]) claimTogether(ctx context.Context, keys []*keyLoad[V], until time.Time) (waiting, again []*keyLoad[V]) {
 	s := l.cache.shared
-	claims := make([]remote.LeaseRequest, len(keys))
+	requests := make([]remote.LeaseRequest, len(keys))
 	for i, k := range keys {
 		token := remote.NewToken()
 		k.call.Info.view.Restart()
-		claims[i] = remote.LeaseRequest{Key: s.prefix + k.key, Token: token, Stamp: k.call.Info.ID, Tags: k.right.tags, Replaces: k.right.replaces}
+		requests[i] = remote.LeaseRequest{Key: s.prefix + k.key, Token: token, Stamp: k.call.Info.ID, Tags: k.right.tags, Replaces: k.right.replaces}
 	}
 	asking := ctx
 	if !until.IsZero() {
 		asking = remote.Until(ctx, until)
 	}
 	since := local.Monotonic()
-	s.client.calls.acquireMany(asking, claims)
-	known := l.versionsOfClaims(ctx, keys, claims)
+	results := s.client.calls.acquireMany(asking, requests)
+	known := l.versionsOfFound(ctx, keys, results)
 	var outdated []remote.Lease
 	var losing []*keyLoad[V]
-	for i := range claims {
-		claim, k := &claims[i], keys[i]
+	for i, k := range keys {
+		r := &results[i]
 		k.right.since = since
-		how, res, err := l.resolveLease(ctx, k, claim, known)
+		how, res, err := l.resolveLease(ctx, k, &requests[i], r, known)
 		switch how {
 		case valueFound:
 			k.waiter.StopFor(k.hash) // before its callers are told
@@ -193,7 +193,7 @@ func (l *load[V]) claimTogether(ctx context.Context, keys []*keyLoad[V], until t
 		case retry:
 			again = append(again, k)
 		case invalidated:
-			outdated = append(outdated, remote.Lease{Key: claim.Key, Token: claim.Found.Token[:]})
+			outdated = append(outdated, remote.Lease{Key: requests[i].Key, Token: r.Found.Token[:]})
 			losing = append(losing, k)
 		case acquired:
 			l.hold(k)
@@ -211,15 +211,15 @@ func (l *load[V]) claimTogether(ctx context.Context, keys []*keyLoad[V], until t
 	return waiting, again
 }
 
-// versionsOfClaims reads the versions of the tags of what was found in the place of leases; nil for a
+// versionsOfFound reads the versions of the tags of what was found in the place of leases; nil for a
 // single one, whose versions are read where it is resolved.
-func (l *load[V]) versionsOfClaims(ctx context.Context, keys []*keyLoad[V], claims []remote.LeaseRequest) *tagVersions {
+func (l *load[V]) versionsOfFound(ctx context.Context, keys []*keyLoad[V], results []remote.LeaseResult) *tagVersions {
 	s := l.cache.shared
 	var found []remote.Result
 	for i, k := range keys {
-		if tags := claims[i].Found.Tags; len(tags) > 0 {
+		if tags := results[i].Found.Tags; len(tags) > 0 {
 			s.addTags(k.call, tags)
-			found = append(found, remote.Result{Record: claims[i].Found})
+			found = append(found, remote.Result{Record: results[i].Found})
 		}
 	}
 	if len(keys) == 1 {
@@ -230,40 +230,40 @@ func (l *load[V]) versionsOfClaims(ctx context.Context, keys []*keyLoad[V], clai
 
 // resolveLease completes the right to fill a key with a lease that was asked for, or with what was found
 // in its place; or it returns the value that another load has stored meanwhile.
-func (l *load[V]) resolveLease(ctx context.Context, k *keyLoad[V], claim *remote.LeaseRequest, known *tagVersions) (leaseOutcome, result[V], error) {
+func (l *load[V]) resolveLease(ctx context.Context, k *keyLoad[V], req *remote.LeaseRequest, r *remote.LeaseResult, known *tagVersions) (leaseOutcome, result[V], error) {
 	s := l.cache.shared
 	unread := k.right.unread
 	k.right.unread = false
-	if claim.Acquired {
+	if r.Acquired {
 		if unread {
 			s.countRemoteLookup(false)
 		}
-		k.right.expected, k.right.ownsLease = claim.Token[:], true
+		k.right.expected, k.right.ownsLease = req.Token[:], true
 		return acquired, result[V]{}, nil
 	}
-	r := prefetched[V]{rec: claim.Found, at: time.Now()}
-	r.found, r.err = s.classifyRemote(ctx, r.at, k.hash, k.key, &r.rec, claim.Err, known)
-	l.note(ctx, r.err)
-	if unread && r.found.state != miss {
-		s.countRemoteLookup(r.found.state == hit || r.found.state == negativeHit)
+	p := prefetched[V]{rec: r.Found, at: time.Now()}
+	p.found, p.err = s.classifyRemote(ctx, p.at, k.hash, k.key, &p.rec, r.Err, known)
+	l.note(ctx, p.err)
+	if unread && p.found.state != miss {
+		s.countRemoteLookup(p.found.state == hit || p.found.state == negativeHit)
 	}
-	r.found, r.err = l.sweep(ctx, k, r.found, r.err)
-	switch r.found.state {
+	p.found, p.err = l.sweep(ctx, k, p.found, p.err)
+	switch p.found.state {
 	case miss:
-		if errors.Is(r.err, ErrNotFound) {
+		if errors.Is(p.err, ErrNotFound) {
 			return retry, result[V]{}, nil // what was there has been swept away
 		}
 	case hit:
-		return valueFound, l.found(k, &r), nil
+		return valueFound, l.found(k, &p), nil
 	case negativeHit:
-		return valueFound, l.found(k, &r), ErrNotFound
+		return valueFound, l.found(k, &p), ErrNotFound
 	case leased:
 		return heldElsewhere, result[V]{}, nil
 	case leaseInvalidated:
 		return invalidated, result[V]{}, nil
 	case stale, corrupt:
-		l.keepFallback(k, &r)
-		right, _ := fillRightFor(r.rec.Token, r.found, r.err)
+		l.keepFallback(k, &p)
+		right, _ := fillRightFor(p.rec.Token, p.found, p.err)
 		if k.right.expected, k.right.replaces = right.expected, right.replaces; len(k.right.replaces) > 0 {
 			return retry, result[V]{}, nil
 		}

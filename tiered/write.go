@@ -343,9 +343,11 @@ func (c *Cache[V]) increment(ctx context.Context, key string, delta int64) (int6
 // incrementTagged asks for the tags of an entry that has some before it is added to: one of them invalidated, it counts
 // as missing. An entry without tags costs one round trip, as it would otherwise.
 func (c *Cache[V]) incrementTagged(ctx context.Context, key string, hash uint64, delta int64, begin *remote.Record, told *remote.Announcement) (int64, error) {
-	var verdict *remote.TagState
+	r := remote.IncrementRequest{
+		Key: c.prefix + key, Delta: delta, Missing: begin, Bounds: c.bounds, Floor: c.validity.MinID(hash), Announcement: told,
+	}
 	for {
-		sum, err := c.client.remote.Increment(ctx, c.prefix+key, delta, c.bounds, begin, c.validity.MinID(hash), told, verdict)
+		sum, err := c.client.remote.Increment(ctx, r)
 		if !errors.Is(err, remote.ErrTagged) {
 			return sum, err
 		}
@@ -361,6 +363,6 @@ func (c *Cache[V]) incrementTagged(ctx context.Context, key string, hash uint64,
 		if err != nil {
 			return 0, err
 		}
-		verdict = &remote.TagState{Token: rec.Token, Invalidated: !intact}
+		r.Tags = &remote.TagState{Token: rec.Token, Invalidated: !intact}
 	}
 }
