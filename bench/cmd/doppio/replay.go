@@ -141,7 +141,7 @@ func runReplay(ctx context.Context, cmd *cli.Command) error {
 // replayTrace returns what was replayed also beside an error, and nil if that is nothing.
 func replayTrace(ctx context.Context, plan replayPlan, path string, progress func(share float64, format string, args ...any)) (*result.ReplayedTrace, error) {
 	name := filepath.Base(path)
-	r, err := trace.OpenWith(path, plan.opts)
+	r, err := trace.Open(path, plan.opts)
 	if err != nil {
 		return nil, err
 	}

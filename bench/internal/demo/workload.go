@@ -50,7 +50,7 @@ func (w *workload) open(cfg Config) (trace.Source, error) {
 		w.format = "generated"
 		return trace.NewZipf(trace.ZipfConfig{Requests: cfg.Requests, Keys: cfg.Keys, Exponent: cfg.Exponent, Seed: cfg.Seed})
 	}
-	r, err := trace.Open(cfg.Trace, cfg.Format)
+	r, err := trace.Open(cfg.Trace, trace.Options{Format: cfg.Format})
 	if err != nil {
 		return nil, err
 	}

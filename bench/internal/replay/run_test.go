@@ -123,7 +123,7 @@ func TestInterruptedReplaysKeepWhatIsDone(t *testing.T) {
 
 func TestLoadNumbersKeys(t *testing.T) {
 	load := func(text string, limit int) (*Trace, error) {
-		r, err := trace.NewReader(strings.NewReader(text), "x", trace.Lines)
+		r, err := trace.NewReader(strings.NewReader(text), "x", trace.Options{Format: trace.Lines})
 		if err != nil {
 			return nil, err
 		}
@@ -137,7 +137,7 @@ func TestLoadNumbersKeys(t *testing.T) {
 	if err != nil || len(tr.Keys) != 3 || tr.Count != 2 {
 		t.Errorf("%+v, %v", tr, err)
 	}
-	r, err := trace.NewReader(strings.NewReader("1 2\nx"), "x", trace.ARC)
+	r, err := trace.NewReader(strings.NewReader("1 2\nx"), "x", trace.Options{Format: trace.ARC})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -66,7 +66,7 @@ func TestTablesAreRead(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, content := range [][]byte{[]byte(c.content), zstded(t, []byte(c.content))} {
-				r, err := NewReaderWith(bytes.NewReader(content), "x", c.opts)
+				r, err := NewReader(bytes.NewReader(content), "x", c.opts)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -97,7 +97,7 @@ func TestLongTablesAreDetected(t *testing.T) {
 		fmt.Fprintf(&ops, "%d,key%d,5,100,3,get,0\n", i/3, i%100)
 	}
 	for format, text := range map[Format]string{CSV: table.String(), LIRS: numbers.String(), Twitter: ops.String()} {
-		r, err := NewReader(strings.NewReader(text), "x", Auto)
+		r, err := NewReader(strings.NewReader(text), "x", Options{Format: Auto})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -135,7 +135,7 @@ func TestTablesRefused(t *testing.T) {
 		{"zstd that wants a large window", string(wide), Options{Format: Lines}, 0, ErrMalformed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r, err := NewReaderWith(strings.NewReader(c.content), "some.trace", c.opts)
+			r, err := NewReader(strings.NewReader(c.content), "some.trace", c.opts)
 			if err == nil {
 				_, err = collect(r)
 			}
@@ -183,7 +183,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		{CSV: Columns{Size: maxColumn + 1}},
 		{CSV: Columns{Delimiter: '"'}},
 	} {
-		if _, err := NewReaderWith(strings.NewReader("a\n"), "x", opts); err == nil {
+		if _, err := NewReader(strings.NewReader("a\n"), "x", opts); err == nil {
 			t.Errorf("took %+v", opts)
 		}
 	}
@@ -202,7 +202,7 @@ func FuzzColumns(f *testing.F) {
 		if err != nil {
 			return
 		}
-		r, err := NewReaderWith(strings.NewReader(text), "fuzz", Options{Format: CSV, CSV: c})
+		r, err := NewReader(strings.NewReader(text), "fuzz", Options{Format: CSV, CSV: c})
 		var keys []uint64
 		if err == nil {
 			keys, err = collect(r)

@@ -37,7 +37,7 @@ func FuzzReader(f *testing.F) {
 	f.Fuzz(func(t *testing.T, content []byte, which byte) {
 		format := formats[int(which)%len(formats)]
 		read := func(src io.Reader) (Format, []uint64, error) {
-			r, err := NewReader(src, "fuzz", format)
+			r, err := NewReader(src, "fuzz", Options{Format: format})
 			if err != nil {
 				return "", nil, err
 			}

@@ -111,18 +111,13 @@ type decoder interface {
 	offset() int64
 }
 
-// Open opens a trace file of a format.
-func Open(path string, format Format) (*Reader, error) {
-	return OpenWith(path, Options{Format: format})
-}
-
-// OpenWith opens a trace file.
-func OpenWith(path string, opts Options) (*Reader, error) {
+// Open opens a trace file.
+func Open(path string, opts Options) (*Reader, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("trace: %w", err)
 	}
-	r, err := NewReaderWith(f, path, opts)
+	r, err := NewReader(f, path, opts)
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
@@ -130,13 +125,8 @@ func OpenWith(path string, opts Options) (*Reader, error) {
 	return r, nil
 }
 
-// NewReader reads a trace of a format from src; name stands in errors. Closing the Reader does not close src.
-func NewReader(src io.Reader, name string, format Format) (*Reader, error) {
-	return NewReaderWith(src, name, Options{Format: format})
-}
-
-// NewReaderWith is [NewReader] with all options.
-func NewReaderWith(src io.Reader, name string, opts Options) (*Reader, error) {
+// NewReader reads a trace from src; name stands in errors. Closing the Reader does not close src.
+func NewReader(src io.Reader, name string, opts Options) (*Reader, error) {
 	opts, err := opts.complete()
 	if err != nil {
 		return nil, err

@@ -135,7 +135,7 @@ func TestReadersRead(t *testing.T) {
 				if err := os.WriteFile(path, packed.pack(t, c.content), 0o600); err != nil {
 					t.Fatal(err)
 				}
-				r, err := Open(path, c.format)
+				r, err := Open(path, Options{Format: c.format})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -198,7 +198,7 @@ func TestReadersRefuse(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			var keys []uint64
-			r, err := NewReader(bytes.NewReader(c.content), "some.trace", c.format)
+			r, err := NewReader(bytes.NewReader(c.content), "some.trace", Options{Format: c.format})
 			if err == nil {
 				keys, err = collect(r)
 			}
@@ -226,7 +226,7 @@ func TestReadersRefuse(t *testing.T) {
 }
 
 func TestOpenNamesTheMissingFile(t *testing.T) {
-	_, err := Open(filepath.Join(t.TempDir(), "absent.trace"), Auto)
+	_, err := Open(filepath.Join(t.TempDir(), "absent.trace"), Options{Format: Auto})
 	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "absent.trace") {
 		t.Errorf("got %v", err)
 	}
@@ -236,13 +236,13 @@ func TestUnknownFormat(t *testing.T) {
 	if _, err := ParseFormat("int16"); err == nil {
 		t.Error("ParseFormat took int16")
 	}
-	if _, err := NewReader(strings.NewReader("1\n"), "x", "int16"); err == nil {
+	if _, err := NewReader(strings.NewReader("1\n"), "x", Options{Format: "int16"}); err == nil {
 		t.Error("NewReader took int16")
 	}
 }
 
 func TestCloseEndsReading(t *testing.T) {
-	r, err := NewReader(strings.NewReader("a\nb\n"), "x", Auto)
+	r, err := NewReader(strings.NewReader("a\nb\n"), "x", Options{Format: Auto})
 	if err != nil {
 		t.Fatal(err)
 	}
