@@ -67,7 +67,9 @@ func TestEveryPolicyIsReplayed(t *testing.T) {
 			if policy := Policies()[slices.Index(PolicyNames(), name)]; policy.alone {
 				bound = all // what a cache without a bound has
 			}
-			if p.HitRatio <= 0 || p.HitRatio > bound+1e-9 {
+			// At full speed, ristretto has applied nothing where its goroutine gets no processor meanwhile.
+			mayMissAll := name == "ristretto"
+			if p.HitRatio == 0 && !mayMissAll || p.HitRatio < 0 || p.HitRatio > bound+1e-9 {
 				t.Errorf("%s at %d entries: %.3f, and the bound is %.3f", name, size, p.HitRatio, bound)
 			}
 		}
