@@ -10,8 +10,8 @@ import (
 )
 
 // hashOf gives a hash that lies in a bucket and has a fingerprint.
-func hashOf(bucket uint16, print uint32) uint64 {
-	return uint64(print)<<32 | uint64(bucket)%buckets
+func hashOf(bucket uint16, fingerprint uint32) uint64 {
+	return uint64(fingerprint)<<32 | uint64(bucket)%buckets
 }
 
 func TestTable_knowsNothingAtFirst(t *testing.T) {
@@ -113,8 +113,8 @@ func TestTable_moreHashesThanWaysStayInvalid(t *testing.T) {
 	table := NewTable()
 	stamp := table.Now()
 	var raised []uint64
-	for print := range uint32(3 * ways) {
-		h := hashOf(5, print)
+	for fingerprint := range uint32(3 * ways) {
+		h := hashOf(5, fingerprint)
 		raised = append(raised, h)
 		table.Raise(h)
 		for _, h := range raised {

@@ -252,3 +252,10 @@ func TestClose_besideCalls(t *testing.T) {
 		wg.Wait()
 	}
 }
+
+// now returns the state of the breaker.
+func (b *breaker) now() breakerState {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.state
+}

@@ -85,14 +85,14 @@ type node struct {
 	step, arg uint8
 }
 
-// print of a state: 128 bits, so that two of a billion states have the same once in 10^20
+// fingerprint identifies a state: 128 bits, so that two of a billion states have the same once in 10^20
 // explorations.
-type print [2]uint64
+type fingerprint [2]uint64
 
 var seeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
 
-func printOf(s *state) print {
-	return print{maphash.Comparable(seeds[0], *s), maphash.Comparable(seeds[1], *s)}
+func fingerprintOf(s *state) fingerprint {
+	return fingerprint{maphash.Comparable(seeds[0], *s), maphash.Comparable(seeds[1], *s)}
 }
 
 // start is where everything begins: empty tiers, a lane that has begun, and instances that have
@@ -121,7 +121,7 @@ func explore(c config, r rules, limit int) result {
 		at uint32
 	}
 	first := w.start()
-	seen := map[print]struct{}{printOf(&first): {}}
+	seen := map[fingerprint]struct{}{fingerprintOf(&first): {}}
 	nodes := []node{{}}
 	level, next := []open{{first, 0}}, []open(nil)
 	res := result{taken: make([]bool, len(steps))}
@@ -143,7 +143,7 @@ func explore(c config, r rules, limit int) result {
 						return res
 					}
 					w.canonical(s)
-					p := printOf(s)
+					p := fingerprintOf(s)
 					if _, ok := seen[p]; ok {
 						continue
 					}
