@@ -24,7 +24,7 @@ type Item[V any] struct {
 // *BatchError, beside what was found: one MGET where one server holds all keys, pipelined GETs on a Cluster.
 func (c *Cache[V]) GetMany(ctx context.Context, keys []string) (map[string]V, error) {
 	out, err := c.getMany(ctx, keys)
-	return out, c.fault("GetMany", err)
+	return out, c.shared.fault("GetMany", err)
 }
 
 func (c *Cache[V]) getMany(ctx context.Context, keys []string) (map[string]V, error) {
@@ -32,22 +32,22 @@ func (c *Cache[V]) getMany(ctx context.Context, keys []string) (map[string]V, er
 	var failed failures
 	var missing []string
 	var hashes []uint64
-	until := c.client.patienceOfReads()
+	until := c.shared.client.patienceOfReads()
 	for _, key := range keys {
-		hash := c.hash(key)
+		hash := c.shared.hash(key)
 		n := c.lookupLocal(ctx, hash, key)
 		switch n.state {
 		case hit, dueHit:
 			out[key] = *n.value
 		case negativeHit:
 		default:
-			if err := c.checkKey(key); err != nil {
+			if err := c.shared.checkKey(key); err != nil {
 				failed.add(key, err)
 				continue
 			}
-			if !c.client.opts.Disabled {
-				if err := c.validity.Blocked(ctx, until, hash); err != nil {
-					c.countRemoteError(err)
+			if !c.shared.client.opts.Disabled {
+				if err := c.shared.validity.Blocked(ctx, until, hash); err != nil {
+					c.shared.countRemoteError(err)
 					failed.add(key, err)
 					continue
 				}
@@ -56,24 +56,24 @@ func (c *Cache[V]) getMany(ctx context.Context, keys []string) (map[string]V, er
 			hashes = append(hashes, hash)
 		}
 	}
-	if len(missing) == 0 || c.client.opts.Disabled {
+	if len(missing) == 0 || c.shared.client.opts.Disabled {
 		return out, failed.err()
 	}
-	views := c.views(hashes)
+	views := c.shared.views(hashes)
 	defer endAll(views)
 	points := make([]coherence.Point, len(hashes))
 	for i, hash := range hashes {
-		points[i] = c.point(hash)
+		points[i] = c.shared.point(hash)
 	}
-	if err := c.validity.CatchUp(ctx, c.after, c.validity.AllLanes()...); err != nil {
-		c.countRemoteError(err)
+	if err := c.shared.validity.CatchUp(ctx, c.after, c.shared.validity.AllLanes()...); err != nil {
+		c.shared.countRemoteError(err)
 		for _, key := range missing {
 			failed.add(key, err)
 		}
 		return out, failed.err()
 	}
-	results := c.client.remote.GetMany(ctx, c.remoteKeys(missing))
-	known := c.versionsOf(ctx, results)
+	results := c.shared.client.remote.GetMany(ctx, c.shared.remoteKeys(missing))
+	known := c.shared.versionsOf(ctx, results)
 	now := time.Now()
 	for i, r := range results {
 		v, err := c.serveRemote(ctx, &views[i], now, missing[i], points[i], &r.Record, r.Err, known)
@@ -111,7 +111,7 @@ func (s *shared[V]) remoteKeys(keys []string) []string {
 // others. Of items with the same key the last counts.
 func (c *Cache[V]) SetMany(ctx context.Context, items []Item[V]) (int, error) {
 	stored, err := c.setMany(ctx, items)
-	return stored, c.fault("SetMany", err)
+	return stored, c.shared.fault("SetMany", err)
 }
 
 func (c *Cache[V]) setMany(ctx context.Context, items []Item[V]) (int, error) {
@@ -137,7 +137,7 @@ func (c *Cache[V]) setMany(ctx context.Context, items []Item[V]) (int, error) {
 		}
 		st, err := c.defaults.with([]EntryOption{TTL(it.TTL), Tags(it.Tags...)})
 		if err == nil {
-			err = c.checkKey(it.Key)
+			err = c.shared.checkKey(it.Key)
 		}
 		if err != nil {
 			failed.add(it.Key, err)
@@ -145,7 +145,7 @@ func (c *Cache[V]) setMany(ctx context.Context, items []Item[V]) (int, error) {
 		}
 		changes = append(changes, change{item: it, st: st})
 	}
-	if c.client.opts.Disabled {
+	if c.shared.client.opts.Disabled {
 		return len(changes), failed.err()
 	}
 	// All changes begin before the versions of their tags are asked for, with one round trip.
@@ -153,7 +153,7 @@ func (c *Cache[V]) setMany(ctx context.Context, items []Item[V]) (int, error) {
 	life := time.Duration(-1)
 	for i := range changes {
 		ch := &changes[i]
-		ch.change, ch.err = c.validity.Begin(ctx, coherence.Replace, c.prefix+ch.item.Key, c.hash(ch.item.Key))
+		ch.change, ch.err = c.shared.validity.Begin(ctx, coherence.Replace, c.shared.prefix+ch.item.Key, c.shared.hash(ch.item.Key))
 		if len(ch.st.tags) > 0 {
 			names = append(names, ch.st.tags...)
 			life = longerLife(life, tagLife(&ch.st))
@@ -161,12 +161,12 @@ func (c *Cache[V]) setMany(ctx context.Context, items []Item[V]) (int, error) {
 	}
 	views := make([]coherence.View, len(changes))
 	for i := range changes {
-		views[i] = c.view(changes[i].change.Hash)
+		views[i] = c.shared.view(changes[i].change.Hash)
 		changes[i].view = &views[i]
 	}
 	defer endAll(views)
-	laneErr := c.client.co.CheckLanes(ctx)
-	known, tagErr := c.makeVersions(ctx, names, life)
+	laneErr := c.shared.client.co.CheckLanes(ctx)
+	known, tagErr := c.shared.makeVersions(ctx, names, life)
 	sent := changes[:0]
 	for _, ch := range changes {
 		err := tagErr
@@ -175,10 +175,10 @@ func (c *Cache[V]) setMany(ctx context.Context, items []Item[V]) (int, error) {
 		}
 		err = cmp.Or(ch.err, laneErr, err)
 		if err == nil {
-			ch.rec, ch.value, err = c.encode(ch.item.Key, &ch.item.Value, &ch.st, known.carry(ch.st.tags))
+			ch.rec, ch.value, err = c.shared.encode(ch.item.Key, &ch.item.Value, &ch.st, known.carry(ch.st.tags))
 		}
 		if err != nil {
-			c.finish(ctx, &ch.change, &ch.st, err)
+			c.shared.finish(ctx, &ch.change, &ch.st, err)
 			failed.add(ch.item.Key, err)
 			continue
 		}
@@ -196,21 +196,21 @@ func (c *Cache[V]) setMany(ctx context.Context, items []Item[V]) (int, error) {
 		writes[i] = remote.Write{Key: ch.change.Key, Record: ch.rec, Announcement: ch.change.Announcement()}
 	}
 	stored := 0
-	errs := c.client.remote.SetMany(ctx, writes)
+	errs := c.shared.client.remote.SetMany(ctx, writes)
 	now := time.Now()
 	for i, err := range errs {
 		ch := &sent[i]
-		own, clean := c.finish(ctx, &ch.change, &ch.st, err)
+		own, clean := c.shared.finish(ctx, &ch.change, &ch.st, err)
 		if err != nil {
 			failed.add(ch.item.Key, err)
 			continue
 		}
 		stored++
-		c.counts.sets.Add(1)
+		c.shared.counts.sets.Add(1)
 		if clean {
 			// A copy: the item is the caller's, and may hold much more alive.
 			v := *ch.value
-			c.keep(ch.view, coherence.StoredAs(ch.rec, nil), now, ch.change.Hash, ch.item.Key, &v, own, ch.rec, &ch.st)
+			c.shared.keep(ch.view, coherence.StoredAs(ch.rec, nil), now, ch.change.Hash, ch.item.Key, &v, own, ch.rec, &ch.st)
 		}
 	}
 	return stored, failed.err()
@@ -220,36 +220,36 @@ func (c *Cache[V]) setMany(ctx context.Context, items []Item[V]) (int, error) {
 // naming those that failed.
 func (c *Cache[V]) DeleteMany(ctx context.Context, keys []string) (int, error) {
 	existed, err := c.deleteMany(ctx, keys)
-	return existed, c.fault("DeleteMany", err)
+	return existed, c.shared.fault("DeleteMany", err)
 }
 
 func (c *Cache[V]) deleteMany(ctx context.Context, keys []string) (int, error) {
 	keys, failed := c.distinct(keys)
-	if c.client.opts.Disabled {
+	if c.shared.client.opts.Disabled {
 		return 0, failed.err()
 	}
-	count, laneErr := 0, c.client.co.CheckLanes(ctx)
+	count, laneErr := 0, c.shared.client.co.CheckLanes(ctx)
 	for _, keys := range c.byLane(keys) {
 		changes, deletions := make([]*coherence.Change, len(keys)), make([]remote.Deletion, len(keys))
-		for i, key := range c.remoteKeys(keys) {
-			ch, _ := c.validity.Begin(ctx, coherence.Remove, key, c.hash(keys[i]))
+		for i, key := range c.shared.remoteKeys(keys) {
+			ch, _ := c.shared.validity.Begin(ctx, coherence.Remove, key, c.shared.hash(keys[i]))
 			changes[i] = &ch
 		}
 		coherence.Announce(changes...)
 		for i, ch := range changes {
-			deletions[i] = remote.Deletion{Key: ch.Key, Floor: c.validity.MinID(ch.Hash), Announcement: ch.Announcement()}
+			deletions[i] = remote.Deletion{Key: ch.Key, Floor: c.shared.validity.MinID(ch.Hash), Announcement: ch.Announcement()}
 		}
 		existed, errs := make([]bool, len(keys)), slices.Repeat([]error{laneErr}, len(keys))
 		if laneErr == nil {
-			existed, errs = c.client.remote.DeleteMany(ctx, deletions)
+			existed, errs = c.shared.client.remote.DeleteMany(ctx, deletions)
 		}
 		for i, err := range errs {
-			c.finish(ctx, changes[i], &c.defaults, err)
+			c.shared.finish(ctx, changes[i], &c.defaults, err)
 			if err != nil {
 				failed.add(keys[i], err)
 				continue
 			}
-			c.counts.deletes.Add(1)
+			c.shared.counts.deletes.Add(1)
 			if existed[i] {
 				count++
 			}
@@ -261,7 +261,7 @@ func (c *Cache[V]) deleteMany(ctx context.Context, keys []string) (int, error) {
 // ExistsMany tells for every key asked for whether there is an entry. Keys that failed are false, and in a *BatchError.
 func (c *Cache[V]) ExistsMany(ctx context.Context, keys []string) (map[string]bool, error) {
 	found, err := c.existsMany(ctx, keys)
-	return found, c.fault("ExistsMany", err)
+	return found, c.shared.fault("ExistsMany", err)
 }
 
 func (c *Cache[V]) existsMany(ctx context.Context, keys []string) (map[string]bool, error) {
@@ -270,12 +270,12 @@ func (c *Cache[V]) existsMany(ctx context.Context, keys []string) (map[string]bo
 		out[key] = false
 	}
 	keys, failed := c.distinct(keys)
-	if c.client.opts.Disabled {
+	if c.shared.client.opts.Disabled {
 		return out, failed.err()
 	}
-	missing, until := keys[:0], c.client.patienceOfReads()
+	missing, until := keys[:0], c.shared.client.patienceOfReads()
 	for _, key := range keys {
-		hash := c.hash(key)
+		hash := c.shared.hash(key)
 		switch c.lookupLocal(ctx, hash, key).state {
 		case hit, dueHit:
 			out[key] = true
@@ -283,15 +283,15 @@ func (c *Cache[V]) existsMany(ctx context.Context, keys []string) (map[string]bo
 		case negativeHit:
 			continue
 		}
-		if err := c.validity.Blocked(ctx, until, hash); err != nil {
-			c.countRemoteError(err)
+		if err := c.shared.validity.Blocked(ctx, until, hash); err != nil {
+			c.shared.countRemoteError(err)
 			failed.add(key, err)
 			continue
 		}
 		missing = append(missing, key)
 	}
-	if err := c.validity.CatchUp(ctx, c.after, c.validity.AllLanes()...); err != nil {
-		c.countRemoteError(err)
+	if err := c.shared.validity.CatchUp(ctx, c.after, c.shared.validity.AllLanes()...); err != nil {
+		c.shared.countRemoteError(err)
 		for _, key := range missing {
 			failed.add(key, err)
 		}
@@ -301,16 +301,16 @@ func (c *Cache[V]) existsMany(ctx context.Context, keys []string) (map[string]bo
 	views := make([]coherence.View, len(missing))
 	defer endAll(views)
 	for i, key := range missing {
-		views[i] = c.view(c.hash(key))
+		views[i] = c.shared.view(c.shared.hash(key))
 		seen[key] = &views[i]
 	}
 	var tagged []string
 	for _, keys := range c.byLane(missing) {
-		found, errs := c.client.remote.StatMany(ctx, c.remoteKeys(keys), c.validity.MinID(c.hash(keys[0])))
+		found, errs := c.shared.client.remote.StatMany(ctx, c.shared.remoteKeys(keys), c.shared.validity.MinID(c.shared.hash(keys[0])))
 		for i, key := range keys {
 			switch {
 			case errs[i] != nil:
-				c.countRemoteError(errs[i])
+				c.shared.countRemoteError(errs[i])
 				failed.add(key, errs[i])
 			case found[i] == remote.EntryTagged:
 				tagged = append(tagged, key)
@@ -322,12 +322,12 @@ func (c *Cache[V]) existsMany(ctx context.Context, keys []string) (map[string]bo
 	}
 	// Part by part, since whether tags are intact is in the records, which may be large.
 	for keys := range slices.Chunk(tagged, taggedTogether) {
-		results := c.client.remote.GetMany(ctx, c.remoteKeys(keys))
-		known := c.versionsOf(ctx, results)
+		results := c.shared.client.remote.GetMany(ctx, c.shared.remoteKeys(keys))
+		known := c.shared.versionsOf(ctx, results)
 		for i, key := range keys {
 			there, err := c.taggedEntry(ctx, key, results[i].Record, results[i].Err, known)
 			if err != nil {
-				c.countRemoteError(err)
+				c.shared.countRemoteError(err)
 				failed.add(key, err)
 				continue
 			}
@@ -346,12 +346,12 @@ func (c *Cache[V]) byLane(keys []string) [][]string {
 	if len(keys) == 0 {
 		return nil
 	}
-	if c.validity.Lanes() == 1 {
+	if c.shared.validity.Lanes() == 1 {
 		return [][]string{keys}
 	}
-	groups := make([][]string, c.validity.Lanes())
+	groups := make([][]string, c.shared.validity.Lanes())
 	for _, key := range keys {
-		i := c.validity.LaneOf(c.hash(key))
+		i := c.shared.validity.LaneOf(c.shared.hash(key))
 		groups[i] = append(groups[i], key)
 	}
 	return slices.DeleteFunc(groups, func(g []string) bool { return len(g) == 0 })
@@ -367,7 +367,7 @@ func (c *Cache[V]) distinct(keys []string) ([]string, failures) {
 			continue
 		}
 		seen[key] = struct{}{}
-		if err := c.checkKey(key); err != nil {
+		if err := c.shared.checkKey(key); err != nil {
 			failed.add(key, err)
 			continue
 		}

@@ -14,7 +14,7 @@ import (
 
 // Cache is a typed view of a client's two tiers under a name of its own. It may be used by any number of goroutines.
 type Cache[V any] struct {
-	*shared[V]
+	shared   *shared[V]
 	defaults settings
 	after    []coherence.Position // what reads must see: see After
 }
@@ -114,7 +114,7 @@ func newShared[V any](c *Client, name string, values *codec.Typed[V]) *shared[V]
 }
 
 // Name is the cache's name.
-func (c *Cache[V]) Name() string { return c.name }
+func (c *Cache[V]) Name() string { return c.shared.name }
 
 func (s *shared[V]) hash(key string) uint64 { return keyhash.Sum(s.seed, key) }
 

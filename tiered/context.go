@@ -195,7 +195,9 @@ func (c *Cache[V]) After(t Token) *Cache[V] {
 }
 
 // lagging reports whether this instance has not yet heard of all that the handle's reads must see.
-func (c *Cache[V]) lagging() bool { return c.validity != nil && c.validity.Lagging(c.after) }
+func (c *Cache[V]) lagging() bool {
+	return c.shared.validity != nil && c.shared.validity.Lagging(c.after)
+}
 
 // loading is a load that runs, as the contexts that its loader is given tell of it. A load that is
 // waited for within another one has that as its parent.

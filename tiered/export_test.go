@@ -4,4 +4,4 @@ package tiered
 func (c *Client) Waiting() int { return c.co.Waiting() }
 
 // NamespaceOf is where a cache's keys are.
-func NamespaceOf[V any](c *Cache[V]) string { return c.client.opts.Namespace }
+func NamespaceOf[V any](c *Cache[V]) string { return c.shared.client.opts.Namespace }

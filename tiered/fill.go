@@ -21,7 +21,7 @@ func (l *load[V]) runLoader(ctx context.Context, keys []*keyLoad[V]) error {
 		return l.fail(ctx, keys, err)
 	}
 	if l.down.Load() && slices.ContainsFunc(keys, func(k *keyLoad[V]) bool { return len(k.right.expected) == 0 }) {
-		leave, err := l.cache.client.enterLoad(ctx, l.st.hardTimeout)
+		leave, err := l.cache.shared.client.enterLoad(ctx, l.st.hardTimeout)
 		if err != nil {
 			return l.fail(ctx, keys, err)
 		}
@@ -91,7 +91,7 @@ func (l *load[V]) callLoader(ctx context.Context, keys []*keyLoad[V]) loaded[V] 
 	for _, k := range keys {
 		k.loading = k.call.Info.view.Restart()
 	}
-	l.cache.counts.loads.Add(1)
+	l.cache.shared.counts.loads.Add(1)
 	ctx, cancel := context.WithTimeout(ctx, l.st.hardTimeout)
 	defer cancel()
 	began := local.Monotonic()
@@ -108,12 +108,12 @@ func (l *load[V]) callLoader(ctx context.Context, keys []*keyLoad[V]) loaded[V] 
 func (l *load[V]) callOne(ctx context.Context, key string) (d loaded[V]) {
 	ctx, loading := withLoad(ctx, l.cache.shared, key)
 	defer loading.leave()
-	v, err := guardLoader(ctx, l.cache.client, l.one)
+	v, err := guardLoader(ctx, l.cache.shared.client, l.one)
 	if err == nil {
 		d.one = &v
 	} else if !saysNotFound(err) {
 		d.rest = err
-		l.cache.counts.loadErrors.Add(1)
+		l.cache.shared.counts.loadErrors.Add(1)
 	}
 	d.err = err
 	return d
@@ -126,10 +126,10 @@ func (l *load[V]) callMany(ctx context.Context, keys []*keyLoad[V]) (d loaded[V]
 	}
 	ctx, loading := withLoad(ctx, l.cache.shared, names...)
 	defer loading.leave()
-	d.many, d.err = guardLoader(ctx, l.cache.client, func(ctx context.Context) (map[string]V, error) { return l.many(ctx, names) })
+	d.many, d.err = guardLoader(ctx, l.cache.shared.client, func(ctx context.Context) (map[string]V, error) { return l.many(ctx, names) })
 	d.outcomes = partial(d.err)
 	if d.failed(names, func(key string) bool { _, found := d.many[key]; return found }) {
-		l.cache.counts.loadErrors.Add(1)
+		l.cache.shared.counts.loadErrors.Add(1)
 	}
 	return d
 }
@@ -252,7 +252,7 @@ func (l *load[V]) tags(k *keyLoad[V]) []remote.Tag {
 // negative returns the record of a loader's answer that there is no such entry; nil if that is not to be
 // kept.
 func (l *load[V]) negative(k *keyLoad[V], took time.Duration) *remote.Record {
-	if l.st.negative <= 0 || l.cache.client.opts.Disabled {
+	if l.st.negative <= 0 || l.cache.shared.client.opts.Disabled {
 		return nil
 	}
 	return &remote.Record{
@@ -263,7 +263,7 @@ func (l *load[V]) negative(k *keyLoad[V], took time.Duration) *remote.Record {
 
 // countFill counts how a fill went.
 func (l *load[V]) countFill(ctx context.Context, tried, stored bool, err error) {
-	counts := &l.cache.counts
+	counts := &l.cache.shared.counts
 	switch {
 	case !tried:
 		counts.fillsSkipped.Add(1)
@@ -308,7 +308,7 @@ func (l *load[V]) giveBack(ctx context.Context, keys []*keyLoad[V]) {
 // wakeOthers announces the end of loads of keys with these hashes to the instances that wait for them.
 func (l *load[V]) wakeOthers(ctx context.Context, hashes []uint64) {
 	if len(hashes) > 0 {
-		l.note(ctx, l.cache.client.co.AnnounceFilled(ctx, hashes))
+		l.note(ctx, l.cache.shared.client.co.AnnounceFilled(ctx, hashes))
 	}
 }
 
@@ -360,7 +360,7 @@ func (l *load[V]) retire(ctx context.Context, keys []*keyLoad[V]) {
 
 // forget makes this instance's copies of a key invalid, if it has any.
 func (l *load[V]) forget(k *keyLoad[V]) {
-	if k.fallback != nil || k.call.Info.stale.any() || l.cache.scope.Peek(k.hash, k.key) != nil {
-		l.cache.validity.Invalidate(k.hash)
+	if k.fallback != nil || k.call.Info.stale.any() || l.cache.shared.scope.Peek(k.hash, k.key) != nil {
+		l.cache.shared.validity.Invalidate(k.hash)
 	}
 }

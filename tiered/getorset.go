@@ -23,7 +23,7 @@ import (
 // ErrRecursiveLoad is returned when a loader asks for its own key. A local hit does not look at ctx, and
 // allocates nothing, options or not; a load that captures variables is allocated by its own caller.
 func (c *Cache[V]) GetOrSet(ctx context.Context, key string, load func(context.Context) (V, error), opts ...EntryOption) (V, error) {
-	hash := c.hash(key)
+	hash := c.shared.hash(key)
 	found := c.lookupLocal(ctx, hash, key)
 	if found.state == hit {
 		return *found.value, nil
@@ -34,13 +34,13 @@ func (c *Cache[V]) GetOrSet(ctx context.Context, key string, load func(context.C
 	}
 	v, err := c.getOrLoad(ctx, hash, key, found, load, st)
 	if err != nil {
-		return *new(V), c.fault("GetOrSet", err)
+		return *new(V), c.shared.fault("GetOrSet", err)
 	}
 	return *v, nil
 }
 
 func (c *Cache[V]) getOrLoad(ctx context.Context, hash uint64, key string, found lookup[V], loader func(context.Context) (V, error), st settings) (*V, error) {
-	if err := c.checkKey(key); err != nil {
+	if err := c.shared.checkKey(key); err != nil {
 		return nil, err
 	}
 	if loader == nil {
@@ -53,7 +53,7 @@ func (c *Cache[V]) getOrLoad(ctx context.Context, hash uint64, key string, found
 		c.refreshAhead(ctx, hash, key, found, loader, st)
 		return found.value, nil
 	}
-	if c.recursive(ctx, key) {
+	if c.shared.recursive(ctx, key) {
 		return nil, ErrRecursiveLoad
 	}
 	var read *prefetched[V]
@@ -72,7 +72,7 @@ func (c *Cache[V]) getOrLoad(ctx context.Context, hash uint64, key string, found
 // hit costs half as much then. With SoftTimeout a slow read must not hold the caller up, and where most
 // keys are missing the load is needed anyhow. It is ended by readFirst.
 func (c *Cache[V]) readsFirst(key string, st *settings) bool {
-	return !c.client.opts.Disabled && st.softTimeout <= 0 && !c.recent.mostlyMisses() && c.flights.TryRead(key)
+	return !c.shared.client.opts.Disabled && st.softTimeout <= 0 && !c.shared.recent.mostlyMisses() && c.shared.flights.TryRead(key)
 }
 
 // prefetched is a remote read that a caller made before its load.
@@ -87,13 +87,13 @@ type prefetched[V any] struct {
 // readFirst reads the remote tier for a caller, and returns the value or the error that the caller gets,
 // or what the read cannot serve, for a load to go on with.
 func (c *Cache[V]) readFirst(ctx context.Context, hash uint64, key string, st *settings) (*V, *prefetched[V], error) {
-	defer c.flights.EndRead(key)
+	defer c.shared.flights.EndRead(key)
 	began := local.Monotonic()
-	err := c.validity.Blocked(ctx, c.client.patienceOfReads(), hash)
+	err := c.shared.validity.Blocked(ctx, c.shared.client.patienceOfReads(), hash)
 	if err == nil {
-		err = c.validity.CatchUp(ctx, c.after, c.validity.LaneOf(hash))
+		err = c.shared.validity.CatchUp(ctx, c.after, c.shared.validity.LaneOf(hash))
 	}
-	from := c.point(hash)
+	from := c.shared.point(hash)
 	if ctx.Err() != nil {
 		return nil, nil, ctx.Err()
 	}
@@ -101,19 +101,19 @@ func (c *Cache[V]) readFirst(ctx context.Context, hash uint64, key string, st *s
 		from.Begun = began // the wait is part of the time that reads have
 		return nil, &prefetched[V]{Point: from, err: err}, nil
 	}
-	w := c.view(hash)
+	w := c.shared.view(hash)
 	defer w.End()
-	rec, err := c.client.calls.read(ctx, c.prefix+key)
+	rec, err := c.shared.client.calls.read(ctx, c.shared.prefix+key)
 	if ctx.Err() != nil {
 		return nil, nil, ctx.Err()
 	}
 	now := time.Now()
-	found, err := c.classifyRemote(ctx, now, hash, key, &rec, err, nil)
+	found, err := c.shared.classifyRemote(ctx, now, hash, key, &rec, err, nil)
 	if found.state != hit && found.state != negativeHit {
 		return nil, &prefetched[V]{from, rec, now, found, err}, nil
 	}
-	c.countRemoteLookup(true)
-	c.keep(&w, coherence.SeenAt(&rec), now, hash, key, found.value, from, &rec, st)
+	c.shared.countRemoteLookup(true)
+	c.shared.keep(&w, coherence.SeenAt(&rec), now, hash, key, found.value, from, &rec, st)
 	setSource(ctx, SourceRemote)
 	if found.state == negativeHit {
 		return nil, nil, ErrNotFound
@@ -134,8 +134,8 @@ func (c *Cache[V]) refreshAhead(ctx context.Context, hash uint64, key string, fo
 		l.one, l.refresh = loader, true
 		return l.begin(r, nil)
 	}
-	if c.flights.Lead(key, r.joinable, begin) {
-		c.counts.refreshes.Add(1)
+	if c.shared.flights.Lead(key, r.joinable, begin) {
+		c.shared.counts.refreshes.Add(1)
 	}
 }
 
@@ -170,7 +170,7 @@ type request[V any] struct {
 // says which of them began before a change. Nor is a call joined that reads, or loads, while others have
 // seen a newer record: this caller may be one of them. It is called with the lock of the flights held.
 func (r *request[V]) joinable(f *call[V]) bool {
-	c := r.cache.validity
+	c := r.cache.shared.validity
 	if c == nil || !r.unchanged(f.Info.Stamp) || !c.TagsValid(f.Info.tags, f.Info.Stamp) {
 		return false
 	}
@@ -178,7 +178,7 @@ func (r *request[V]) joinable(f *call[V]) bool {
 		return false
 	}
 	now := local.Monotonic()
-	if now >= c.TrustedUntil() && (f.Info.trusted || now-f.Info.Begun >= int64(r.cache.client.opts.MaxStaleness)*3/4) || f.Info.view.Passed() {
+	if now >= c.TrustedUntil() && (f.Info.trusted || now-f.Info.Begun >= int64(r.cache.shared.client.opts.MaxStaleness)*3/4) || f.Info.view.Passed() {
 		return false
 	}
 	r.joinedAt = f.Info.view.Now()
@@ -211,12 +211,12 @@ func (r *request[V]) await(ctx context.Context, loader func(context.Context) (V,
 	}
 	for {
 		r.joinedAt = 0
-		t := r.cache.flights.Join(r.key, r.joinable, begin)
+		t := r.cache.shared.flights.Join(r.key, r.joinable, begin)
 		if t.Call == nil {
 			return nil, ErrClosed
 		}
 		if !t.Leader {
-			r.cache.counts.joined.Add(1)
+			r.cache.shared.counts.joined.Add(1)
 		}
 		res, err := r.wait(ctx, t, soft)
 		if errors.Is(err, errOvertaken) {
@@ -267,7 +267,7 @@ func (r *request[V]) wait(ctx context.Context, t ticket[V], soft <-chan time.Tim
 				return result[V]{value: v, source: SourceStale}, nil
 			}
 		case <-ctx.Done():
-			r.cache.flights.Leave(r.key, f)
+			r.cache.shared.flights.Leave(r.key, f)
 			return result[V]{}, ctx.Err()
 		}
 	}
@@ -284,7 +284,7 @@ func (r *request[V]) take(ctx context.Context, f *call[V], res result[V], err er
 	var failed *LoadError
 	if errors.As(err, &failed) {
 		if v := r.stale(f); v != nil {
-			r.cache.failures.warn(ctx, "doppio: load failed, serving a stale value", r.cache.name, failed.Err)
+			r.cache.shared.failures.warn(ctx, "doppio: load failed, serving a stale value", r.cache.shared.name, failed.Err)
 			return result[V]{value: v, source: SourceStale}, nil
 		}
 	}
@@ -293,7 +293,7 @@ func (r *request[V]) take(ctx context.Context, f *call[V], res result[V], err er
 
 // stale returns the value past its life that may serve this caller now, if it asked for such values.
 func (r *request[V]) stale(f *call[V]) *V {
-	if r.st.failSafe <= 0 || r.cache.validity == nil || !r.unchanged(f.Info.Stamp) ||
+	if r.st.failSafe <= 0 || r.cache.shared.validity == nil || !r.unchanged(f.Info.Stamp) ||
 		r.joinedAt > f.Info.first && f.Info.view.FoundSince(f.Info.first) {
 		return nil
 	}
@@ -302,7 +302,7 @@ func (r *request[V]) stale(f *call[V]) *V {
 		v = r.fallback.value
 	}
 	if v != nil {
-		r.cache.counts.staleServed.Add(1)
+		r.cache.shared.counts.staleServed.Add(1)
 	}
 	return v
 }
@@ -320,7 +320,7 @@ func (r *request[V]) stale(f *call[V]) *V {
 // Values that are due to be refreshed are returned as they are, and loaded by one call of load in the background.
 func (c *Cache[V]) GetOrSetMany(ctx context.Context, keys []string, load func(ctx context.Context, missing []string) (map[string]V, error), opts ...EntryOption) (map[string]V, error) {
 	out, err := c.getOrSetMany(ctx, keys, load, opts)
-	return out, c.fault("GetOrSetMany", err)
+	return out, c.shared.fault("GetOrSetMany", err)
 }
 
 func (c *Cache[V]) getOrSetMany(ctx context.Context, keys []string, load func(ctx context.Context, missing []string) (map[string]V, error), opts []EntryOption) (map[string]V, error) {
@@ -340,30 +340,30 @@ func (c *Cache[V]) getOrSetMany(ctx context.Context, keys []string, load func(ct
 	l.many, ahead.many, ahead.refresh = load, load, true
 	var waits []waiting[V]
 	for _, key := range keys {
-		hash := c.hash(key)
+		hash := c.shared.hash(key)
 		found := c.lookupLocal(ctx, hash, key)
 		r := &request[V]{cache: c, key: key, hash: hash, st: st, fallback: found.kept()}
 		switch found.state {
 		case hit, dueHit:
 			out[key] = *found.value
-			if found.state == dueHit && found.entry.Meta.(*meta).beginRefresh(&st) && c.flights.Lead(key, r.joinable, ahead.beginMany(r)) {
-				c.counts.refreshes.Add(1)
+			if found.state == dueHit && found.entry.Meta.(*meta).beginRefresh(&st) && c.shared.flights.Lead(key, r.joinable, ahead.beginMany(r)) {
+				c.shared.counts.refreshes.Add(1)
 			}
 			continue
 		case negativeHit:
 			continue
 		}
-		if c.recursive(ctx, key) {
+		if c.shared.recursive(ctx, key) {
 			failed.add(key, ErrRecursiveLoad)
 			continue
 		}
-		t := c.flights.Join(key, r.joinable, l.beginMany(r))
+		t := c.shared.flights.Join(key, r.joinable, l.beginMany(r))
 		if t.Call == nil {
 			failed.add(key, ErrClosed)
 			continue
 		}
 		if !t.Leader {
-			c.counts.joined.Add(1)
+			c.shared.counts.joined.Add(1)
 		}
 		waits = append(waits, waiting[V]{r, t})
 	}
@@ -381,7 +381,7 @@ func (c *Cache[V]) getOrSetMany(ctx context.Context, keys []string, load func(ct
 			again = append(again, w.key)
 		case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 			for _, rest := range waits[i+1:] {
-				c.flights.Leave(rest.key, rest.ticket.Call)
+				c.shared.flights.Leave(rest.key, rest.ticket.Call)
 			}
 			return out, ctx.Err()
 		case !saysNotFound(err):
@@ -432,7 +432,7 @@ func (l *load[V]) soft(began time.Time) func() <-chan time.Time {
 func (l *load[V]) beginMany(r *request[V]) flight.Begin[callInfo[V], result[V]] {
 	return func() (*call[V], func() (result[V], error)) {
 		if !l.opened {
-			if l.opened = l.cache.client.start(); !l.opened {
+			if l.opened = l.cache.shared.client.start(); !l.opened {
 				return nil, nil
 			}
 		}

@@ -49,7 +49,7 @@ func fillRightFor[V any](token remote.Token, found lookup[V], err error) (right 
 // lease shows the tags of what is being loaded, and their versions take a round trip that a remote hit
 // can do without; a refresh wants the record that is there replaced; and many keys cost less to read.
 func (l *load[V]) leasesFirst() bool {
-	return len(l.keys) == 1 && l.keys[0].read == nil && !l.refresh && len(l.st.tags) == 0 && l.cache.recent.mostlyMisses()
+	return len(l.keys) == 1 && l.keys[0].read == nil && !l.refresh && len(l.st.tags) == 0 && l.cache.shared.recent.mostlyMisses()
 }
 
 // leaseOutcome is how asking for a lease ended.
@@ -102,14 +102,14 @@ func (l *load[V]) acquireLeases(ctx context.Context, keys []*keyLoad[V]) *cohere
 // newWaiter returns a waiter for keys.
 func (l *load[V]) newWaiter(keys []*keyLoad[V]) *coherence.Waiter {
 	if len(keys) == 1 {
-		keys[0].waiter = l.cache.client.co.NewWaiter(keys[0].hash)
+		keys[0].waiter = l.cache.shared.client.co.NewWaiter(keys[0].hash)
 		return keys[0].waiter
 	}
 	hashes := make([]uint64, len(keys))
 	for i, k := range keys {
 		hashes[i] = k.hash
 	}
-	w := l.cache.client.co.NewWaiter(hashes...)
+	w := l.cache.shared.client.co.NewWaiter(hashes...)
 	for _, k := range keys {
 		k.waiter = w
 	}
@@ -142,7 +142,7 @@ func (l *load[V]) markBusy(keys []*keyLoad[V]) {
 		if !k.waits {
 			k.waits = true
 			close(k.call.Info.busy)
-			l.cache.counts.leasesBusy.Add(1)
+			l.cache.shared.counts.leasesBusy.Add(1)
 		}
 	}
 }
@@ -483,7 +483,7 @@ func (l *load[V]) hold(k *keyLoad[V]) {
 	if !k.right.ownsLease || k.lease != nil {
 		return
 	}
-	k.lease = l.keeper.keep(l.cache.prefix+k.key, k.right.expected, k.right.since)
+	k.lease = l.keeper.keep(l.cache.shared.prefix+k.key, k.right.expected, k.right.since)
 }
 
 // letGo ends the renewal of a key's lease.

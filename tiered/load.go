@@ -99,7 +99,7 @@ func newLoad[V any](ctx context.Context, c *Cache[V], st *settings) *load[V] {
 // begin makes the call of a load of one key, which goes on with what the caller has read. It returns nil
 // when the client is closed.
 func (l *load[V]) begin(r *request[V], read *prefetched[V]) (*call[V], func() (result[V], error)) {
-	if !l.cache.client.start() {
+	if !l.cache.shared.client.start() {
 		l.cancel()
 		return nil, nil
 	}
@@ -114,17 +114,17 @@ func (l *load[V]) begin(r *request[V], read *prefetched[V]) (*call[V], func() (r
 // add adds a key.
 func (l *load[V]) add(r *request[V], read *prefetched[V]) *keyLoad[V] {
 	c := r.cache
-	f := &call[V]{Info: callInfo[V]{Point: c.point(r.hash), after: c.after, tags: c.tagHashes(r.st.tags), busy: make(chan struct{})}}
+	f := &call[V]{Info: callInfo[V]{Point: c.shared.point(r.hash), after: c.after, tags: c.shared.tagHashes(r.st.tags), busy: make(chan struct{})}}
 	if read != nil && read.found.state != miss {
 		f.Info.Point = read.Point // what was read then may be served yet
-		f.Info.tags = append(f.Info.tags, c.tagHashes(tagNames(read.rec.Tags))...)
+		f.Info.tags = append(f.Info.tags, c.shared.tagHashes(tagNames(read.rec.Tags))...)
 	}
 	f.Info.stale.there = make(chan struct{})
 	f.Info.stale.add(r.fallback)
-	f.Info.view = c.view(r.hash)
+	f.Info.view = c.shared.view(r.hash)
 	f.Info.first = f.Info.view.Since()
-	if c.validity != nil {
-		f.Info.trusted = f.Info.Begun < c.validity.TrustedUntil()
+	if c.shared.validity != nil {
+		f.Info.trusted = f.Info.Begun < c.shared.validity.TrustedUntil()
 	}
 	k := &l.single
 	if len(l.keys) > 0 {
@@ -137,7 +137,7 @@ func (l *load[V]) add(r *request[V], read *prefetched[V]) *keyLoad[V] {
 
 // execute runs the load to its end.
 func (l *load[V]) execute() {
-	c := l.cache.client
+	c := l.cache.shared.client
 	defer c.running.Done()
 	defer l.cancel()
 	defer func() {
@@ -147,17 +147,17 @@ func (l *load[V]) execute() {
 	}()
 	stop := context.AfterFunc(c.life, l.cancel)
 	defer stop()
-	ctx, span := c.spans.load(l.ctx, l.cache.name)
+	ctx, span := c.spans.load(l.ctx, l.cache.shared.name)
 	span.end(l.run(ctx))
 }
 
 // run is the path of every load. Keys that other instances load are waited for while the loader runs for
 // the others.
 func (l *load[V]) run(ctx context.Context) error {
-	l.keeper.start(ctx, l.cache.client, l)
+	l.keeper.start(ctx, l.cache.shared.client, l)
 	defer l.keeper.release()
 	var waiter *coherence.Waiter
-	if !l.cache.client.opts.Disabled {
+	if !l.cache.shared.client.opts.Disabled {
 		claiming := l.readRemote(ctx)
 		waiter = l.acquireLeases(ctx, claiming)
 		if waiter != nil {
@@ -174,7 +174,7 @@ func (l *load[V]) run(ctx context.Context) error {
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		defer func() { l.cache.client.panics.Caught(loadPart, recover()) }() // the keys are loaded below then
+		defer func() { l.cache.shared.client.panics.Caught(loadPart, recover()) }() // the keys are loaded below then
 		l.awaitOthers(ctx, waiter, waiting)
 	})
 	err := l.runLoader(ctx, missing)
@@ -220,7 +220,7 @@ func (l *load[V]) finish(k *keyLoad[V], res result[V], err error) {
 	}
 	k.ended, k.res, k.err = true, res, err
 	if l.many != nil {
-		l.cache.flights.Finish(k.key, k.call, res, err)
+		l.cache.shared.flights.Finish(k.key, k.call, res, err)
 	}
 }
 
@@ -238,7 +238,7 @@ func (l *load[V]) abort(err error) { l.finishAll(l.keys, err) }
 
 // failure is the error of a load that failed, as the callers of a key get it.
 func (l *load[V]) failure(k *keyLoad[V], err error) error {
-	if l.cache.client.isClosed() {
+	if l.cache.shared.client.isClosed() {
 		return ErrClosed
 	}
 	return &LoadError{Key: k.key, Err: failureOf(err)}
@@ -304,7 +304,7 @@ func (l *load[V]) readRemote(ctx context.Context) (claiming []*keyLoad[V]) {
 // limit returns the context of what a load asks the remote tier before it calls the loader: all of it
 // ends RemoteReadTimeout after the caller, or the load, began to ask.
 func (l *load[V]) limit(ctx context.Context) context.Context {
-	l.until = l.cache.client.patienceOfReads()
+	l.until = l.cache.shared.client.patienceOfReads()
 	if k := l.keys[0]; k.read != nil {
 		l.until = l.until.Add(-time.Duration(local.Monotonic() - k.read.Begun))
 	}
@@ -388,7 +388,7 @@ func (l *load[V]) serve(k *keyLoad[V], r *prefetched[V]) (res result[V], served 
 
 // keepFallback holds a record past its life, for callers of FailSafe.
 func (l *load[V]) keepFallback(k *keyLoad[V], r *prefetched[V]) {
-	k.call.Info.stale.add(&kept[V]{value: r.found.value, from: k.call.Info.Point, tags: l.cache.tagHashes(tagNames(r.rec.Tags))})
+	k.call.Info.stale.add(&kept[V]{value: r.found.value, from: k.call.Info.Point, tags: l.cache.shared.tagHashes(tagNames(r.rec.Tags))})
 }
 
 // found is the result of a key for which there is a value, or the record that there is none. It keeps a
@@ -396,7 +396,7 @@ func (l *load[V]) keepFallback(k *keyLoad[V], r *prefetched[V]) {
 func (l *load[V]) found(k *keyLoad[V], r *prefetched[V]) result[V] {
 	f := k.call
 	since := f.Info.view.Since()
-	overtaken := l.cache.keep(&f.Info.view, coherence.SeenAt(&r.rec), r.at, k.hash, k.key, r.found.value, f.Info.Point, &r.rec, &l.st)
+	overtaken := l.cache.shared.keep(&f.Info.view, coherence.SeenAt(&r.rec), r.at, k.hash, k.key, r.found.value, f.Info.Point, &r.rec, &l.st)
 	res := result[V]{value: r.found.value, overtaken: overtaken, since: since}
 	if r.found.state == hit {
 		res.source = SourceRemote
@@ -418,7 +418,7 @@ func (l *load[V]) sweep(ctx context.Context, k *keyLoad[V], found lookup[V], err
 	if !errors.As(err, &malformed) || len(malformed.Seen) > 0 {
 		return found, err
 	}
-	if _, err = l.cache.client.remote.DeleteIfEmpty(ctx, l.cache.prefix+k.key); err != nil {
+	if _, err = l.cache.shared.client.remote.DeleteIfEmpty(ctx, l.cache.shared.prefix+k.key); err != nil {
 		l.note(ctx, err)
 		return found, err
 	}
@@ -461,12 +461,12 @@ func (l *load[V]) note(ctx context.Context, err error) {
 		l.down.Store(true)
 	}
 	if isRemoteFailure(err) {
-		l.cache.counts.remoteErrors.Add(1)
+		l.cache.shared.counts.remoteErrors.Add(1)
 	}
 	l.warn(ctx, err)
 }
 
 // warn logs an error of the remote tier that no caller sees.
 func (l *load[V]) warn(ctx context.Context, err error) {
-	l.cache.failures.warn(ctx, "doppio: remote tier failed behind a load", l.cache.name, err)
+	l.cache.shared.failures.warn(ctx, "doppio: remote tier failed behind a load", l.cache.shared.name, err)
 }

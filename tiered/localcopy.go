@@ -58,9 +58,9 @@ func (s *shared[V]) keepCopy(w *coherence.View, x coherence.Sighting, key string
 // otherwise. A handle of After is ahead of the others of its instance: what it does not find, they
 // may have until they hear of it.
 func (c *Cache[V]) saw(v *coherence.View, x coherence.Sighting, hash uint64, key string) {
-	c.validity.Note(v, x)
-	if len(c.after) == 0 && c.contradicted(x.Found, hash, key) {
-		c.validity.Invalidate(hash)
+	c.shared.validity.Note(v, x)
+	if len(c.after) == 0 && c.shared.contradicted(x.Found, hash, key) {
+		c.shared.validity.Invalidate(hash)
 	}
 }
 

@@ -14,14 +14,14 @@ import (
 // there cannot be read; ErrRemoteUnavailable when the remote tier could not be asked. A local hit does not look at ctx,
 // and allocates nothing.
 func (c *Cache[V]) Get(ctx context.Context, key string) (V, error) {
-	hash := c.hash(key)
+	hash := c.shared.hash(key)
 	found := c.lookupLocal(ctx, hash, key)
 	if found.state == hit {
 		return *found.value, nil
 	}
 	v, err := c.getRemote(ctx, hash, key, found)
 	if err != nil {
-		return *new(V), c.fault("Get", err)
+		return *new(V), c.shared.fault("Get", err)
 	}
 	return *v, nil
 }
@@ -32,7 +32,7 @@ func (c *Cache[V]) lookupLocal(ctx context.Context, hash uint64, key string) loo
 	if len(c.after) > 0 && c.lagging() {
 		return lookup[V]{}
 	}
-	return c.lookupCopy(ctx, hash, key)
+	return c.shared.lookupCopy(ctx, hash, key)
 }
 
 // lookupCopy is the hot path. An entry that is plain, fresh, and newer than all that is known about its
@@ -116,10 +116,10 @@ func (s *shared[V]) classifyLocal(hash uint64, e *local.Entry, trustedUntil, now
 
 // getRemote goes on where the local tier has no plain value.
 func (c *Cache[V]) getRemote(ctx context.Context, hash uint64, key string, found lookup[V]) (*V, error) {
-	if err := c.checkKey(key); err != nil {
+	if err := c.shared.checkKey(key); err != nil {
 		return nil, err
 	}
-	if c.client.opts.Disabled {
+	if c.shared.client.opts.Disabled {
 		return nil, ErrNotFound
 	}
 	switch found.state {
@@ -132,9 +132,9 @@ func (c *Cache[V]) getRemote(ctx context.Context, hash uint64, key string, found
 	if err != nil {
 		return nil, err
 	}
-	w := c.view(hash)
+	w := c.shared.view(hash)
 	defer w.End()
-	rec, err := c.client.calls.read(ctx, c.prefix+key)
+	rec, err := c.shared.client.calls.read(ctx, c.shared.prefix+key)
 	v, err := c.serveRemote(ctx, &w, time.Now(), key, from, &rec, err, nil)
 	if err == nil {
 		setSource(ctx, SourceRemote)
@@ -145,35 +145,35 @@ func (c *Cache[V]) getRemote(ctx context.Context, hash uint64, key string, found
 // beginRemoteRead returns what is known when a remote read of a key with this hash begins, or why the
 // remote tier must not be read.
 func (c *Cache[V]) beginRemoteRead(ctx context.Context, hash uint64) (coherence.Point, error) {
-	if err := c.validity.Blocked(ctx, c.client.patienceOfReads(), hash); err != nil {
-		c.countRemoteError(err)
+	if err := c.shared.validity.Blocked(ctx, c.shared.client.patienceOfReads(), hash); err != nil {
+		c.shared.countRemoteError(err)
 		return coherence.Point{}, err
 	}
-	err := c.validity.CatchUp(ctx, c.after, c.validity.LaneOf(hash))
+	err := c.shared.validity.CatchUp(ctx, c.after, c.shared.validity.LaneOf(hash))
 	if err != nil {
-		c.countRemoteError(err)
+		c.shared.countRemoteError(err)
 	}
-	return c.point(hash), err
+	return c.shared.point(hash), err
 }
 
 // serveRemote returns what a remote read means to a user, and keeps a copy of what can be served.
 func (c *Cache[V]) serveRemote(ctx context.Context, w *coherence.View, now time.Time, key string, from coherence.Point, rec *remote.Record, err error, known *tagVersions) (*V, error) {
 	hash := w.Hash()
-	found, err := c.classifyRemote(ctx, now, hash, key, rec, err, known)
+	found, err := c.shared.classifyRemote(ctx, now, hash, key, rec, err, known)
 	switch {
 	case err != nil:
 		if errors.Is(err, ErrNotFound) {
 			c.saw(w, coherence.MissedAt(rec), hash, key)
 		}
-		c.countRemoteError(err)
+		c.shared.countRemoteError(err)
 		return nil, err
 	case found.state != hit && found.state != negativeHit:
 		c.saw(w, coherence.MissedAt(rec), hash, key)
-		c.counts.remoteMisses.Add(1)
+		c.shared.counts.remoteMisses.Add(1)
 		return nil, ErrNotFound
 	}
-	c.counts.remoteHits.Add(1)
-	c.keep(w, coherence.SeenAt(rec), now, hash, key, found.value, from, rec, &c.defaults)
+	c.shared.counts.remoteHits.Add(1)
+	c.shared.keep(w, coherence.SeenAt(rec), now, hash, key, found.value, from, rec, &c.defaults)
 	if found.state == negativeHit {
 		return nil, ErrNotFound
 	}
@@ -209,17 +209,17 @@ func isRemoteFailure(err error) bool {
 // Exists tells whether there is an entry under key.
 func (c *Cache[V]) Exists(ctx context.Context, key string) (bool, error) {
 	found, err := c.presence(ctx, key)
-	return found, c.fault("Exists", err)
+	return found, c.shared.fault("Exists", err)
 }
 
 func (c *Cache[V]) presence(ctx context.Context, key string) (bool, error) {
-	if err := c.checkKey(key); err != nil {
+	if err := c.shared.checkKey(key); err != nil {
 		return false, err
 	}
-	if c.client.opts.Disabled {
+	if c.shared.client.opts.Disabled {
 		return false, nil
 	}
-	hash := c.hash(key)
+	hash := c.shared.hash(key)
 	switch c.lookupLocal(ctx, hash, key).state {
 	case hit, dueHit:
 		return true, nil
@@ -229,15 +229,15 @@ func (c *Cache[V]) presence(ctx context.Context, key string) (bool, error) {
 	if _, err := c.beginRemoteRead(ctx, hash); err != nil {
 		return false, err
 	}
-	w := c.view(hash)
+	w := c.shared.view(hash)
 	defer w.End()
-	p, err := c.client.remote.Stat(ctx, c.prefix+key, c.validity.MinID(hash))
+	p, err := c.shared.client.remote.Stat(ctx, c.shared.prefix+key, c.shared.validity.MinID(hash))
 	found := false
 	if err == nil {
 		found, err = c.exists(ctx, key, p)
 	}
 	if err != nil {
-		c.countRemoteError(err)
+		c.shared.countRemoteError(err)
 		return found, err
 	}
 	c.saw(&w, coherence.Sighting{Found: found}, hash, key)
@@ -247,23 +247,23 @@ func (c *Cache[V]) presence(ctx context.Context, key string) (bool, error) {
 // TTL gives the life left of the entry under key, NoExpiration for one without end, or ErrNotFound. It asks the remote tier.
 func (c *Cache[V]) TTL(ctx context.Context, key string) (time.Duration, error) {
 	left, err := c.lifeLeft(ctx, key)
-	return left, c.fault("TTL", err)
+	return left, c.shared.fault("TTL", err)
 }
 
 func (c *Cache[V]) lifeLeft(ctx context.Context, key string) (time.Duration, error) {
-	if err := c.checkKey(key); err != nil {
+	if err := c.shared.checkKey(key); err != nil {
 		return 0, err
 	}
-	if c.client.opts.Disabled {
+	if c.shared.client.opts.Disabled {
 		return 0, ErrNotFound
 	}
-	hash := c.hash(key)
+	hash := c.shared.hash(key)
 	if _, err := c.beginRemoteRead(ctx, hash); err != nil {
 		return 0, err
 	}
-	w := c.view(hash)
+	w := c.shared.view(hash)
 	defer w.End()
-	life, err := c.client.remote.TTL(ctx, c.prefix+key, c.validity.MinID(hash))
+	life, err := c.shared.client.remote.TTL(ctx, c.shared.prefix+key, c.shared.validity.MinID(hash))
 	if err == nil && life.Tagged {
 		var found bool
 		if found, err = c.exists(ctx, key, remote.EntryTagged); err == nil && !found {
@@ -275,7 +275,7 @@ func (c *Cache[V]) lifeLeft(ctx context.Context, key string) (time.Duration, err
 	}
 	switch {
 	case err != nil:
-		c.countRemoteError(err)
+		c.shared.countRemoteError(err)
 		return 0, err
 	case life.Forever:
 		return NoExpiration, nil
@@ -295,7 +295,7 @@ func (c *Cache[V]) exists(ctx context.Context, key string, p remote.EntryState) 
 
 // taggedRecord reads an entry that was said to have tags, and tells whether there is one: its tags are intact.
 func (c *Cache[V]) taggedRecord(ctx context.Context, key string) (rec remote.Record, found bool, err error) {
-	rec, err = c.client.remote.Get(ctx, c.prefix+key)
+	rec, err = c.shared.client.remote.Get(ctx, c.shared.prefix+key)
 	found, err = c.taggedEntry(ctx, key, rec, err, nil)
 	return rec, found, err
 }
@@ -310,10 +310,10 @@ func (c *Cache[V]) taggedEntry(ctx context.Context, key string, rec remote.Recor
 		return true, nil
 	case err != nil:
 		return false, err
-	case rec.Kind != remote.KindValue || rec.Expired(time.Now()) || rec.Stamp < c.validity.MinID(c.hash(key)):
+	case rec.Kind != remote.KindValue || rec.Expired(time.Now()) || rec.Stamp < c.shared.validity.MinID(c.shared.hash(key)):
 		return false, nil
 	}
-	return c.tagsIntact(ctx, rec.Tags, known)
+	return c.shared.tagsIntact(ctx, rec.Tags, known)
 }
 
 // state is what a tier has for a key.

@@ -162,18 +162,18 @@ func (c *Cache[V]) extendTags(ctx context.Context, key string, ttl time.Duration
 		return found, err
 	}
 	life := tagLife(&settings{ttl: ttl, failSafe: rec.Grace})
-	return true, c.client.remote.ExtendTags(ctx, c.tagKeys(tagNames(rec.Tags)), life)
+	return true, c.shared.client.remote.ExtendTags(ctx, c.shared.tagKeys(tagNames(rec.Tags)), life)
 }
 
 // InvalidateTags invalidates every entry of this cache that carries any of the tags, in both tiers and on all
 // instances, however many there are, with one round trip; an entry that is being loaded is among them. A tag belongs to
 // its cache. If some tags failed, the error is a *BatchError by tag.
 func (c *Cache[V]) InvalidateTags(ctx context.Context, tags ...string) error {
-	return c.fault("InvalidateTags", c.invalidateTags(ctx, tags))
+	return c.shared.fault("InvalidateTags", c.invalidateTags(ctx, tags))
 }
 
 func (c *Cache[V]) invalidateTags(ctx context.Context, tags []string) error {
-	if c.client.isClosed() {
+	if c.shared.client.isClosed() {
 		return ErrClosed
 	}
 	for some := range slices.Chunk(tags, MaxTags) { // which bounds the tags of an entry, and not of a call
@@ -181,16 +181,16 @@ func (c *Cache[V]) invalidateTags(ctx context.Context, tags []string) error {
 			return err
 		}
 	}
-	if len(tags) == 0 || c.client.opts.Disabled {
+	if len(tags) == 0 || c.shared.client.opts.Disabled {
 		return nil
 	}
 	names := slices.Compact(slices.Sorted(slices.Values(tags)))
-	lane := func(name string) int { return c.client.co.LaneOf(c.tagHashes([]string{name})[0]) }
+	lane := func(name string) int { return c.shared.client.co.LaneOf(c.shared.tagHashes([]string{name})[0]) }
 	slices.SortStableFunc(names, func(a, b string) int { return lane(a) - lane(b) }) // those of a lane share their message
-	keys := c.tagKeys(names)
+	keys := c.shared.tagKeys(names)
 	changes := make([]*coherence.Change, len(names))
-	for i, h := range c.tagHashes(names) {
-		ch, _ := c.validity.Begin(ctx, coherence.Remove, keys[i], h)
+	for i, h := range c.shared.tagHashes(names) {
+		ch, _ := c.shared.validity.Begin(ctx, coherence.Remove, keys[i], h)
 		changes[i] = &ch
 	}
 	coherence.Announce(changes...)
@@ -198,14 +198,14 @@ func (c *Cache[V]) invalidateTags(ctx context.Context, tags []string) error {
 	for i, key := range keys {
 		deletions[i] = remote.Deletion{Key: key, Announcement: changes[i].Announcement()}
 	}
-	errs := slices.Repeat([]error{c.client.co.CheckLanes(ctx)}, len(keys))
+	errs := slices.Repeat([]error{c.shared.client.co.CheckLanes(ctx)}, len(keys))
 	if errs[0] == nil {
-		_, errs = c.client.remote.DeleteMany(ctx, deletions)
+		_, errs = c.shared.client.remote.DeleteMany(ctx, deletions)
 	}
 	var failed failures
 	for i, err := range errs {
 		if err != nil {
-			c.countRemoteError(err)
+			c.shared.countRemoteError(err)
 			failed.add(names[i], err)
 		}
 		finish(ctx, changes[i], err)

@@ -17,35 +17,35 @@ func (c *Cache[V]) Set(ctx context.Context, key string, value V, opts ...EntryOp
 	if err != nil {
 		return err
 	}
-	return c.fault("Set", c.set(ctx, key, &value, &st))
+	return c.shared.fault("Set", c.set(ctx, key, &value, &st))
 }
 
 func (c *Cache[V]) set(ctx context.Context, key string, value *V, st *settings) error {
-	if err := c.checkKey(key); err != nil {
+	if err := c.shared.checkKey(key); err != nil {
 		return err
 	}
-	if c.client.opts.Disabled {
+	if c.shared.client.opts.Disabled {
 		return nil
 	}
-	hash := c.hash(key)
-	w := c.view(hash)
+	hash := c.shared.hash(key)
+	w := c.shared.view(hash)
 	defer w.End()
 	var m write
 	var err error
-	if m.Change, err = c.validity.Begin(ctx, coherence.Replace, c.prefix+key, hash); err == nil {
+	if m.Change, err = c.shared.validity.Begin(ctx, coherence.Replace, c.shared.prefix+key, hash); err == nil {
 		m.record, value, err = c.prepare(ctx, key, value, st)
 	}
 	if err == nil {
 		m.record.Stamp = m.NewestID()
-		err = c.client.calls.set(ctx, &m)
+		err = c.shared.client.calls.set(ctx, &m)
 	}
-	own, clean := c.finish(ctx, &m.Change, st, err)
+	own, clean := c.shared.finish(ctx, &m.Change, st, err)
 	if err != nil {
 		return err
 	}
-	c.counts.sets.Add(1)
+	c.shared.counts.sets.Add(1)
 	if clean {
-		c.keep(&w, coherence.StoredAs(m.record, nil), time.Now(), hash, key, value, own, m.record, st)
+		c.shared.keep(&w, coherence.StoredAs(m.record, nil), time.Now(), hash, key, value, own, m.record, st)
 	}
 	return nil
 }
@@ -81,45 +81,45 @@ func finish(ctx context.Context, ch *coherence.Change, err error, watched ...uin
 
 // prepare gives the record of a value, with the versions of its tags, and the value as reads will give it.
 func (c *Cache[V]) prepare(ctx context.Context, key string, value *V, st *settings) (*remote.Record, *V, error) {
-	if err := c.client.co.CheckLanes(ctx); err != nil {
+	if err := c.shared.client.co.CheckLanes(ctx); err != nil {
 		return nil, nil, err
 	}
-	tags, err := c.tagsToCarry(ctx, st)
+	tags, err := c.shared.tagsToCarry(ctx, st)
 	if err != nil {
 		return nil, nil, err
 	}
-	return c.encode(key, value, st, tags)
+	return c.shared.encode(key, value, st, tags)
 }
 
 // SetIfAbsent stores value if there is no entry, and tells whether it did. A loser's value is kept nowhere. If the
 // reply was lost, the error matches ErrUnknownOutcome.
 func (c *Cache[V]) SetIfAbsent(ctx context.Context, key string, value V, opts ...EntryOption) (bool, error) {
-	hash := c.hash(key)
-	w := c.view(hash)
+	hash := c.shared.hash(key)
+	w := c.shared.view(hash)
 	defer w.End()
 	won, err := c.setIfAbsent(ctx, &w, key, &value, opts)
 	if won.lost {
 		c.saw(&w, coherence.Sighting{Found: true, Token: won.found.Token}, hash, key)
 		return false, nil // there is an entry; that it cannot be read is for readers to report
 	}
-	return won.stored != nil, c.fault("SetIfAbsent", err)
+	return won.stored != nil, c.shared.fault("SetIfAbsent", err)
 }
 
 // GetOrSetValue gives the value under key, or stores this one, atomically: of several callers with different values,
 // all get the same one. It asks the remote tier unless the local tier has a value. What is there but does not decode is a
 // *DecodeError.
 func (c *Cache[V]) GetOrSetValue(ctx context.Context, key string, value V, opts ...EntryOption) (V, error) {
-	hash := c.hash(key)
+	hash := c.shared.hash(key)
 	if n := c.lookupLocal(ctx, hash, key); n.state.served() {
 		return *n.value, nil
 	}
 	var none V
-	w := c.view(hash)
+	w := c.shared.view(hash)
 	defer w.End()
 	for try := 1; ; try++ {
 		won, err := c.setIfAbsent(ctx, &w, key, &value, opts)
 		if err != nil {
-			return none, c.fault("GetOrSetValue", err)
+			return none, c.shared.fault("GetOrSetValue", err)
 		}
 		if won.stored != nil {
 			setSource(ctx, SourceRemote)
@@ -131,7 +131,7 @@ func (c *Cache[V]) GetOrSetValue(ctx context.Context, key string, value V, opts 
 			setSource(ctx, SourceRemote)
 			return *v, nil
 		case !errors.Is(err, ErrNotFound) || try == maxContests:
-			return none, c.fault("GetOrSetValue", err)
+			return none, c.shared.fault("GetOrSetValue", err)
 		}
 		// Its life ended on the way here.
 	}
@@ -152,12 +152,12 @@ func (c *Cache[V]) setIfAbsent(ctx context.Context, w *coherence.View, key strin
 	var won contest[V]
 	st, err := c.defaults.with(opts)
 	if err == nil {
-		err = c.checkKey(key)
+		err = c.shared.checkKey(key)
 	}
 	if err != nil {
 		return won, err
 	}
-	if c.client.opts.Disabled {
+	if c.shared.client.opts.Disabled {
 		won.stored = value
 		return won, nil
 	}
@@ -167,12 +167,12 @@ func (c *Cache[V]) setIfAbsent(ctx context.Context, w *coherence.View, key strin
 			return won, err
 		}
 		// The script knows nothing of tags: what one of them has invalidated is no entry, and has to make room.
-		intact, err := c.tagsIntact(ctx, won.found.Tags, nil)
+		intact, err := c.shared.tagsIntact(ctx, won.found.Tags, nil)
 		if err == nil && !intact {
-			_, err = c.client.remote.Release(ctx, c.prefix+key, won.found.Token[:])
+			_, err = c.shared.client.remote.Release(ctx, c.shared.prefix+key, won.found.Token[:])
 		}
 		if err != nil {
-			c.countRemoteError(err)
+			c.shared.countRemoteError(err)
 			won.lost = false
 			return won, err
 		}
@@ -184,36 +184,36 @@ func (c *Cache[V]) setIfAbsent(ctx context.Context, w *coherence.View, key strin
 
 // contend is one attempt to store value where there is no entry.
 func (c *Cache[V]) contend(ctx context.Context, w *coherence.View, key string, value *V, st *settings) (won contest[V], err error) {
-	hash := c.hash(key)
+	hash := c.shared.hash(key)
 	if won.from, err = c.beginRemoteRead(ctx, hash); err != nil {
 		return won, err
 	}
 	w.Restart()
-	m := c.begin(ctx, coherence.Modify, key, hash)
+	m := c.shared.begin(ctx, coherence.Modify, key, hash)
 	won.from.Stamp = m.Begun()
 	stored := false
 	rec, value, err := c.prepare(ctx, key, value, st)
 	if err == nil {
 		rec.Stamp = m.NewestID()
-		stored, won.found, err = c.client.remote.SetIfAbsent(ctx, c.prefix+key, rec, c.validity.MinID(hash), m.Announcement())
+		stored, won.found, err = c.shared.client.remote.SetIfAbsent(ctx, c.shared.prefix+key, rec, c.shared.validity.MinID(hash), m.Announcement())
 	}
 	if !stored && (err == nil || unreadableRecord(err)) {
 		m.Cancel()
 		won.lost = true
 		if err != nil {
-			c.counts.decodeErrors.Add(1)
-			err = &DecodeError{Key: key, Codec: c.codec.Name(), Err: err}
+			c.shared.counts.decodeErrors.Add(1)
+			err = &DecodeError{Key: key, Codec: c.shared.codec.Name(), Err: err}
 		}
 		return won, err
 	}
-	own, clean := c.finish(ctx, m, st, err)
+	own, clean := c.shared.finish(ctx, m, st, err)
 	if err != nil {
 		return won, err
 	}
-	c.counts.sets.Add(1)
+	c.shared.counts.sets.Add(1)
 	won.stored = value
 	if clean {
-		c.keep(w, coherence.StoredAs(rec, nil), time.Now(), hash, key, value, own, rec, st)
+		c.shared.keep(w, coherence.StoredAs(rec, nil), time.Now(), hash, key, value, own, rec, st)
 	}
 	return won, nil
 }
@@ -229,30 +229,30 @@ func unreadableRecord(err error) bool {
 // more.
 func (c *Cache[V]) Delete(ctx context.Context, key string) (bool, error) {
 	existed, err := c.delete(ctx, key)
-	return existed, c.fault("Delete", err)
+	return existed, c.shared.fault("Delete", err)
 }
 
 func (c *Cache[V]) delete(ctx context.Context, key string) (bool, error) {
-	if err := c.checkKey(key); err != nil {
+	if err := c.shared.checkKey(key); err != nil {
 		return false, err
 	}
-	if c.client.opts.Disabled {
+	if c.shared.client.opts.Disabled {
 		return false, nil
 	}
-	hash := c.hash(key)
+	hash := c.shared.hash(key)
 	var m write
-	m.Change, _ = c.validity.Begin(ctx, coherence.Remove, c.prefix+key, hash)
-	err := c.client.co.CheckLanes(ctx)
+	m.Change, _ = c.shared.validity.Begin(ctx, coherence.Remove, c.shared.prefix+key, hash)
+	err := c.shared.client.co.CheckLanes(ctx)
 	existed := false
 	if err == nil {
-		m.floor = c.validity.MinID(hash)
-		existed, err = c.client.calls.delete(ctx, &m)
+		m.floor = c.shared.validity.MinID(hash)
+		existed, err = c.shared.client.calls.delete(ctx, &m)
 	}
-	c.finish(ctx, &m.Change, &c.defaults, err)
+	c.shared.finish(ctx, &m.Change, &c.defaults, err)
 	if err != nil {
 		return false, err
 	}
-	c.counts.deletes.Add(1)
+	c.shared.counts.deletes.Add(1)
 	return existed, nil
 }
 
@@ -260,42 +260,42 @@ func (c *Cache[V]) delete(ctx context.Context, key string) (bool, error) {
 // one. To end an entry at once, Delete it: ttl must be positive.
 func (c *Cache[V]) Expire(ctx context.Context, key string, ttl time.Duration) (bool, error) {
 	found, err := c.expire(ctx, key, ttl)
-	return found, c.fault("Expire", err)
+	return found, c.shared.fault("Expire", err)
 }
 
 func (c *Cache[V]) expire(ctx context.Context, key string, ttl time.Duration) (bool, error) {
-	if err := c.checkKey(key); err != nil {
+	if err := c.shared.checkKey(key); err != nil {
 		return false, err
 	}
 	if ttl <= 0 {
 		return false, &OptionError{Field: "ttl", Reason: "is " + ttl.String() + ", must be positive or NoExpiration; Delete ends an entry"}
 	}
-	if c.client.opts.Disabled {
+	if c.shared.client.opts.Disabled {
 		return false, nil
 	}
-	hash := c.hash(key)
+	hash := c.shared.hash(key)
 	if _, err := c.beginRemoteRead(ctx, hash); err != nil {
 		return false, err
 	}
-	w := c.view(hash)
+	w := c.shared.view(hash)
 	defer w.End()
-	m := c.begin(ctx, coherence.Modify, key, hash)
-	found, err := remote.EntryAbsent, c.client.co.CheckLanes(ctx)
+	m := c.shared.begin(ctx, coherence.Modify, key, hash)
+	found, err := remote.EntryAbsent, c.shared.client.co.CheckLanes(ctx)
 	if err == nil {
-		found, err = c.client.remote.SetTTL(ctx, c.prefix+key, remoteLife(ttl, 0), c.validity.MinID(hash), m.Announcement())
+		found, err = c.shared.client.remote.SetTTL(ctx, c.shared.prefix+key, remoteLife(ttl, 0), c.shared.validity.MinID(hash), m.Announcement())
 	}
 	if err == nil && found == remote.EntryAbsent {
 		m.Cancel() // nothing was announced
 		c.saw(&w, coherence.Sighting{}, hash, key)
 		return false, nil
 	}
-	c.finish(ctx, m, &c.defaults, err)
+	c.shared.finish(ctx, m, &c.defaults, err)
 	if err != nil || found != remote.EntryTagged {
 		return found == remote.EntryPresent, err
 	}
 	existed, err := c.extendTags(ctx, key, ttl)
 	if err != nil {
-		c.countRemoteError(err)
+		c.shared.countRemoteError(err)
 	}
 	return existed, err
 }
@@ -306,37 +306,37 @@ func (c *Cache[V]) expire(ctx context.Context, key string, ttl time.Duration) (b
 // the reply is lost, the error matches ErrUnknownOutcome.
 func (c *Cache[V]) Increment(ctx context.Context, key string, delta int64) (int64, error) {
 	sum, err := c.increment(ctx, key, delta)
-	return sum, c.fault("Increment", err)
+	return sum, c.shared.fault("Increment", err)
 }
 
 func (c *Cache[V]) increment(ctx context.Context, key string, delta int64) (int64, error) {
-	if err := c.checkKey(key); err != nil {
+	if err := c.shared.checkKey(key); err != nil {
 		return 0, err
 	}
-	if !c.numeric {
+	if !c.shared.numeric {
 		return 0, ErrNotNumeric
 	}
-	if c.client.opts.Disabled {
+	if c.shared.client.opts.Disabled {
 		return delta, nil
 	}
-	hash := c.hash(key)
+	hash := c.shared.hash(key)
 	if _, err := c.beginRemoteRead(ctx, hash); err != nil {
 		return 0, err
 	}
-	m := c.begin(ctx, coherence.Modify, key, hash)
+	m := c.shared.begin(ctx, coherence.Modify, key, hash)
 	begin := remote.Record{
 		Kind: remote.KindValue, Token: remote.NewToken(), Stamp: m.NewestID(), Created: time.Now(), TTL: remoteLife(c.defaults.ttl, c.defaults.jitter), Grace: min(c.defaults.failSafe, maxGrace),
 	}
 	var sum int64
-	err := c.client.co.CheckLanes(ctx)
+	err := c.shared.client.co.CheckLanes(ctx)
 	if err == nil {
 		sum, err = c.incrementTagged(ctx, key, hash, delta, &begin, m.Announcement())
 	}
-	c.finish(ctx, m, &c.defaults, err)
+	c.shared.finish(ctx, m, &c.defaults, err)
 	if err != nil {
 		return 0, err
 	}
-	c.counts.sets.Add(1)
+	c.shared.counts.sets.Add(1)
 	return sum, nil
 }
 
@@ -344,22 +344,22 @@ func (c *Cache[V]) increment(ctx context.Context, key string, delta int64) (int6
 // as missing. An entry without tags costs one round trip, as it would otherwise.
 func (c *Cache[V]) incrementTagged(ctx context.Context, key string, hash uint64, delta int64, begin *remote.Record, told *remote.Announcement) (int64, error) {
 	r := remote.IncrementRequest{
-		Key: c.prefix + key, Delta: delta, Missing: begin, Bounds: c.bounds, Floor: c.validity.MinID(hash), Announcement: told,
+		Key: c.shared.prefix + key, Delta: delta, Missing: begin, Bounds: c.shared.bounds, Floor: c.shared.validity.MinID(hash), Announcement: told,
 	}
 	for {
-		sum, err := c.client.remote.Increment(ctx, r)
+		sum, err := c.shared.client.remote.Increment(ctx, r)
 		if !errors.Is(err, remote.ErrTagged) {
 			return sum, err
 		}
 		// Nothing was changed: the entry has tags, or other ones than those that were asked for.
-		rec, err := c.client.remote.Get(ctx, c.prefix+key)
+		rec, err := c.shared.client.remote.Get(ctx, c.shared.prefix+key)
 		switch {
 		case errors.Is(err, ErrNotFound):
 			continue
 		case err != nil:
 			return 0, err
 		}
-		intact, err := c.tagsIntact(ctx, rec.Tags, nil)
+		intact, err := c.shared.tagsIntact(ctx, rec.Tags, nil)
 		if err != nil {
 			return 0, err
 		}
