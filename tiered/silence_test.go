@@ -246,7 +246,7 @@ func TestOutage_ofANodeConcernsItsOwnKeysOnly(t *testing.T) {
 			dead.Kill()
 			var wg sync.WaitGroup
 			stop := make(chan struct{})
-			for g := range 4 { // callers of the dead node, whose changes go to the pending set
+			for g := range 4 { // callers of the dead node, whose changes go to the retry queue
 				wg.Go(func() {
 					for i := g; ; i++ {
 						select {
