@@ -20,8 +20,9 @@ type Item[V any] struct {
 	Tags  []string
 }
 
-// GetMany gives the values under keys; those that are not found are absent from the map. What failed is in a
-// *BatchError, beside what was found: one MGET where one server holds all keys, pipelined GETs on a Cluster.
+// GetMany gives the values under keys; those that are not found are absent from the map. What
+// failed is in a *BatchError, beside what was found: one MGET where one server holds all keys,
+// pipelined GETs on a Cluster.
 func (c *Cache[V]) GetMany(ctx context.Context, keys []string) (map[string]V, error) {
 	out, err := c.getMany(ctx, keys)
 	return out, c.shared.fault("GetMany", err)
@@ -107,8 +108,8 @@ func (s *shared[V]) remoteKeys(keys []string) []string {
 	return out
 }
 
-// SetMany stores items, each as Set does, pipelined. It gives how many were stored, and a *BatchError naming the
-// others. Of items with the same key the last counts.
+// SetMany stores items, each as Set does, pipelined. It gives how many were stored, and a
+// *BatchError naming the others. Of items with the same key the last counts.
 func (c *Cache[V]) SetMany(ctx context.Context, items []Item[V]) (int, error) {
 	stored, err := c.setMany(ctx, items)
 	return stored, c.shared.fault("SetMany", err)
@@ -216,8 +217,8 @@ func (c *Cache[V]) setMany(ctx context.Context, items []Item[V]) (int, error) {
 	return stored, failed.err()
 }
 
-// DeleteMany deletes keys, each as Delete does, pipelined. It gives how many existed in the remote tier, and a *BatchError
-// naming those that failed.
+// DeleteMany deletes keys, each as Delete does, pipelined. It gives how many existed in the remote
+// tier, and a *BatchError naming those that failed.
 func (c *Cache[V]) DeleteMany(ctx context.Context, keys []string) (int, error) {
 	existed, err := c.deleteMany(ctx, keys)
 	return existed, c.shared.fault("DeleteMany", err)
@@ -258,7 +259,8 @@ func (c *Cache[V]) deleteMany(ctx context.Context, keys []string) (int, error) {
 	return count, failed.err()
 }
 
-// ExistsMany tells for every key asked for whether there is an entry. Keys that failed are false, and in a *BatchError.
+// ExistsMany tells for every key asked for whether there is an entry. Keys that failed are false,
+// and in a *BatchError.
 func (c *Cache[V]) ExistsMany(ctx context.Context, keys []string) (map[string]bool, error) {
 	found, err := c.existsMany(ctx, keys)
 	return found, c.shared.fault("ExistsMany", err)

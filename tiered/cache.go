@@ -12,7 +12,8 @@ import (
 	"github.com/doppio-cache/doppio/remote"
 )
 
-// Cache is a typed view of a client's two tiers under a name of its own. It may be used by any number of goroutines.
+// Cache is a typed view of a client's two tiers under a name of its own. It may be used by any
+// number of goroutines.
 type Cache[V any] struct {
 	shared   *shared[V]
 	defaults settings
@@ -39,9 +40,9 @@ type shared[V any] struct {
 	failures  failureLog
 }
 
-// NewCache gives the cache of that name. A name may be used again with the same type and codec, and other defaults;
-// with another type or codec it is an error. A name may not hold any of : { } * ? [ ] \ and is at most MaxNameBytes
-// long.
+// NewCache gives the cache of that name. A name may be used again with the same type and codec, and
+// other defaults; with another type or codec it is an error. A name may not hold any of : { } * ? [
+// ] \ and is at most MaxNameBytes long.
 func NewCache[V any](c *Client, name string, opts CacheOptions) (cache *Cache[V], err error) {
 	if opts.Codec != nil {
 		defer func() {
@@ -118,7 +119,8 @@ func (c *Cache[V]) Name() string { return c.shared.name }
 
 func (s *shared[V]) hash(key string) uint64 { return keyhash.Sum(s.seed, key) }
 
-// checkKey refuses bad keys and closed clients. It is asked off the hot path only: such a key is never stored, so it never hits.
+// checkKey refuses bad keys and closed clients. It is asked off the hot path only: such a key is
+// never stored, so it never hits.
 func (s *shared[V]) checkKey(key string) error {
 	if key == "" || len(key) > MaxKeyBytes {
 		return fmt.Errorf("%w: has %d bytes, must have 1 to %d", ErrInvalidKey, len(key), MaxKeyBytes)

@@ -18,7 +18,8 @@ const (
 	MaxKeyBytes          = 1024
 	maxValueBytesLimit   = 512 << 20 // what Redis accepts as one string
 
-	// MaxTags is how many tags one entry may have: each read of it from Redis asks for the versions of all of them.
+	// MaxTags is how many tags one entry may have: each read of it from Redis asks for the versions
+	// of all of them.
 	MaxTags = 1024
 )
 
@@ -52,20 +53,21 @@ const (
 	Zstd          = codec.Zstd
 )
 
-// Keyring holds the AES-256 keys that values are encrypted with: Keys, of 32 bytes each, by an id, and Active, the id
-// of the key for new values. Values under the other keys stay readable, so that a key is replaced by adding one and
-// making it active. It never prints a key.
+// Keyring holds the AES-256 keys that values are encrypted with: Keys, of 32 bytes each, by an id,
+// and Active, the id of the key for new values. Values under the other keys stay readable, so that
+// a key is replaced by adding one and making it active. It never prints a key.
 type Keyring = codec.Keyring
 
 // CacheOptions configure a Cache, and are the defaults of its calls. The zero value is useful.
 type CacheOptions struct {
-	// TTL is how long entries live in the remote tier. NoExpiration is for ever. Defaults to the Client's default, which
-	// is DefaultTTL, or Config.DefaultTTL.
+	// TTL is how long entries live in the remote tier. NoExpiration is for ever. Defaults to the
+	// Client's default, which is DefaultTTL, or Config.DefaultTTL.
 	TTL time.Duration
-	// LocalTTL is how long a local copy is served at most; it never outlives the entry. Defaults to no bound but that.
+	// LocalTTL is how long a local copy is served at most; it never outlives the entry. Defaults to
+	// no bound but that.
 	LocalTTL time.Duration
-	// FailSafe keeps entries past their TTL for when loads fail: see the option of the same name, as for those that
-	// follow. Defaults to off.
+	// FailSafe keeps entries past their TTL for when loads fail: see the option of the same name,
+	// as for those that follow. Defaults to off.
 	FailSafe time.Duration
 	// RefreshAhead loads entries anew before they end. Defaults to off.
 	RefreshAhead time.Duration
@@ -77,20 +79,22 @@ type CacheOptions struct {
 	NegativeTTL time.Duration
 	// Jitter shortens TTLs at random. Defaults to off.
 	Jitter time.Duration
-	// WhenIncoherent says what this cache does while the local tier cannot be trusted; all handles of a name must agree.
-	// Defaults to Options.WhenIncoherent.
+	// WhenIncoherent says what this cache does while the local tier cannot be trusted; all handles
+	// of a name must agree. Defaults to Options.WhenIncoherent.
 	WhenIncoherent Incoherence
 
-	// Codec encodes values. Defaults by type: Raw for []byte and string, Protobuf for proto.Message, decimal digits for
-	// integers, JSON for the rest.
+	// Codec encodes values. Defaults by type: Raw for []byte and string, Protobuf for
+	// proto.Message, decimal digits for integers, JSON for the rest.
 	Codec Codec
 	// Compression is applied to values above CompressAbove. Defaults to NoCompression.
 	Compression Compression
 	// CompressAbove is in bytes of the encoded value. Defaults to 1024.
 	CompressAbove int
-	// Keyring encrypts values with AES-256-GCM. An encrypted cache cannot Increment. Defaults to nil: no encryption.
+	// Keyring encrypts values with AES-256-GCM. An encrypted cache cannot Increment. Defaults to
+	// nil: no encryption.
 	Keyring *Keyring
-	// MaxValueBytes bounds an encoded value, and what a compressed one may expand to. Defaults to DefaultMaxValueBytes, 64 MiB.
+	// MaxValueBytes bounds an encoded value, and what a compressed one may expand to. Defaults to
+	// DefaultMaxValueBytes, 64 MiB.
 	MaxValueBytes int
 }
 
@@ -133,7 +137,8 @@ func (o CacheOptions) settings() settings {
 	}
 }
 
-// codecOptions are what the codec checks itself; a bad MaxValueBytes is reported by validate, under its own name.
+// codecOptions are what the codec checks itself; a bad MaxValueBytes is reported by validate, under
+// its own name.
 func (o CacheOptions) codecOptions() codec.Options {
 	most := min(max(o.MaxValueBytes, 0), maxValueBytesLimit)
 	return codec.Options{
@@ -164,8 +169,8 @@ func (s *shared[V]) encodeFault(key string, err error) error {
 	return &EncodeError{Cache: s.name, Key: key, Type: reflect.TypeFor[V]().String(), Codec: s.codec.Name(), Err: err}
 }
 
-// sameEncoding reports whether two handles of a cache store values alike. A codec is known by its type, id and name: it
-// may hold what cannot be compared.
+// sameEncoding reports whether two handles of a cache store values alike. A codec is known by its
+// type, id and name: it may hold what cannot be compared.
 func sameEncoding(a, b codec.Options) bool {
 	x, y := a.Codec, b.Codec
 	if (x == nil) != (y == nil) || x != nil && (reflect.TypeOf(x) != reflect.TypeOf(y) || x.ID() != y.ID() || x.Name() != y.Name()) {
@@ -178,9 +183,9 @@ func sameEncoding(a, b codec.Options) bool {
 // NoExpiration as a TTL keeps an entry for ever; Cache.TTL returns it for such an entry.
 const NoExpiration time.Duration = math.MaxInt64
 
-// EntryOption changes one setting for one call; the defaults are in CacheOptions. Of several options of the same kind in
-// one call the last counts, but Tags add up. It is a value, not a closure, so that a local hit allocates nothing even when
-// options are passed.
+// EntryOption changes one setting for one call; the defaults are in CacheOptions. Of several
+// options of the same kind in one call the last counts, but Tags add up. It is a value, not a
+// closure, so that a local hit allocates nothing even when options are passed.
 type EntryOption struct {
 	kind optionKind
 	d    time.Duration
@@ -201,39 +206,43 @@ const (
 	optJitter
 )
 
-// TTL is how long the entry lives. 0 is the cache's default; NoExpiration is for ever, and so is anything longer than
-// remote.MaxTTL, 68 years; a life below a millisecond is a millisecond, and one above 24 days is rounded up to a second.
+// TTL is how long the entry lives. 0 is the cache's default; NoExpiration is for ever, and so is
+// anything longer than remote.MaxTTL, 68 years; a life below a millisecond is a millisecond, and
+// one above 24 days is rounded up to a second.
 func TTL(d time.Duration) EntryOption { return EntryOption{kind: optTTL, d: d} }
 
-// LocalTTL is how long a copy of the entry is served by a local tier at most; it never outlives the entry. 0 is the
-// cache's default; less than a millisecond keeps nothing local.
+// LocalTTL is how long a copy of the entry is served by a local tier at most; it never outlives the
+// entry. 0 is the cache's default; less than a millisecond keeps nothing local.
 func LocalTTL(d time.Duration) EntryOption { return EntryOption{kind: optLocalTTL, d: d} }
 
-// Tags lets the entry be invalidated by any of these tags; see Cache.InvalidateTags. A tag belongs to its cache. Given
-// more than once in a call, Tags adds up. An entry has at most MaxTags of them; more are an *OptionError.
+// Tags lets the entry be invalidated by any of these tags; see Cache.InvalidateTags. A tag belongs
+// to its cache. Given more than once in a call, Tags adds up. An entry has at most MaxTags of them;
+// more are an *OptionError.
 func Tags(tags ...string) EntryOption { return EntryOption{kind: optTags, tags: tags} }
 
-// FailSafe keeps the entry for d past its TTL, to be returned when a load fails (or is slower than SoftTimeout). With
-// Redis down as well, a local copy serves only where Options.WhenIncoherent is ServeStale. 0 is the cache's default.
+// FailSafe keeps the entry for d past its TTL, to be returned when a load fails (or is slower than
+// SoftTimeout). With Redis down as well, a local copy serves only where Options.WhenIncoherent is
+// ServeStale. 0 is the cache's default.
 func FailSafe(d time.Duration) EntryOption { return EntryOption{kind: optFailSafe, d: d} }
 
-// RefreshAhead lets a GetOrSet that hits in the last d of the entry's local life load it anew in the background, once,
-// while the old value is served. Each copy picks its moment in that span at random, so that a fleet does not refresh at
-// once. 0 is the cache's default.
+// RefreshAhead lets a GetOrSet that hits in the last d of the entry's local life load it anew in
+// the background, once, while the old value is served. Each copy picks its moment in that span at
+// random, so that a fleet does not refresh at once. 0 is the cache's default.
 func RefreshAhead(d time.Duration) EntryOption { return EntryOption{kind: optRefreshAhead, d: d} }
 
-// SoftTimeout is how long a caller waits for a load when a stale value is at hand (see FailSafe); the load goes on. 0
-// is the cache's default.
+// SoftTimeout is how long a caller waits for a load when a stale value is at hand (see FailSafe);
+// the load goes on. 0 is the cache's default.
 func SoftTimeout(d time.Duration) EntryOption { return EntryOption{kind: optSoftTimeout, d: d} }
 
-// HardTimeout is when a load is given up: its context ends, and its callers get a *LoadError. 0 is the cache's default.
+// HardTimeout is when a load is given up: its context ends, and its callers get a *LoadError. 0 is
+// the cache's default.
 func HardTimeout(d time.Duration) EntryOption { return EntryOption{kind: optHardTimeout, d: d} }
 
 // NegativeTTL keeps the loader's word that there is no such thing. 0 is the cache's default.
 func NegativeTTL(d time.Duration) EntryOption { return EntryOption{kind: optNegativeTTL, d: d} }
 
-// Jitter shortens each TTL by a random part of d, but never by more than half, so that entries stored together do not
-// end together. 0 is the cache's default.
+// Jitter shortens each TTL by a random part of d, but never by more than half, so that entries
+// stored together do not end together. 0 is the cache's default.
 func Jitter(d time.Duration) EntryOption { return EntryOption{kind: optJitter, d: d} }
 
 // maxGrace bounds FailSafe.
@@ -248,8 +257,8 @@ type settings struct {
 	tags                               []string
 }
 
-// with gives the settings that opts leave, and what is wrong with them. It copies tags, so that opts need not outlive
-// the caller's frame.
+// with gives the settings that opts leave, and what is wrong with them. It copies tags, so that
+// opts need not outlive the caller's frame.
 func (s settings) with(opts []EntryOption) (settings, error) {
 	defaults := s
 	for i := range opts {

@@ -21,8 +21,8 @@ import (
 	"github.com/doppio-cache/doppio/remote"
 )
 
-// Client owns the local tier, the calls to the remote tier and the subscription to invalidations. One for each process and
-// Redis deployment is enough; it may be used by any number of goroutines.
+// Client owns the local tier, the calls to the remote tier and the subscription to invalidations.
+// One for each process and Redis deployment is enough; it may be used by any number of goroutines.
 type Client struct {
 	opts       Options
 	defaultTTL time.Duration
@@ -62,15 +62,16 @@ type registration struct {
 	stats     func() CacheStats
 }
 
-// New makes a client over rdb, which stays the caller's to close, after the client. It does not dial: with Redis down
-// the client works without it, and finds it when it comes.
+// New makes a client over rdb, which stays the caller's to close, after the client. It does not
+// dial: with Redis down the client works without it, and finds it when it comes.
 //
-// rdb is a client of one server, of Sentinel or of a Cluster, or a type that embeds one. One that does not read where
-// changes are made is refused with an *OptionError for rdb: a *redis.Ring; a Cluster client with ReadOnly, ReplicaOnly,
-// RouteByLatency or RouteRandomly; a client with go-redis's client-side cache. What only the server can tell is found out
-// by the first call: where it is a replica, a node of a Cluster behind a client of one server, or where connections use
-// another database than the client's options say, every read and every change fails with such an *OptionError, and so
-// does Ready.
+// rdb is a client of one server, of Sentinel or of a Cluster, or a type that embeds one. One that
+// does not read where changes are made is refused with an *OptionError for rdb: a *redis.Ring; a
+// Cluster client with ReadOnly, ReplicaOnly, RouteByLatency or RouteRandomly; a client with
+// go-redis's client-side cache. What only the server can tell is found out by the first call: where
+// it is a replica, a node of a Cluster behind a client of one server, or where connections use
+// another database than the client's options say, every read and every change fails with such an
+// *OptionError, and so does Ready.
 func New(rdb redis.UniversalClient, opts Options) (*Client, error) {
 	opts, panics := opts.withDefaults().guarded()
 	wrong := opts.validate()
@@ -113,8 +114,8 @@ func New(rdb redis.UniversalClient, opts Options) (*Client, error) {
 	return c, nil
 }
 
-// startCoherence starts what runs as long as the client: a receiver for each lane, the retries, and the
-// calls of OnStateChange.
+// startCoherence starts what runs as long as the client: a receiver for each lane, the retries, and
+// the calls of OnStateChange.
 func (c *Client) startCoherence(rdb redis.UniversalClient) {
 	o := coherence.Options{
 		Namespace: c.opts.Namespace, Lanes: c.opts.Lanes, MaxStaleness: c.opts.MaxStaleness, MaxRetries: c.opts.MaxPending,
@@ -253,8 +254,8 @@ func (c *Client) start() bool {
 	return true
 }
 
-// enterLoad counts a load that runs without the remote tier, and waits while Options.MaxLoads of them run: for patience,
-// or until ctx ends. The function that it returns ends the load.
+// enterLoad counts a load that runs without the remote tier, and waits while Options.MaxLoads of
+// them run: for patience, or until ctx ends. The function that it returns ends the load.
 func (c *Client) enterLoad(ctx context.Context, patience time.Duration) (leave func(), err error) {
 	leave = func() { <-c.loads }
 	select {
@@ -277,8 +278,9 @@ func (c *Client) enterLoad(ctx context.Context, patience time.Duration) (leave f
 // patienceOfReads is until when a read that begins now waits for first retries.
 func (c *Client) patienceOfReads() time.Time { return time.Now().Add(c.opts.RemoteReadTimeout) }
 
-// guarded gives options whose functions and logger do not panic: they are called in goroutines of the client, where a
-// panic ends the process. It also returns what counts and logs the panics that are caught.
+// guarded gives options whose functions and logger do not panic: they are called in goroutines of
+// the client, where a panic ends the process. It also returns what counts and logs the panics that
+// are caught.
 func (o Options) guarded() (Options, *guard.Panics) {
 	var panics *guard.Panics
 	panics, o.Logger = guard.New(o.Logger)
@@ -304,8 +306,9 @@ func (o Options) guarded() (Options, *guard.Panics) {
 // State is what a subscription to invalidations is up to.
 type State = invalidation.State
 
-// The states. Init comes first; from Sync a subscription becomes Live, in which state local hits are served, and from
-// Live it becomes Suspect, when something about it is not as it should be, until it is in Sync again.
+// The states. Init comes first; from Sync a subscription becomes Live, in which state local hits
+// are served, and from Live it becomes Suspect, when something about it is not as it should be,
+// until it is in Sync again.
 const (
 	StateInit    = invalidation.StateInit
 	StateSyncing = invalidation.StateSyncing
@@ -319,7 +322,8 @@ type StateChange = invalidation.StateChange
 // maxNotices is how many transitions wait for a slow OnStateChange.
 const maxNotices = 256
 
-// notices brings transitions to a user's function, which may block: the receiver does not wait for it.
+// notices brings transitions to a user's function, which may block: the receiver does not wait for
+// it.
 type notices struct {
 	waiting chan StateChange
 	dropped atomic.Uint64

@@ -37,7 +37,8 @@ type (
 )
 
 // largeRecord is from when on a record is sent alone. It gains nothing by company, and the smaller
-// ones would wait for it; of those, coalesce.Max are 1 MiB at most, which Redis takes in one script.
+// ones would wait for it; of those, coalesce.Max are 1 MiB at most, which Redis takes in one
+// script.
 const largeRecord = 16 << 10
 
 func large(r *remote.Record) bool { return r != nil && len(r.Payload) >= largeRecord }
@@ -84,7 +85,8 @@ func (g *coalesced) read(ctx context.Context, key string) (remote.Record, error)
 	return g.reads.Do(ctx, key, func() (remote.Record, error) { return g.client.remote.Get(ctx, key) })
 }
 
-// readMany reads the records under remote keys. A single one may share a pipeline with those of others.
+// readMany reads the records under remote keys. A single one may share a pipeline with those of
+// others.
 func (g *coalesced) readMany(ctx context.Context, keys []string) []remote.Result {
 	if len(keys) != 1 {
 		return g.client.remote.GetMany(ctx, keys)

@@ -20,8 +20,8 @@ import (
 	"github.com/doppio-cache/doppio/local"
 )
 
-// Config is the plain form of a client's settings, for files, flags and environments. Begin with DefaultConfig. String,
-// LogValue, JSON and errors never show a password.
+// Config is the plain form of a client's settings, for files, flags and environments. Begin with
+// DefaultConfig. String, LogValue, JSON and errors never show a password.
 type Config struct {
 	Enabled       bool          // false makes a client that stores nothing; default true
 	Namespace     string        // default "doppio"
@@ -86,8 +86,9 @@ func (c Config) Validate() error {
 	return f.err()
 }
 
-// Open makes a client that builds and owns its Redis client. It does not dial. cfg should have begun as DefaultConfig:
-// a zero Config has nine faults. Where New's Options are needed too, use NewRedis and New.
+// Open makes a client that builds and owns its Redis client. It does not dial. cfg should have
+// begun as DefaultConfig: a zero Config has nine faults. Where New's Options are needed too, use
+// NewRedis and New.
 func Open(cfg Config) (*Client, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -111,8 +112,9 @@ func Open(cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// NewRedis makes the Redis client that the config describes: standalone, Sentinel or Cluster. It does not dial.
-// Deadlines are honoured, and a refused connection is reported at once instead of after go-redis's 1.7 s of retries.
+// NewRedis makes the Redis client that the config describes: standalone, Sentinel or Cluster. It
+// does not dial. Deadlines are honoured, and a refused connection is reported at once instead of
+// after go-redis's 1.7 s of retries.
 func (c Config) NewRedis() (redis.UniversalClient, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -147,8 +149,8 @@ func (c Config) newRedis() redis.UniversalClient {
 	return redis.NewClient(u.Simple())
 }
 
-// RedisURL gives redis[s]://[user:password@]host:port/db, escaped so that it parses back. It holds the password: do not
-// log it; String is for that.
+// RedisURL gives redis[s]://[user:password@]host:port/db, escaped so that it parses back. It holds
+// the password: do not log it; String is for that.
 func (c Config) RedisURL() string { return c.url(c.RedisPassword).String() }
 
 func (c Config) url(password string) *url.URL {
@@ -162,7 +164,8 @@ func (c Config) url(password string) *url.URL {
 	return u
 }
 
-// ConfigFromURL gives DefaultConfig with the server of redis[s]://[user:password@]host[:port][/db]. Errors do not show the URL.
+// ConfigFromURL gives DefaultConfig with the server of redis[s]://[user:password@]host[:port][/db].
+// Errors do not show the URL.
 func ConfigFromURL(text string) (Config, error) {
 	c := DefaultConfig()
 	err := c.setURL("url", text)
@@ -240,8 +243,8 @@ func (c *Config) asJSON() configJSON {
 // MarshalJSON leaves passwords out.
 func (c Config) MarshalJSON() ([]byte, error) { return json.Marshal(c.asJSON()) }
 
-// UnmarshalJSON reads what MarshalJSON writes, and passwords. Fields that are not there stay as they are, so that one
-// begins with DefaultConfig.
+// UnmarshalJSON reads what MarshalJSON writes, and passwords. Fields that are not there stay as
+// they are, so that one begins with DefaultConfig.
 func (c *Config) UnmarshalJSON(data []byte) error {
 	form := c.asJSON()
 	form.RedisPassword, form.SentinelPassword = &c.RedisPassword, &c.SentinelPassword
@@ -273,13 +276,14 @@ func parseDuration(text string) (time.Duration, error) {
 	return time.ParseDuration(text)
 }
 
-// ConfigFromEnv gives DefaultConfig with what the environment sets: prefix_REDIS_URL first, then prefix_ENABLED,
-// _NAMESPACE, _DEFAULT_TTL, _MAX_MEMORY_SIZE, _MAX_STALENESS, _REDIS_HOST, _REDIS_PORT, _REDIS_DB, _REDIS_USERNAME,
-// _REDIS_PASSWORD, _REDIS_SSL, _SENTINEL_MASTER, _SENTINEL_ADDRS, _SENTINEL_USERNAME, _SENTINEL_PASSWORD,
-// _CLUSTER_ADDRS, _CONNECTION_POOL_SIZE, _SOCKET_TIMEOUT and _SOCKET_CONNECT_TIMEOUT. With an empty prefix the names
-// have no leading underscore. Durations are like 5s, or numbers of seconds; addresses are separated by commas. A
-// variable that is empty counts as not set. Every value that does not parse is reported, by variable; if all do,
-// Config.Validate checks their ranges.
+// ConfigFromEnv gives DefaultConfig with what the environment sets: prefix_REDIS_URL first, then
+// prefix_ENABLED, _NAMESPACE, _DEFAULT_TTL, _MAX_MEMORY_SIZE, _MAX_STALENESS, _REDIS_HOST,
+// _REDIS_PORT, _REDIS_DB, _REDIS_USERNAME, _REDIS_PASSWORD, _REDIS_SSL, _SENTINEL_MASTER,
+// _SENTINEL_ADDRS, _SENTINEL_USERNAME, _SENTINEL_PASSWORD, _CLUSTER_ADDRS, _CONNECTION_POOL_SIZE,
+// _SOCKET_TIMEOUT and _SOCKET_CONNECT_TIMEOUT. With an empty prefix the names have no leading
+// underscore. Durations are like 5s, or numbers of seconds; addresses are separated by commas. A
+// variable that is empty counts as not set. Every value that does not parse is reported, by
+// variable; if all do, Config.Validate checks their ranges.
 func ConfigFromEnv(prefix string) (Config, error) {
 	c := DefaultConfig()
 	e := &environment{prefix: prefix}

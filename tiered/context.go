@@ -31,16 +31,16 @@ func (s Source) String() string {
 
 type sourceKey struct{}
 
-// WithSource returns a context with which a read, one at a time, sets *s to the source of its value. A
-// local hit sets nothing, which costs it nothing: *s is SourceLocal to begin with, and the caller sets it
-// back before another read.
+// WithSource returns a context with which a read, one at a time, sets *s to the source of its
+// value. A local hit sets nothing, which costs it nothing: *s is SourceLocal to begin with, and the
+// caller sets it back before another read.
 func WithSource(ctx context.Context, s *Source) context.Context {
 	return context.WithValue(ctx, sourceKey{}, s)
 }
 
-// detach returns a context for a load that outlives its caller: it does not end with ctx, and does not
-// reach the Source or Token of ctx, which the caller may read at any time. What changes made with it would
-// have added to the Token is collected: see adopt.
+// detach returns a context for a load that outlives its caller: it does not end with ctx, and does
+// not reach the Source or Token of ctx, which the caller may read at any time. What changes made
+// with it would have added to the Token is collected: see adopt.
 func detach(ctx context.Context) context.Context {
 	if s, _ := ctx.Value(sourceKey{}).(*Source); s != nil {
 		ctx = context.WithValue(ctx, sourceKey{}, (*Source)(nil))
@@ -58,10 +58,12 @@ func setSource(ctx context.Context, from Source) {
 	}
 }
 
-// Token says how far a fleet's sequence of changes had come when a change was acknowledged. A reader on another
-// instance that is given it, by [Cache.After], sees the change. The zero Token asks for nothing.
+// Token says how far a fleet's sequence of changes had come when a change was acknowledged. A
+// reader on another instance that is given it, by [Cache.After], sees the change. The zero Token
+// asks for nothing.
 //
-// Its text is short and opaque, holds nothing of keys or values, and fits into a header or a cookie.
+// Its text is short and opaque, holds nothing of keys or values, and fits into a header or a
+// cookie.
 type Token struct{ reached []coherence.Position }
 
 // IsZero tells whether the token asks for nothing.
@@ -76,7 +78,8 @@ func (t Token) String() string {
 	return strings.Join(parts, ",")
 }
 
-// ParseToken reads a token's text. "" is the zero Token; anything that is not a token is an *OptionError.
+// ParseToken reads a token's text. "" is the zero Token; anything that is not a token is an
+// *OptionError.
 func ParseToken(text string) (Token, error) {
 	var t Token
 	if text == "" {
@@ -135,9 +138,10 @@ func (t *Token) reach(index int, id lane.ID) {
 
 type tokenKey struct{}
 
-// WithToken lets changes made with the returned context, one at a time, add to *t how far they came: after a change was
-// acknowledged, t is what a reader elsewhere has to ask for to see it. One that failed adds nothing. What a loader changes with the
-// context that it is given is added when the call that began the load returns; what a refresh in the background changes, never.
+// WithToken lets changes made with the returned context, one at a time, add to *t how far they
+// came: after a change was acknowledged, t is what a reader elsewhere has to ask for to see it. One
+// that failed adds nothing. What a loader changes with the context that it is given is added when
+// the call that began the load returns; what a refresh in the background changes, never.
 func WithToken(ctx context.Context, t *Token) context.Context {
 	var a acknowledger // nil where t is
 	if t != nil {
@@ -146,7 +150,8 @@ func WithToken(ctx context.Context, t *Token) context.Context {
 	return context.WithValue(ctx, tokenKey{}, a)
 }
 
-// acknowledger is told how far acknowledged changes came: a caller's Token, or what collects for one.
+// acknowledger is told how far acknowledged changes came: a caller's Token, or what collects for
+// one.
 type acknowledger interface{ reach(index int, id lane.ID) }
 
 func acknowledgedAt(ctx context.Context, index int, id uint64) {
@@ -170,7 +175,8 @@ func (c *collected) reach(index int, id lane.ID) {
 	c.token.reach(index, id)
 }
 
-// adopt adds to the Token of ctx what was collected with a context that was detached from it. The caller's goroutine calls it.
+// adopt adds to the Token of ctx what was collected with a context that was detached from it. The
+// caller's goroutine calls it.
 func adopt(ctx, detached context.Context) {
 	if detached == nil {
 		return
@@ -187,9 +193,10 @@ func adopt(ctx, detached context.Context) {
 	}
 }
 
-// After gives a handle whose reads see every change up to the token, whichever instance made it: as long as this
-// instance has not heard of all of them, they pass over the local tier, and over loads that began before. While it has,
-// such reads are as fast as others. A token of another namespace or deployment may cost local hits, but does no harm.
+// After gives a handle whose reads see every change up to the token, whichever instance made it: as
+// long as this instance has not heard of all of them, they pass over the local tier, and over loads
+// that began before. While it has, such reads are as fast as others. A token of another namespace
+// or deployment may cost local hits, but does no harm.
 func (c *Cache[V]) After(t Token) *Cache[V] {
 	return &Cache[V]{shared: c.shared, defaults: c.defaults, after: t.reached}
 }
@@ -236,7 +243,8 @@ func outermost(ctx context.Context) context.Context {
 	return context.WithValue(ctx, loadingKey{}, (*loading)(nil))
 }
 
-// recursive reports whether a loader of the key, which waits for what is called with ctx, would wait for itself.
+// recursive reports whether a loader of the key, which waits for what is called with ctx, would
+// wait for itself.
 func (s *shared[V]) recursive(ctx context.Context, key string) bool {
 	l, _ := ctx.Value(loadingKey{}).(*loading)
 	for ; l != nil; l = l.parent {

@@ -18,22 +18,26 @@ import (
 // What calls report. All are found with errors.Is, from every method and through batches. The error
 // that a method returns names it and its cache: see OpError.
 var (
-	// ErrNotFound: there is no such entry. A loader returns it to say that there is no such thing. A loader's error that
-	// matches it says so only if nothing else failed: of joined errors each one has to match it, and a panic never does.
-	// Else the load has failed, and its *LoadError does not match ErrNotFound.
+	// ErrNotFound: there is no such entry. A loader returns it to say that there is no such thing.
+	// A loader's error that matches it says so only if nothing else failed: of joined errors each
+	// one has to match it, and a panic never does. Else the load has failed, and its *LoadError
+	// does not match ErrNotFound.
 	ErrNotFound = remote.ErrNotFound
 	// ErrClosed: the client was closed.
 	ErrClosed = remote.ErrClosed
-	// ErrNotNumeric: Increment met a value that is not an integer, or the cache's type cannot hold one.
+	// ErrNotNumeric: Increment met a value that is not an integer, or the cache's type cannot hold
+	// one.
 	ErrNotNumeric = remote.ErrNotNumeric
-	// ErrOverflow: the sum does not fit into int64, or into the cache's type. The entry is unchanged.
+	// ErrOverflow: the sum does not fit into int64, or into the cache's type. The entry is
+	// unchanged.
 	ErrOverflow = remote.ErrOverflow
-	// ErrRemoteUnavailable: Redis could not be asked. Without ErrUnknownOutcome beside it, nothing was changed.
+	// ErrRemoteUnavailable: Redis could not be asked. Without ErrUnknownOutcome beside it, nothing
+	// was changed.
 	ErrRemoteUnavailable = remote.ErrUnavailable
 	// ErrUnknownOutcome: a change was sent and no reply came; it may or may not have happened.
 	ErrUnknownOutcome = remote.ErrUnknownOutcome
-	// ErrWriteRefused: Redis answers but refuses writes (out of memory, too few replicas, a failed snapshot). Nothing
-	// was changed.
+	// ErrWriteRefused: Redis answers but refuses writes (out of memory, too few replicas, a failed
+	// snapshot). Nothing was changed.
 	ErrWriteRefused = remote.ErrRefused
 	// ErrAccessDenied: Redis's credentials or ACL rules do not allow this.
 	ErrAccessDenied = remote.ErrDenied
@@ -47,8 +51,9 @@ var (
 	ErrValueTooLarge = errors.New("doppio: value too large")
 	// ErrEncode is matched by every *EncodeError.
 	ErrEncode = errors.New("doppio: value cannot be stored")
-	// ErrTooManyLoads is returned, in a *LoadError, when the remote tier does not answer and Options.MaxLoads loads ran
-	// for as long as this one could wait. It matches ErrRemoteUnavailable.
+	// ErrTooManyLoads is returned, in a *LoadError, when the remote tier does not answer and
+	// Options.MaxLoads loads ran for as long as this one could wait. It matches
+	// ErrRemoteUnavailable.
 	ErrTooManyLoads = fmt.Errorf("doppio: too many loads run without the remote tier: %w", ErrRemoteUnavailable)
 	// ErrRecursiveLoad is returned, at once, by GetOrSet and within the *BatchError of
 	// GetOrSetMany, when a loader asks with the context that it was given for the key that it is
@@ -63,8 +68,9 @@ var (
 // OptionError reports one faulty option. It matches ErrInvalidOptions.
 type OptionError = remote.OptionError
 
-// DecodeError reports that what is stored under a key cannot be read as this cache's type: it was written by another
-// type or codec, was cut short, or was not written by this library. Get returns it; GetOrSet loads anew and counts it.
+// DecodeError reports that what is stored under a key cannot be read as this cache's type: it was
+// written by another type or codec, was cut short, or was not written by this library. Get returns
+// it; GetOrSet loads anew and counts it.
 type DecodeError struct {
 	Key   string
 	Codec string
@@ -78,9 +84,10 @@ func (e *DecodeError) Error() string {
 // Unwrap gives the cause.
 func (e *DecodeError) Unwrap() error { return e.Err }
 
-// EncodeError reports that a value cannot be stored: the codec refuses it, it is too large (then ErrValueTooLarge
-// matches too), or what was encoded does not decode back. Nothing was sent, and what is stored under the key is as it
-// was. It matches ErrEncode. Its text holds no part of the value.
+// EncodeError reports that a value cannot be stored: the codec refuses it, it is too large (then
+// ErrValueTooLarge matches too), or what was encoded does not decode back. Nothing was sent, and
+// what is stored under the key is as it was. It matches ErrEncode. Its text holds no part of the
+// value.
 type EncodeError struct {
 	Cache string // the cache's name
 	Key   string
@@ -99,8 +106,8 @@ func (e *EncodeError) Is(target error) bool { return target == ErrEncode }
 // Unwrap gives the cause.
 func (e *EncodeError) Unwrap() error { return e.Err }
 
-// LoadError reports that a loader failed: it wraps the loader's error, its panic (*PanicError), ErrLoaderExited, or
-// context.DeadlineExceeded when HardTimeout passed.
+// LoadError reports that a loader failed: it wraps the loader's error, its panic (*PanicError),
+// ErrLoaderExited, or context.DeadlineExceeded when HardTimeout passed.
 type LoadError struct {
 	Key string
 	Err error
@@ -124,7 +131,8 @@ type BatchError struct {
 }
 
 func (e *BatchError) Error() string {
-	// One message for each kind of failure, so that an outage of 10,000 keys does not print 10,000 lines.
+	// One message for each kind of failure, so that an outage of 10,000 keys does not print 10,000
+	// lines.
 	count := make(map[string]int)
 	for _, err := range e.Failed {
 		count[unprefixed(err)]++
@@ -166,11 +174,12 @@ func (f failures) err() error {
 	return &BatchError{Failed: f}
 }
 
-// OpError names the method that failed, and its cache. It wraps the cause, and so matches what the cause matches. Its
-// text holds no key and no value.
+// OpError names the method that failed, and its cache. It wraps the cause, and so matches what the
+// cause matches. Its text holds no key and no value.
 //
-// Methods return ErrNotFound as it is, and *OptionError, *DecodeError, *EncodeError, *LoadError and *BatchError, too:
-// they say what happened by themselves. What a *BatchError says of a key is an *OpError.
+// Methods return ErrNotFound as it is, and *OptionError, *DecodeError, *EncodeError, *LoadError and
+// *BatchError, too: they say what happened by themselves. What a *BatchError says of a key is an
+// *OpError.
 type OpError struct {
 	Op    string // the method's name: Get, SetMany, …
 	Cache string // the cache's name; empty for a method of Client
@@ -228,8 +237,9 @@ func faultOf(op, cache string, err error) error {
 // and must not fill a disk.
 const logInterval = 10 * time.Second
 
-// failureLog logs failures of a cache that no caller sees. Of each message and kind of error it writes one line in
-// logInterval, with the number of failures that were left out since the line before.
+// failureLog logs failures of a cache that no caller sees. Of each message and kind of error it
+// writes one line in logInterval, with the number of failures that were left out since the line
+// before.
 type failureLog struct {
 	log *slog.Logger
 
@@ -237,7 +247,8 @@ type failureLog struct {
 	kinds map[failureKind]*repeated // guarded by mu; as many as there are messages and kinds
 }
 
-// failureKind is what makes failures alike. It holds nothing of the error's text, which may differ each time.
+// failureKind is what makes failures alike. It holds nothing of the error's text, which may differ
+// each time.
 type failureKind struct {
 	message string
 	kind    error // one of failureKinds; nil for any other
@@ -269,7 +280,8 @@ func (l *failureLog) warn(ctx context.Context, message, cache string, err error)
 	l.log.WarnContext(ctx, message, "cache", cache, "error", remote.WithoutOp(err), "left_out", left)
 }
 
-// take counts a failure, and reports whether a line is due, and how many failures were left out since the last one.
+// take counts a failure, and reports whether a line is due, and how many failures were left out
+// since the last one.
 func (l *failureLog) take(k failureKind) (left int, due bool) {
 	now := local.Monotonic()
 	l.mu.Lock()

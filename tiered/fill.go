@@ -28,7 +28,8 @@ func (l *load[V]) runLoader(ctx context.Context, keys []*keyLoad[V]) error {
 		defer leave()
 	}
 	loaded := l.callLoader(ctx, keys)
-	// What was loaded is stored before any caller is told: it may look for it. Leases are renewed until then.
+	// What was loaded is stored before any caller is told: it may look for it. Leases are renewed
+	// until then.
 	for part := range slices.Chunk(keys, leasesTogether) {
 		l.fill(ctx, part, &loaded)
 	}
@@ -45,9 +46,9 @@ func (l *load[V]) fail(ctx context.Context, keys []*keyLoad[V], err error) error
 	return err
 }
 
-// lookAgain ends the keys that the local tier has by now, and returns the others. A caller that looked
-// just before another's load ended comes here after it. Where no other load's fill stands between a key
-// and the source, it looks again.
+// lookAgain ends the keys that the local tier has by now, and returns the others. A caller that
+// looked just before another's load ended comes here after it. Where no other load's fill stands
+// between a key and the source, it looks again.
 func (l *load[V]) lookAgain(ctx context.Context, keys []*keyLoad[V]) []*keyLoad[V] {
 	if l.refresh || ctx.Err() != nil {
 		return keys
@@ -134,8 +135,8 @@ func (l *load[V]) callMany(ctx context.Context, keys []*keyLoad[V]) (d loaded[V]
 	return d
 }
 
-// fill stores what a loader returned for some keys, where what was expected is still in place, and notes
-// their results.
+// fill stores what a loader returned for some keys, where what was expected is still in place, and
+// notes their results.
 func (l *load[V]) fill(ctx context.Context, keys []*keyLoad[V], d *loaded[V]) {
 	s := l.cache.shared
 	fills := make([]fillRequest, 0, len(keys))
@@ -191,9 +192,9 @@ func (l *load[V]) fill(ctx context.Context, keys []*keyLoad[V], d *loaded[V]) {
 	l.wakeOthers(ctx, awaited)
 }
 
-// keepLoaded keeps a local copy of what a load gave, if rec is its record, and completes its result. What
-// was stored is newer than what was there when it was; of any other value nothing more is known than that
-// it is as new as the call of its loader.
+// keepLoaded keeps a local copy of what a load gave, if rec is its record, and completes its
+// result. What was stored is newer than what was there when it was; of any other value nothing more
+// is known than that it is as new as the call of its loader.
 func (l *load[V]) keepLoaded(k *keyLoad[V], rec *remote.Record, stored bool) {
 	s := l.cache.shared
 	if s.client.opts.Disabled {
@@ -219,8 +220,8 @@ func (l *load[V]) keepLoaded(k *keyLoad[V], rec *remote.Record, stored bool) {
 	}
 }
 
-// encode returns the record of a loaded value, and the value as later reads will give it. A value that
-// cannot be encoded has no record: that is counted and logged, and the caller has its value.
+// encode returns the record of a loaded value, and the value as later reads will give it. A value
+// that cannot be encoded has no record: that is counted and logged, and the caller has its value.
 func (l *load[V]) encode(ctx context.Context, k *keyLoad[V], v *V, took time.Duration) (*V, *remote.Record) {
 	s := l.cache.shared
 	if s.client.opts.Disabled {
@@ -236,8 +237,8 @@ func (l *load[V]) encode(ctx context.Context, k *keyLoad[V], v *V, took time.Dur
 	return read, rec
 }
 
-// tags are those of the record that a load leaves. Where there is no remote record, whose tags' versions
-// would matter, they have none: a local copy checks its tags by what this instance hears.
+// tags are those of the record that a load leaves. Where there is no remote record, whose tags'
+// versions would matter, they have none: a local copy checks its tags by what this instance hears.
 func (l *load[V]) tags(k *keyLoad[V]) []remote.Tag {
 	if len(k.right.expected) > 0 || len(k.right.tags) > 0 {
 		return k.right.tags
@@ -249,8 +250,8 @@ func (l *load[V]) tags(k *keyLoad[V]) []remote.Tag {
 	return tags
 }
 
-// negative returns the record of a loader's answer that there is no such entry; nil if that is not to be
-// kept.
+// negative returns the record of a loader's answer that there is no such entry; nil if that is not
+// to be kept.
 func (l *load[V]) negative(k *keyLoad[V], took time.Duration) *remote.Record {
 	if l.st.negative <= 0 || l.cache.shared.client.opts.Disabled {
 		return nil
@@ -305,17 +306,19 @@ func (l *load[V]) giveBack(ctx context.Context, keys []*keyLoad[V]) {
 	l.wakeOthers(ctx, woken)
 }
 
-// wakeOthers announces the end of loads of keys with these hashes to the instances that wait for them.
+// wakeOthers announces the end of loads of keys with these hashes to the instances that wait for
+// them.
 func (l *load[V]) wakeOthers(ctx context.Context, hashes []uint64) {
 	if len(hashes) > 0 {
 		l.note(ctx, l.cache.shared.client.co.AnnounceFilled(ctx, hashes))
 	}
 }
 
-// retire removes what contradicts a loader that has said of keys that there is no such entry: the remote
-// records that the load has seen, by their tokens, and this instance's copies, so that neither a later
-// failure nor a refresh brings them back. Other instances may hold copies of such a record, so its removal
-// is announced. A record that was stored meanwhile stays. Leases are given back by the caller.
+// retire removes what contradicts a loader that has said of keys that there is no such entry: the
+// remote records that the load has seen, by their tokens, and this instance's copies, so that
+// neither a later failure nor a refresh brings them back. Other instances may hold copies of such a
+// record, so its removal is announced. A record that was stored meanwhile stays. Leases are given
+// back by the caller.
 func (l *load[V]) retire(ctx context.Context, keys []*keyLoad[V]) {
 	s := l.cache.shared
 	if s.client.opts.Disabled {

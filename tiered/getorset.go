@@ -13,15 +13,16 @@ import (
 	"github.com/doppio-cache/doppio/remote"
 )
 
-// GetOrSet returns the value under key, or loads it: from the local tier, from the remote tier, or by
-// load. Callers of one key share a load, if it began after the last change that is known. load runs
-// detached from ctx, with its values, until HardTimeout or until no caller waits for it; each caller
-// leaves when its own ctx ends.
+// GetOrSet returns the value under key, or loads it: from the local tier, from the remote tier, or
+// by load. Callers of one key share a load, if it began after the last change that is known. load
+// runs detached from ctx, with its values, until HardTimeout or until no caller waits for it; each
+// caller leaves when its own ctx ends.
 //
 // ErrNotFound is returned when load returns it, and a *LoadError when load fails, panics, or is too
-// slow. When Redis does not answer, load runs; what could not be read or stored is counted and logged.
-// ErrRecursiveLoad is returned when a loader asks for its own key. A local hit does not look at ctx, and
-// allocates nothing, options or not; a load that captures variables is allocated by its own caller.
+// slow. When Redis does not answer, load runs; what could not be read or stored is counted and
+// logged. ErrRecursiveLoad is returned when a loader asks for its own key. A local hit does not
+// look at ctx, and allocates nothing, options or not; a load that captures variables is allocated
+// by its own caller.
 func (c *Cache[V]) GetOrSet(ctx context.Context, key string, load func(context.Context) (V, error), opts ...EntryOption) (V, error) {
 	hash := c.shared.hash(key)
 	found := c.lookupLocal(ctx, hash, key)
@@ -68,9 +69,9 @@ func (c *Cache[V]) getOrLoad(ctx context.Context, hash uint64, key string, found
 	return r.await(ctx, loader, read)
 }
 
-// readsFirst reports whether the caller reads the remote tier itself before it begins or joins a load: a
-// hit costs half as much then. With SoftTimeout a slow read must not hold the caller up, and where most
-// keys are missing the load is needed anyhow. It is ended by readFirst.
+// readsFirst reports whether the caller reads the remote tier itself before it begins or joins a
+// load: a hit costs half as much then. With SoftTimeout a slow read must not hold the caller up,
+// and where most keys are missing the load is needed anyhow. It is ended by readFirst.
 func (c *Cache[V]) readsFirst(key string, st *settings) bool {
 	return !c.shared.client.opts.Disabled && st.softTimeout <= 0 && !c.shared.recent.mostlyMisses() && c.shared.flights.TryRead(key)
 }
@@ -84,8 +85,8 @@ type prefetched[V any] struct {
 	err   error
 }
 
-// readFirst reads the remote tier for a caller, and returns the value or the error that the caller gets,
-// or what the read cannot serve, for a load to go on with.
+// readFirst reads the remote tier for a caller, and returns the value or the error that the caller
+// gets, or what the read cannot serve, for a load to go on with.
 func (c *Cache[V]) readFirst(ctx context.Context, hash uint64, key string, st *settings) (*V, *prefetched[V], error) {
 	defer c.shared.flights.EndRead(key)
 	began := local.Monotonic()
@@ -121,9 +122,9 @@ func (c *Cache[V]) readFirst(ctx context.Context, hash uint64, key string, st *s
 	return found.value, nil, nil
 }
 
-// refreshAhead loads a value anew in the background, unless a load of it is under way, and waits for
-// nothing. A refresh that fails is tried again by a later hit, after a pause: the source may be in
-// trouble, and a hot key is hit a great many times.
+// refreshAhead loads a value anew in the background, unless a load of it is under way, and waits
+// for nothing. A refresh that fails is tried again by a later hit, after a pause: the source may be
+// in trouble, and a hot key is hit a great many times.
 func (c *Cache[V]) refreshAhead(ctx context.Context, hash uint64, key string, found lookup[V], loader func(context.Context) (V, error), st settings) {
 	if !found.entry.Meta.(*meta).beginRefresh(&st) {
 		return
@@ -163,12 +164,13 @@ type request[V any] struct {
 	joinedAt uint64   // the moment, as of coherence.View, at which it joined another's call; 0: the call is its own
 }
 
-// joinable reports whether a call is recent enough for this caller. While local copies are not trusted,
-// no changes are heard of: a call that began while they were may have read the remote tier by what was
-// known of floors MaxStaleness before, and is not joined; one that began since knows what was true a
-// quarter of that ago, and may be three older. With a client that is disabled every load runs: nothing
-// says which of them began before a change. Nor is a call joined that reads, or loads, while others have
-// seen a newer record: this caller may be one of them. It is called with the lock of the flights held.
+// joinable reports whether a call is recent enough for this caller. While local copies are not
+// trusted, no changes are heard of: a call that began while they were may have read the remote tier
+// by what was known of floors MaxStaleness before, and is not joined; one that began since knows
+// what was true a quarter of that ago, and may be three older. With a client that is disabled every
+// load runs: nothing says which of them began before a change. Nor is a call joined that reads, or
+// loads, while others have seen a newer record: this caller may be one of them. It is called with
+// the lock of the flights held.
 func (r *request[V]) joinable(f *call[V]) bool {
 	c := r.cache.shared.validity
 	if c == nil || !r.unchanged(f.Info.Stamp) || !c.TagsValid(f.Info.tags, f.Info.Stamp) {
@@ -185,14 +187,15 @@ func (r *request[V]) joinable(f *call[V]) bool {
 	return true
 }
 
-// unchanged reports whether nothing is known to have changed about the key and its tags since stamp.
+// unchanged reports whether nothing is known to have changed about the key and its tags since
+// stamp.
 func (r *request[V]) unchanged(stamp uint64) bool {
 	s := r.cache.shared
 	return s.validity.Valid(r.hash, stamp) && s.validity.TagsValid(s.tagHashes(r.st.tags), stamp)
 }
 
-// await returns the value that a load gives, as long as ctx allows: a load that it joins, or begins with
-// what the caller has read.
+// await returns the value that a load gives, as long as ctx allows: a load that it joins, or begins
+// with what the caller has read.
 func (r *request[V]) await(ctx context.Context, loader func(context.Context) (V, error), read *prefetched[V]) (*V, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -234,14 +237,14 @@ func (r *request[V]) await(ctx context.Context, loader func(context.Context) (V,
 	}
 }
 
-// errOvertaken ends the wait of a caller whose call gave what may be older than what others had seen
-// when the caller came. It begins again, with a call that began later: what overtook the first one has
-// made it unfit to be joined.
+// errOvertaken ends the wait of a caller whose call gave what may be older than what others had
+// seen when the caller came. It begins again, with a call that began later: what overtook the first
+// one has made it unfit to be joined.
 var errOvertaken = errors.New("doppio: overtaken")
 
 // wait is a caller's part of a call. What its own options say about stale values decides, whichever
-// caller began the load: it serves one when the load fails, and once soft has fired as soon as there is
-// one; the load then goes on, with this caller among those that wait for it.
+// caller began the load: it serves one when the load fails, and once soft has fired as soon as
+// there is one; the load then goes on, with this caller among those that wait for it.
 func (r *request[V]) wait(ctx context.Context, t ticket[V], soft <-chan time.Time) (result[V], error) {
 	f := t.Call
 	var late <-chan struct{}
@@ -291,7 +294,8 @@ func (r *request[V]) take(ctx context.Context, f *call[V], res result[V], err er
 	return result[V]{}, err
 }
 
-// stale returns the value past its life that may serve this caller now, if it asked for such values.
+// stale returns the value past its life that may serve this caller now, if it asked for such
+// values.
 func (r *request[V]) stale(f *call[V]) *V {
 	if r.st.failSafe <= 0 || r.cache.shared.validity == nil || !r.unchanged(f.Info.Stamp) ||
 		r.joinedAt > f.Info.first && f.Info.view.FoundSince(f.Info.first) {
@@ -307,17 +311,19 @@ func (r *request[V]) stale(f *call[V]) *V {
 	return v
 }
 
-// GetOrSetMany returns the values under keys, and loads those that neither tier has, with one call of load for all of
-// them that nobody else is loading. Keys that load leaves out are not found, and absent from the map. What failed is in
-// a *BatchError, beside what was found. Cancellation, panics and outages are as for GetOrSet.
+// GetOrSetMany returns the values under keys, and loads those that neither tier has, with one call
+// of load for all of them that nobody else is loading. Keys that load leaves out are not found, and
+// absent from the map. What failed is in a *BatchError, beside what was found. Cancellation, panics
+// and outages are as for GetOrSet.
 //
-// load may fail for some of the keys: a *BatchError that it returns names those, each with an error of its own, of which
-// ErrNotFound says that there is no such thing. A key in it has failed even if there is a value for it; what it does not
-// name is kept and returned as if there was no error, or is not found when it was left out. Any other error is that of
-// every key, and values beside it are not used: nothing says which of them are good. Keys that nobody asked for are
-// ignored.
+// load may fail for some of the keys: a *BatchError that it returns names those, each with an error
+// of its own, of which ErrNotFound says that there is no such thing. A key in it has failed even if
+// there is a value for it; what it does not name is kept and returned as if there was no error, or
+// is not found when it was left out. Any other error is that of every key, and values beside it are
+// not used: nothing says which of them are good. Keys that nobody asked for are ignored.
 //
-// Values that are due to be refreshed are returned as they are, and loaded by one call of load in the background.
+// Values that are due to be refreshed are returned as they are, and loaded by one call of load in
+// the background.
 func (c *Cache[V]) GetOrSetMany(ctx context.Context, keys []string, load func(ctx context.Context, missing []string) (map[string]V, error), opts ...EntryOption) (map[string]V, error) {
 	out, err := c.getOrSetMany(ctx, keys, load, opts)
 	return out, c.shared.fault("GetOrSetMany", err)
@@ -427,8 +433,8 @@ func (l *load[V]) soft(began time.Time) func() <-chan time.Time {
 	}
 }
 
-// beginMany makes a key one of a load of many, with a call that others may join. The call is nil when the
-// client is closed.
+// beginMany makes a key one of a load of many, with a call that others may join. The call is nil
+// when the client is closed.
 func (l *load[V]) beginMany(r *request[V]) flight.Begin[callInfo[V], result[V]] {
 	return func() (*call[V], func() (result[V], error)) {
 		if !l.opened {

@@ -23,14 +23,14 @@ type fillRight struct {
 	replaces []byte
 	tags     []remote.Tag
 	unread   bool // the key was not read: the lease is asked for first
-	// since is when the lease was asked for, a reading of local.Monotonic: its life is counted from then
-	// at the earliest.
+	// since is when the lease was asked for, a reading of local.Monotonic: its life is counted from
+	// then at the earliest.
 	since int64
 }
 
-// fillRightFor returns the right to replace what was found, or that a lease is needed because nothing was
-// there, or another load's. A record of a later version and another Redis type are left alone; a remote
-// tier that could not be read is not written either.
+// fillRightFor returns the right to replace what was found, or that a lease is needed because
+// nothing was there, or another load's. A record of a later version and another Redis type are left
+// alone; a remote tier that could not be read is not written either.
 func fillRightFor[V any](token remote.Token, found lookup[V], err error) (right fillRight, needLease bool) {
 	var malformed *remote.MalformedError
 	switch {
@@ -44,10 +44,11 @@ func fillRightFor[V any](token remote.Token, found lookup[V], err error) (right 
 	return fillRight{}, found.state == leased || found.state == leaseInvalidated || found.state == miss && errors.Is(err, ErrNotFound)
 }
 
-// leasesFirst reports whether a load begins by asking for the lease, which is refused with whatever is
-// there: a round trip less than a read before it where most keys are missing, as when a cache is cold. A
-// lease shows the tags of what is being loaded, and their versions take a round trip that a remote hit
-// can do without; a refresh wants the record that is there replaced; and many keys cost less to read.
+// leasesFirst reports whether a load begins by asking for the lease, which is refused with whatever
+// is there: a round trip less than a read before it where most keys are missing, as when a cache is
+// cold. A lease shows the tags of what is being loaded, and their versions take a round trip that a
+// remote hit can do without; a refresh wants the record that is there replaced; and many keys cost
+// less to read.
 func (l *load[V]) leasesFirst() bool {
 	return len(l.keys) == 1 && l.keys[0].read == nil && !l.refresh && len(l.st.tags) == 0 && l.cache.shared.recent.mostlyMisses()
 }
@@ -64,25 +65,25 @@ const (
 	valueFound                        // another instance has loaded
 )
 
-// The pauses between looks at another instance's load. Its end wakes the loads that wait; looks are for
-// when that was missed: the instance died, or no message comes.
+// The pauses between looks at another instance's load. Its end wakes the loads that wait; looks are
+// for when that was missed: the instance died, or no message comes.
 const (
 	minPollInterval = 25 * time.Millisecond
 	maxPollInterval = 500 * time.Millisecond
 
-	// maxTaken bounds how many leases in a row a load takes from others before it pauses: an instance that
-	// hears nothing may take them as fast.
+	// maxTaken bounds how many leases in a row a load takes from others before it pauses: an
+	// instance that hears nothing may take them as fast.
 	maxTaken = 3
 )
 
-// acquireLeases asks for leases on keys, while at most one load of each runs in the fleet. It marks as
-// busy the keys that other instances load, and returns what wakes them; nil if there are none.
+// acquireLeases asks for leases on keys, while at most one load of each runs in the fleet. It marks
+// as busy the keys that other instances load, and returns what wakes them; nil if there are none.
 func (l *load[V]) acquireLeases(ctx context.Context, keys []*keyLoad[V]) *coherence.Waiter {
 	if len(keys) == 0 {
 		return nil
 	}
-	// Before the leases are asked for: an instance that holds one announces its end only if it knows of a
-	// load that waits.
+	// Before the leases are asked for: an instance that holds one announces its end only if it
+	// knows of a load that waits.
 	w := l.newWaiter(keys)
 	waiting, again := l.claim(ctx, keys, l.until)
 	waiting = append(waiting, l.claimAgain(ctx, again)...)
@@ -116,8 +117,8 @@ func (l *load[V]) newWaiter(keys []*keyLoad[V]) *coherence.Waiter {
 	return w
 }
 
-// claimAgain asks again for leases that may be asked for again at once, but not for ever, and returns the
-// keys that have to wait.
+// claimAgain asks again for leases that may be asked for again at once, but not for ever, and
+// returns the keys that have to wait.
 func (l *load[V]) claimAgain(ctx context.Context, keys []*keyLoad[V]) (waiting []*keyLoad[V]) {
 	for len(keys) > 0 {
 		var due []*keyLoad[V]
@@ -147,11 +148,11 @@ func (l *load[V]) markBusy(keys []*keyLoad[V]) {
 	}
 }
 
-// claim asks for the lease of each key. It ends the keys whose values others have stored meanwhile, and
-// renews the leases that it got. It returns the keys that other instances are loading, and those whose
-// leases may be asked for again at once. Leases of the first keys are renewed while those of the last are
-// taken. Asking ends at until, if that is set: later looks are about another instance's load, and have a
-// budget each.
+// claim asks for the lease of each key. It ends the keys whose values others have stored meanwhile,
+// and renews the leases that it got. It returns the keys that other instances are loading, and
+// those whose leases may be asked for again at once. Leases of the first keys are renewed while
+// those of the last are taken. Asking ends at until, if that is set: later looks are about another
+// instance's load, and have a budget each.
 func (l *load[V]) claim(ctx context.Context, keys []*keyLoad[V], until time.Time) (waiting, again []*keyLoad[V]) {
 	for part := range slices.Chunk(keys, leasesTogether) {
 		if ctx.Err() != nil {
@@ -211,8 +212,8 @@ func (l *load[V]) claimTogether(ctx context.Context, keys []*keyLoad[V], until t
 	return waiting, again
 }
 
-// versionsOfFound reads the versions of the tags of what was found in the place of leases; nil for a
-// single one, whose versions are read where it is resolved.
+// versionsOfFound reads the versions of the tags of what was found in the place of leases; nil for
+// a single one, whose versions are read where it is resolved.
 func (l *load[V]) versionsOfFound(ctx context.Context, keys []*keyLoad[V], results []remote.LeaseResult) *tagVersions {
 	s := l.cache.shared
 	var found []remote.Result
@@ -228,8 +229,8 @@ func (l *load[V]) versionsOfFound(ctx context.Context, keys []*keyLoad[V], resul
 	return s.versionsOf(ctx, found)
 }
 
-// resolveLease completes the right to fill a key with a lease that was asked for, or with what was found
-// in its place; or it returns the value that another load has stored meanwhile.
+// resolveLease completes the right to fill a key with a lease that was asked for, or with what was
+// found in its place; or it returns the value that another load has stored meanwhile.
 func (l *load[V]) resolveLease(ctx context.Context, k *keyLoad[V], req *remote.LeaseRequest, r *remote.LeaseResult, known *tagVersions) (leaseOutcome, result[V], error) {
 	s := l.cache.shared
 	unread := k.right.unread
@@ -274,8 +275,8 @@ func (l *load[V]) resolveLease(ctx context.Context, k *keyLoad[V], req *remote.L
 	return noRight, result[V]{}, nil
 }
 
-// awaitOthers waits for the loads of other instances, as long as a load may take. It leaves keys without
-// a result that this load is to load, with the lease or, after all that time, without.
+// awaitOthers waits for the loads of other instances, as long as a load may take. It leaves keys
+// without a result that this load is to load, with the lease or, after all that time, without.
 func (l *load[V]) awaitOthers(ctx context.Context, w *coherence.Waiter, keys []*keyLoad[V]) {
 	byHash := make(map[uint64][]*keyLoad[V], len(keys))
 	for _, k := range keys {
@@ -312,24 +313,24 @@ func (l *load[V]) awaitOthers(ctx context.Context, w *coherence.Waiter, keys []*
 	}
 }
 
-// leaseLife is how long a lease is held without a sign of life: where its holder dies, others wait no longer than that. A
-// load that is slower renews it; see leaseKeeper.
+// leaseLife is how long a lease is held without a sign of life: where its holder dies, others wait
+// no longer than that. A load that is slower renews it; see leaseKeeper.
 const leaseLife = 3 * time.Second
 
 const (
 	// renewAfter is how long after a lease was taken or renewed it is renewed.
 	renewAfter = leaseLife / 3
-	// renewEarly is how much earlier a lease is renewed where others are due, so that leases that were taken one
-	// after the other are renewed in the same round trips.
+	// renewEarly is how much earlier a lease is renewed where others are due, so that leases that
+	// were taken one after the other are renewed in the same round trips.
 	renewEarly = leaseLife / 6
-	// leasesTogether is how many leases one round trip takes, renews, fills or gives back at most. It bounds by how much
-	// the life of the last of them is shorter than is thought.
+	// leasesTogether is how many leases one round trip takes, renews, fills or gives back at most.
+	// It bounds by how much the life of the last of them is shorter than is thought.
 	leasesTogether = 512
 )
 
-// leaseKeeper renews the leases of one load, or of one batch of loads, until they are let go: with one timer, and with one
-// goroutine while it renews, however many there are. The life of each lease is counted from before it was asked for,
-// so none ends earlier than is thought.
+// leaseKeeper renews the leases of one load, or of one batch of loads, until they are let go: with
+// one timer, and with one goroutine while it renews, however many there are. The life of each lease
+// is counted from before it was asked for, so none ends earlier than is thought.
 type leaseKeeper struct {
 	client *Client
 	ctx    context.Context //nolint:containedctx // its load's
@@ -441,7 +442,8 @@ func (k *leaseKeeper) begin() (due []*heldLease) {
 	return due
 }
 
-// renewed notes what became of renewals that were sent at the reading given, and tells whether more are wanted.
+// renewed notes what became of renewals that were sent at the reading given, and tells whether more
+// are wanted.
 func (k *leaseKeeper) renewed(part []*heldLease, sent int64, held []bool, errs []error) (more bool) {
 	var failed error
 	k.mu.Lock()
@@ -477,8 +479,8 @@ func (k *leaseKeeper) plan() {
 	}
 }
 
-// hold renews the lease of a key, if the load owns one, until letGo or the end of the load. Most loads end
-// before anything has to be done for it.
+// hold renews the lease of a key, if the load owns one, until letGo or the end of the load. Most
+// loads end before anything has to be done for it.
 func (l *load[V]) hold(k *keyLoad[V]) {
 	if !k.right.ownsLease || k.lease != nil {
 		return

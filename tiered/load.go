@@ -16,7 +16,8 @@ import (
 )
 
 // load is the loading of the keys that one call leads: of one key for GetOrSet, of many for
-// GetOrSetMany. Other callers may wait for some of them; it is cancelled when no caller waits for any.
+// GetOrSetMany. Other callers may wait for some of them; it is cancelled when no caller waits for
+// any.
 //
 //	readRemote     ends the keys that the remote tier has, and says what may be replaced of the others
 //	acquireLeases  takes leases on keys that nobody loads, and waits for the loads of others
@@ -65,8 +66,8 @@ type result[V any] struct {
 	value  *V
 	source Source
 
-	// overtaken: others have seen something newer while it was read or loaded, after since. A caller
-	// that joined after that may be one of those, and is not given it.
+	// overtaken: others have seen something newer while it was read or loaded, after since. A
+	// caller that joined after that may be one of those, and is not given it.
 	overtaken bool
 	since     uint64
 }
@@ -96,8 +97,8 @@ func newLoad[V any](ctx context.Context, c *Cache[V], st *settings) *load[V] {
 	return l
 }
 
-// begin makes the call of a load of one key, which goes on with what the caller has read. It returns nil
-// when the client is closed.
+// begin makes the call of a load of one key, which goes on with what the caller has read. It
+// returns nil when the client is closed.
 func (l *load[V]) begin(r *request[V], read *prefetched[V]) (*call[V], func() (result[V], error)) {
 	if !l.cache.shared.client.start() {
 		l.cancel()
@@ -151,8 +152,8 @@ func (l *load[V]) execute() {
 	span.end(l.run(ctx))
 }
 
-// run is the path of every load. Keys that other instances load are waited for while the loader runs for
-// the others.
+// run is the path of every load. Keys that other instances load are waited for while the loader
+// runs for the others.
 func (l *load[V]) run(ctx context.Context) error {
 	l.keeper.start(ctx, l.cache.shared.client, l)
 	defer l.keeper.release()
@@ -187,13 +188,14 @@ func unended[V any](keys []*keyLoad[V]) []*keyLoad[V] {
 	return filter(keys, func(k *keyLoad[V]) bool { return !k.ended })
 }
 
-// left returns the keys without a result: those that wait for another instance's load, or the others.
+// left returns the keys without a result: those that wait for another instance's load, or the
+// others.
 func (l *load[V]) left(busy bool) []*keyLoad[V] {
 	return filter(l.keys, func(k *keyLoad[V]) bool { return !k.ended && k.busy == busy })
 }
 
-// filter returns the elements of s for which ok reports true: s itself, if all are, which must not be
-// changed.
+// filter returns the elements of s for which ok reports true: s itself, if all are, which must not
+// be changed.
 func filter[T any](s []T, ok func(T) bool) []T {
 	for i := range s {
 		if ok(s[i]) {
@@ -211,11 +213,12 @@ func filter[T any](s []T, ok func(T) bool) []T {
 	return s
 }
 
-// finish gives a key its result. The caller of one key gets it when the load has ended, those of many at
-// once.
+// finish gives a key its result. The caller of one key gets it when the load has ended, those of
+// many at once.
 func (l *load[V]) finish(k *keyLoad[V], res result[V], err error) {
 	if failed := (*LoadError)(nil); errors.As(err, &failed) {
-		// Values past their life, which may serve in its place, are from before what others have seen.
+		// Values past their life, which may serve in its place, are from before what others have
+		// seen.
 		res.overtaken, res.since = k.call.Info.view.FoundSince(k.call.Info.first), k.call.Info.first
 	}
 	k.ended, k.res, k.err = true, res, err
@@ -244,9 +247,9 @@ func (l *load[V]) failure(k *keyLoad[V], err error) error {
 	return &LoadError{Key: k.key, Err: failureOf(err)}
 }
 
-// readRemote ends the keys that the remote tier can serve, and sets what may be replaced of the others.
-// It returns the keys that need a lease. Where both tiers may hold what this instance invalidated, neither
-// is read.
+// readRemote ends the keys that the remote tier can serve, and sets what may be replaced of the
+// others. It returns the keys that need a lease. Where both tiers may hold what this instance
+// invalidated, neither is read.
 func (l *load[V]) readRemote(ctx context.Context) (claiming []*keyLoad[V]) {
 	s := l.cache.shared
 	reading := l.limit(ctx)
@@ -301,8 +304,8 @@ func (l *load[V]) readRemote(ctx context.Context) (claiming []*keyLoad[V]) {
 	return claiming
 }
 
-// limit returns the context of what a load asks the remote tier before it calls the loader: all of it
-// ends RemoteReadTimeout after the caller, or the load, began to ask.
+// limit returns the context of what a load asks the remote tier before it calls the loader: all of
+// it ends RemoteReadTimeout after the caller, or the load, began to ask.
 func (l *load[V]) limit(ctx context.Context) context.Context {
 	l.until = l.cache.shared.client.patienceOfReads()
 	if k := l.keys[0]; k.read != nil {
@@ -354,9 +357,9 @@ func (l *load[V]) lookUp(ctx context.Context, keys []*keyLoad[V]) []prefetched[V
 	return out
 }
 
-// addTags adds to the tags that a call depends on. It is called before their versions are read: a caller
-// that joins after one of them was invalidated is turned away, and one that joined before gets what those
-// versions say.
+// addTags adds to the tags that a call depends on. It is called before their versions are read: a
+// caller that joins after one of them was invalidated is turned away, and one that joined before
+// gets what those versions say.
 func (s *shared[V]) addTags(f *call[V], tags []remote.Tag) {
 	if len(tags) > 0 {
 		hashes := s.tagHashes(tagNames(tags))
@@ -391,8 +394,8 @@ func (l *load[V]) keepFallback(k *keyLoad[V], r *prefetched[V]) {
 	k.call.Info.stale.add(&kept[V]{value: r.found.value, from: k.call.Info.Point, tags: l.cache.shared.tagHashes(tagNames(r.rec.Tags))})
 }
 
-// found is the result of a key for which there is a value, or the record that there is none. It keeps a
-// local copy.
+// found is the result of a key for which there is a value, or the record that there is none. It
+// keeps a local copy.
 func (l *load[V]) found(k *keyLoad[V], r *prefetched[V]) result[V] {
 	f := k.call
 	since := f.Info.view.Since()
@@ -404,15 +407,15 @@ func (l *load[V]) found(k *keyLoad[V], r *prefetched[V]) result[V] {
 	return res
 }
 
-// stillDue reports whether the remote value is the old one still, and not one that another instance has
-// just refreshed.
+// stillDue reports whether the remote value is the old one still, and not one that another instance
+// has just refreshed.
 func (l *load[V]) stillDue(rec *remote.Record) bool {
 	left, forever := rec.Remaining(time.Now())
 	return !forever && left <= min(l.st.refreshAhead, rec.TTL/2) // see localCopy: no copy is refreshed in the first half of its life
 }
 
-// sweep removes what is too short for a fill to recognize it again, a byte or none, so that a lease can
-// take its place. It was no entry, so nothing is announced.
+// sweep removes what is too short for a fill to recognize it again, a byte or none, so that a lease
+// can take its place. It was no entry, so nothing is announced.
 func (l *load[V]) sweep(ctx context.Context, k *keyLoad[V], found lookup[V], err error) (lookup[V], error) {
 	var malformed *remote.MalformedError
 	if !errors.As(err, &malformed) || len(malformed.Seen) > 0 {
@@ -435,8 +438,8 @@ func (s *shared[V]) countRemoteLookup(hit bool) {
 	s.recent.record(hit)
 }
 
-// missRate remembers the last eight remote hits and misses. Two records at the same time may be one: it
-// is a guess anyhow.
+// missRate remembers the last eight remote hits and misses. Two records at the same time may be
+// one: it is a guess anyhow.
 type missRate struct{ misses atomic.Uint32 }
 
 func (m *missRate) record(hit bool) {

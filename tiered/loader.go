@@ -6,8 +6,8 @@ import (
 	"runtime/debug"
 )
 
-// guardLoader calls a user's loader in a goroutine of its own, so that its panic or Goexit becomes an
-// error, and a loader that ignores its context delays no caller. Close waits for that goroutine.
+// guardLoader calls a user's loader in a goroutine of its own, so that its panic or Goexit becomes
+// an error, and a loader that ignores its context delays no caller. Close waits for that goroutine.
 func guardLoader[T any](ctx context.Context, c *Client, load func(context.Context) (T, error)) (T, error) {
 	type result struct {
 		v   T
@@ -45,8 +45,8 @@ func guardLoader[T any](ctx context.Context, c *Client, load func(context.Contex
 	}
 }
 
-// loadPart is what a panic is logged as that was met in a load, outside of its loader: of an error's methods, or of a
-// context's.
+// loadPart is what a panic is logged as that was met in a load, outside of its loader: of an
+// error's methods, or of a context's.
 const loadPart = "load"
 
 // caughtInLoad notes a panic that was met in a load, and gives it as an error.
@@ -56,8 +56,9 @@ func (c *Client) caughtInLoad(r any) error {
 	return p
 }
 
-// saysNotFound reports whether a loader's error says that there is no such thing, and that nothing failed: it is ErrNotFound, wraps
-// it alone, or has an Is method of its own that says so; of several joined errors each one does.
+// saysNotFound reports whether a loader's error says that there is no such thing, and that nothing
+// failed: it is ErrNotFound, wraps it alone, or has an Is method of its own that says so; of
+// several joined errors each one does.
 func saysNotFound(err error) bool {
 	if err == nil {
 		return false
@@ -87,8 +88,9 @@ func saysNotFound(err error) bool {
 	return false
 }
 
-// failureOf gives a loader's error that is not ErrNotFound, in a form that does not match ErrNotFound either: of joined errors, some
-// of which say that there is no such thing, it wraps the others. Its text is that of err.
+// failureOf gives a loader's error that is not ErrNotFound, in a form that does not match
+// ErrNotFound either: of joined errors, some of which say that there is no such thing, it wraps the
+// others. Its text is that of err.
 func failureOf(err error) error {
 	if !errors.Is(err, ErrNotFound) {
 		return err
@@ -140,7 +142,8 @@ func partial(err error) outcomes {
 	return o
 }
 
-// name notes what *BatchErrors in an error say of keys, and tells whether the error says nothing else.
+// name notes what *BatchErrors in an error say of keys, and tells whether the error says nothing
+// else.
 func (o *outcomes) name(err error) (all bool) {
 	switch e := err.(type) { //nolint:errorlint // wrapped ones are looked for below, all of them
 	case nil:
@@ -171,7 +174,8 @@ func (o *outcomes) name(err error) (all bool) {
 	return false
 }
 
-// of tells what became of a key: there is no such thing, or err says why it failed, or it was found.
+// of tells what became of a key: there is no such thing, or err says why it failed, or it was
+// found.
 func (o outcomes) of(key string, found bool) (absent bool, err error) {
 	switch err := o.keys[key]; {
 	case saysNotFound(err):

@@ -37,8 +37,8 @@ func endAll(views []coherence.View) {
 }
 
 // keep stores a local copy, as of at, of what a view saw, unless another read has seen a newer one
-// meanwhile. rec says how long the remote copy has to live, and from is what was known when the value
-// was read. overtaken is as for coherence.Cache.Keep.
+// meanwhile. rec says how long the remote copy has to live, and from is what was known when the
+// value was read. overtaken is as for coherence.Cache.Keep.
 func (s *shared[V]) keep(w *coherence.View, x coherence.Sighting, at time.Time, hash uint64, key string, v *V, from coherence.Point, rec *remote.Record, st *settings) (overtaken bool) {
 	return s.keepCopy(w, x, key, s.localCopy(at, hash, key, v, from, rec, st))
 }
@@ -78,19 +78,23 @@ func (s *shared[V]) contradicted(found bool, hash uint64, key string) bool {
 	return negative == found && local.Monotonic() < until
 }
 
-// kept is a value past its life that is held to be served when a load fails or is slow. What decides whether it may still be served
-// comes with it, wherever it is held: an invalidation that follows its reading is found whoever asks, and however late.
+// kept is a value past its life that is held to be served when a load fails or is slow. What
+// decides whether it may still be served comes with it, wherever it is held: an invalidation that
+// follows its reading is found whoever asks, and however late.
 type kept[V any] struct {
 	value *V
-	// entry is the local copy that it is, whose stamp and tags are its own; nil for what was read from the remote tier.
+	// entry is the local copy that it is, whose stamp and tags are its own; nil for what was read
+	// from the remote tier.
 	entry *local.Entry
-	// Of what was read from the remote tier: what was known when the read began, and the hashes of the record's tags.
+	// Of what was read from the remote tier: what was known when the read began, and the hashes of
+	// the record's tags.
 	from coherence.Point
 	tags []uint64
 }
 
-// fresh reports whether the value may be served now: nothing is known to have invalidated the key, its own tags or its cache since
-// its reading, and either what is known can be trusted, or the reading is younger than MaxStaleness.
+// fresh reports whether the value may be served now: nothing is known to have invalidated the key,
+// its own tags or its cache since its reading, and either what is known can be trusted, or the
+// reading is younger than MaxStaleness.
 func (k *kept[V]) fresh(s *shared[V], hash uint64) bool {
 	until, now := s.validity.TrustedUntil(), local.Monotonic() // before Valid: see coherence.Manager
 	all, gutterOnly := s.policy.servable(until, now)
@@ -108,7 +112,8 @@ func (k *kept[V]) fresh(s *shared[V], hash uint64) bool {
 	return s.validity.Valid(hash, stamp) && s.validity.TagsValid(tags, stamp)
 }
 
-// keptCopies are the values past their life that a load came across, the newest first, for those of its callers who want one.
+// keptCopies are the values past their life that a load came across, the newest first, for those of
+// its callers who want one.
 type keptCopies[V any] struct {
 	there chan struct{} // closed when there is a value
 	once  sync.Once
@@ -163,9 +168,9 @@ func (s *shared[V]) inspect(key string) invalidation.CopyStatus {
 	return h
 }
 
-// weigh gives the bytes that a local copy counts for when Local.MaxBytes bounds the local tier: what Local.Cost says of
-// the key and the value, of type V, or else what the value is found to hold. What it takes in the remote tier is no
-// measure: that may be compressed.
+// weigh gives the bytes that a local copy counts for when Local.MaxBytes bounds the local tier:
+// what Local.Cost says of the key and the value, of type V, or else what the value is found to
+// hold. What it takes in the remote tier is no measure: that may be compressed.
 func weigh[V any](o local.Options, key string, v *V) int64 {
 	switch {
 	case o.MaxBytes == 0:
@@ -180,7 +185,8 @@ func weigh[V any](o local.Options, key string, v *V) int64 {
 	return int64(len(key)) + int64(t.Type().Size()) + w.beyond(t)
 }
 
-// maxWeighed bounds how many parts of a value are looked at; a larger value is extrapolated by nobody, and a cycle ends.
+// maxWeighed bounds how many parts of a value are looked at; a larger value is extrapolated by
+// nobody, and a cycle ends.
 const maxWeighed = 1 << 16
 
 type weigher struct{ left int }
@@ -209,7 +215,8 @@ func (w *weigher) beyond(v reflect.Value) int64 {
 		if v.IsNil() {
 			return 0
 		}
-		// A map's groups are at most 7/8 full, and half full on average after growing; a control byte each.
+		// A map's groups are at most 7/8 full, and half full on average after growing; a control
+		// byte each.
 		slot := int64(v.Type().Key().Size()) + int64(v.Type().Elem().Size()) + 1
 		sum := 48 + int64(v.Len())*slot*3/2
 		for it := v.MapRange(); it.Next() && w.left > 0; {
@@ -289,8 +296,8 @@ func (s *shared[V]) localCopy(at time.Time, hash uint64, key string, v *V, from 
 	return e
 }
 
-// localLife gives when a local copy's life is over, and until when it may serve as a stale value, by the clock that reads
-// now at the time at.
+// localLife gives when a local copy's life is over, and until when it may serve as a stale value,
+// by the clock that reads now at the time at.
 func localLife(at time.Time, now int64, rec *remote.Record, st *settings) (until, expires int64) {
 	until, expires = local.Never, local.Never
 	if left, forever := rec.Remaining(at); !forever {

@@ -10,9 +10,9 @@ import (
 	"github.com/doppio-cache/doppio/remote"
 )
 
-// Get gives the value under key: local tier, then remote tier. ErrNotFound when there is none; *DecodeError when what is
-// there cannot be read; ErrRemoteUnavailable when the remote tier could not be asked. A local hit does not look at ctx,
-// and allocates nothing.
+// Get gives the value under key: local tier, then remote tier. ErrNotFound when there is none;
+// *DecodeError when what is there cannot be read; ErrRemoteUnavailable when the remote tier could
+// not be asked. A local hit does not look at ctx, and allocates nothing.
 func (c *Cache[V]) Get(ctx context.Context, key string) (V, error) {
 	hash := c.shared.hash(key)
 	found := c.lookupLocal(ctx, hash, key)
@@ -26,8 +26,8 @@ func (c *Cache[V]) Get(ctx context.Context, key string) (V, error) {
 	return *v, nil
 }
 
-// lookupLocal looks a key up in the local tier. A handle of After whose reads must see more than this
-// instance has heard of finds nothing there.
+// lookupLocal looks a key up in the local tier. A handle of After whose reads must see more than
+// this instance has heard of finds nothing there.
 func (c *Cache[V]) lookupLocal(ctx context.Context, hash uint64, key string) lookup[V] {
 	if len(c.after) > 0 && c.lagging() {
 		return lookup[V]{}
@@ -35,8 +35,8 @@ func (c *Cache[V]) lookupLocal(ctx context.Context, hash uint64, key string) loo
 	return c.shared.lookupCopy(ctx, hash, key)
 }
 
-// lookupCopy is the hot path. An entry that is plain, fresh, and newer than all that is known about its
-// key is served; every other one is classified.
+// lookupCopy is the hot path. An entry that is plain, fresh, and newer than all that is known about
+// its key is served; every other one is classified.
 func (s *shared[V]) lookupCopy(ctx context.Context, hash uint64, key string) lookup[V] {
 	if s.scope == nil {
 		return lookup[V]{}
@@ -67,9 +67,11 @@ func (s *shared[V]) lookupCopy(ctx context.Context, hash uint64, key string) loo
 	return found
 }
 
-// renewStamp gives an entry that was found valid a newer stamp, so that it does not look old among newer invalidations of
-// its bucket's other keys: one in a thousand reads instead of one in ten takes an entry for invalid that is not, at 1,000
-// invalidations a second (BenchmarkFalseInvalidations). Not on every read: a hot entry's cache line would be written to by all.
+// renewStamp gives an entry that was found valid a newer stamp, so that it does not look old among
+// newer invalidations of its bucket's other keys: one in a thousand reads instead of one in ten
+// takes an entry for invalid that is not, at 1,000 invalidations a second
+// (BenchmarkFalseInvalidations). Not on every read: a hot entry's cache line would be written to by
+// all.
 func renewStamp(e *local.Entry, stamp, settled uint64) {
 	if settled > stamp+renewAfterPositions {
 		e.Stamp.Store(settled) // another reader's may be newer; either will do
@@ -78,8 +80,8 @@ func renewStamp(e *local.Entry, stamp, settled uint64) {
 
 const renewAfterPositions = 4096
 
-// classifyLocal returns what a local copy is good for that has tags, is negative, is due for a refresh or
-// past its life, was kept while local copies were not trusted, or is invalid.
+// classifyLocal returns what a local copy is good for that has tags, is negative, is due for a
+// refresh or past its life, was kept while local copies were not trusted, or is invalid.
 func (s *shared[V]) classifyLocal(hash uint64, e *local.Entry, trustedUntil, now int64) lookup[V] {
 	m, _ := e.Meta.(*meta)
 	all, gutterOnly := s.policy.servable(trustedUntil, now)
@@ -142,8 +144,8 @@ func (c *Cache[V]) getRemote(ctx context.Context, hash uint64, key string, found
 	return v, err
 }
 
-// beginRemoteRead returns what is known when a remote read of a key with this hash begins, or why the
-// remote tier must not be read.
+// beginRemoteRead returns what is known when a remote read of a key with this hash begins, or why
+// the remote tier must not be read.
 func (c *Cache[V]) beginRemoteRead(ctx context.Context, hash uint64) (coherence.Point, error) {
 	if err := c.shared.validity.Blocked(ctx, c.shared.client.patienceOfReads(), hash); err != nil {
 		c.shared.countRemoteError(err)
@@ -180,8 +182,8 @@ func (c *Cache[V]) serveRemote(ctx context.Context, w *coherence.View, now time.
 	return found.value, nil
 }
 
-// countRemoteError counts a call that the remote tier ended with err. It is called once for a failure: by the function that
-// ends the call, and not by those that it has called.
+// countRemoteError counts a call that the remote tier ended with err. It is called once for a
+// failure: by the function that ends the call, and not by those that it has called.
 func (s *shared[V]) countRemoteError(err error) {
 	switch {
 	case errors.Is(err, ErrNotFound):
@@ -191,8 +193,8 @@ func (s *shared[V]) countRemoteError(err error) {
 	}
 }
 
-// isRemoteFailure reports whether err is a failure of the remote tier that no other counter has. A caller's own mistake and
-// the end of its context are none, nor is the end of the client.
+// isRemoteFailure reports whether err is a failure of the remote tier that no other counter has. A
+// caller's own mistake and the end of its context are none, nor is the end of the client.
 func isRemoteFailure(err error) bool {
 	for _, own := range []error{ErrNotFound, ErrNotNumeric, ErrOverflow, ErrEncode, ErrClosed, ErrInvalidKey, remote.ErrTooLarge} {
 		if errors.Is(err, own) {
@@ -244,7 +246,8 @@ func (c *Cache[V]) presence(ctx context.Context, key string) (bool, error) {
 	return found, err
 }
 
-// TTL gives the life left of the entry under key, NoExpiration for one without end, or ErrNotFound. It asks the remote tier.
+// TTL gives the life left of the entry under key, NoExpiration for one without end, or ErrNotFound.
+// It asks the remote tier.
 func (c *Cache[V]) TTL(ctx context.Context, key string) (time.Duration, error) {
 	left, err := c.lifeLeft(ctx, key)
 	return left, c.shared.fault("TTL", err)
@@ -283,8 +286,8 @@ func (c *Cache[V]) lifeLeft(ctx context.Context, key string) (time.Duration, err
 	return life.TTL, nil
 }
 
-// exists completes what the remote tier says of an entry: one with tags is there if they are intact, which takes two more
-// round trips.
+// exists completes what the remote tier says of an entry: one with tags is there if they are
+// intact, which takes two more round trips.
 func (c *Cache[V]) exists(ctx context.Context, key string, p remote.EntryState) (bool, error) {
 	if p != remote.EntryTagged {
 		return p == remote.EntryPresent, nil
@@ -293,15 +296,16 @@ func (c *Cache[V]) exists(ctx context.Context, key string, p remote.EntryState) 
 	return found, err
 }
 
-// taggedRecord reads an entry that was said to have tags, and tells whether there is one: its tags are intact.
+// taggedRecord reads an entry that was said to have tags, and tells whether there is one: its tags
+// are intact.
 func (c *Cache[V]) taggedRecord(ctx context.Context, key string) (rec remote.Record, found bool, err error) {
 	rec, err = c.shared.client.remote.Get(ctx, c.shared.prefix+key)
 	found, err = c.taggedEntry(ctx, key, rec, err, nil)
 	return rec, found, err
 }
 
-// taggedEntry tells whether what reading an entry with tags gave is one. known has the versions of tags, where they were
-// asked for already.
+// taggedEntry tells whether what reading an entry with tags gave is one. known has the versions of
+// tags, where they were asked for already.
 func (c *Cache[V]) taggedEntry(ctx context.Context, key string, rec remote.Record, err error, known *tagVersions) (bool, error) {
 	switch {
 	case errors.Is(err, ErrNotFound):
@@ -352,9 +356,9 @@ func (l lookup[V]) kept() *kept[V] {
 	return &kept[V]{value: l.value, entry: l.entry}
 }
 
-// classifyRemote returns what a remote read gave. Its error is the user's: ErrNotFound where there is
-// no entry that can be read, a *DecodeError, or why the remote tier could not be read. known has the
-// versions of tags, where they were read already.
+// classifyRemote returns what a remote read gave. Its error is the user's: ErrNotFound where there
+// is no entry that can be read, a *DecodeError, or why the remote tier could not be read. known has
+// the versions of tags, where they were read already.
 func (s *shared[V]) classifyRemote(ctx context.Context, now time.Time, hash uint64, key string, rec *remote.Record, err error, known *tagVersions) (lookup[V], error) {
 	if err != nil {
 		return s.classifyRemoteError(key, err)

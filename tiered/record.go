@@ -56,9 +56,9 @@ func (s *shared[V]) read(key string, r *remote.Record) (*V, error) {
 	return v, nil
 }
 
-// asRead gives what a read of r, the record of v, would give, in memory that the caller of Set or the loader does not
-// have: v itself where the two cannot be told apart, else the decoded value. What could be written and not read back is
-// found out here, before it is stored.
+// asRead gives what a read of r, the record of v, would give, in memory that the caller of Set or
+// the loader does not have: v itself where the two cannot be told apart, else the decoded value.
+// What could be written and not read back is found out here, before it is stored.
 func (s *shared[V]) asRead(key string, r *remote.Record, v *V) (*V, error) {
 	if s.codec.Exact() {
 		return v, nil

@@ -38,8 +38,8 @@ type Stats struct {
 	Invalidations   uint64 // messages received, replayed ones included
 	Tracked         uint64 // keys that Redis itself said to have changed (Options.Tracking)
 
-	// Drops is how often the local tier was dropped, by reason: first-sync, gap, tail-lost, trimmed, history-lost,
-	// unreadable, tracking. Reasons that did not occur are absent.
+	// Drops is how often the local tier was dropped, by reason: first-sync, gap, tail-lost,
+	// trimmed, history-lost, unreadable, tracking. Reasons that did not occur are absent.
 	Drops map[string]uint64
 	Lanes []LaneStats
 
@@ -49,9 +49,10 @@ type Stats struct {
 	PendingOverflows uint64        // how often there were too many, and a cache was invalidated instead
 	NoticesDropped   uint64        // transitions that OnStateChange was too slow for
 
-	// Panics is how many panics were caught in goroutines of the client, of code that was passed to it: functions in
-	// Options, the Logger, the TracerProvider, the MeterProvider, and hooks and dialers of the Redis client. Panics of
-	// loaders and codecs are errors of loads and of calls, and counted as such.
+	// Panics is how many panics were caught in goroutines of the client, of code that was passed to
+	// it: functions in Options, the Logger, the TracerProvider, the MeterProvider, and hooks and
+	// dialers of the Redis client. Panics of loaders and codecs are errors of loads and of calls,
+	// and counted as such.
 	Panics uint64
 }
 
@@ -70,10 +71,11 @@ type CacheStats struct {
 
 	RemoteHits   uint64
 	RemoteMisses uint64
-	// RemoteErrors is how many calls to the remote tier failed, or were not made since it did not answer, whoever was told:
-	// one for each key that the call was about, or one where it was about none. A failure is counted once: one that
-	// DecodeErrors or StoreErrors counts is not counted here. A caller's own mistake, the end of its context, and calls
-	// after Close are no failures of the remote tier.
+	// RemoteErrors is how many calls to the remote tier failed, or were not made since it did not
+	// answer, whoever was told: one for each key that the call was about, or one where it was about
+	// none. A failure is counted once: one that DecodeErrors or StoreErrors counts is not counted
+	// here. A caller's own mistake, the end of its context, and calls after Close are no failures
+	// of the remote tier.
 	RemoteErrors uint64
 	DecodeErrors uint64 // records that did not decode
 	Foreign      uint64 // records of a later version, taken for misses

@@ -10,10 +10,11 @@ import (
 	"github.com/doppio-cache/doppio/remote"
 )
 
-// A tag has a version in the remote tier, under a key of its own. An entry carries the versions that its tags had before
-// it was written, or before its load began; invalidating a tag removes its version, so that no entry of before matches,
-// however many there are, and a version that Redis loses invalidates too. Reading a tagged entry from the remote tier
-// costs one more round trip; a local hit compares hashes; entries without tags pay nothing.
+// A tag has a version in the remote tier, under a key of its own. An entry carries the versions
+// that its tags had before it was written, or before its load began; invalidating a tag removes its
+// version, so that no entry of before matches, however many there are, and a version that Redis
+// loses invalidates too. Reading a tagged entry from the remote tier costs one more round trip; a
+// local hit compares hashes; entries without tags pay nothing.
 
 func (s *shared[V]) tagKeys(names []string) []string {
 	keys := make([]string, len(names))
@@ -23,8 +24,8 @@ func (s *shared[V]) tagKeys(names []string) []string {
 	return keys
 }
 
-// tagsToCarry gives the tags of an entry that is about to be written or loaded, with their versions, which are made if
-// there are none.
+// tagsToCarry gives the tags of an entry that is about to be written or loaded, with their
+// versions, which are made if there are none.
 func (s *shared[V]) tagsToCarry(ctx context.Context, st *settings) ([]remote.Tag, error) {
 	if len(st.tags) == 0 || s.client.opts.Disabled {
 		return nil, nil
@@ -36,7 +37,8 @@ func (s *shared[V]) tagsToCarry(ctx context.Context, st *settings) ([]remote.Tag
 	return known.carry(st.tags), nil
 }
 
-// tagLife is how long the versions of an entry's tags are kept (0: for ever): longer than the entry.
+// tagLife is how long the versions of an entry's tags are kept (0: for ever): longer than the
+// entry.
 func tagLife(st *settings) time.Duration {
 	ttl := remoteLife(st.ttl, 0)
 	if ttl == 0 {
@@ -72,7 +74,8 @@ func (t *tagVersions) carry(names []string) []remote.Tag {
 	return tags
 }
 
-// makeVersions asks for the versions of tags, with one round trip, and makes those that are missing.
+// makeVersions asks for the versions of tags, with one round trip, and makes those that are
+// missing.
 func (s *shared[V]) makeVersions(ctx context.Context, names []string, life time.Duration) (*tagVersions, error) {
 	return s.askVersions(ctx, names, &life)
 }
@@ -129,10 +132,12 @@ func (s *shared[V]) askVersions(ctx context.Context, names []string, life *time.
 	return out, nil
 }
 
-// tagSlack keeps a tag's version longer than the entry that is about to carry it, which is written a load later.
+// tagSlack keeps a tag's version longer than the entry that is about to carry it, which is written
+// a load later.
 const tagSlack = time.Hour
 
-// tagsIntact tells whether the versions that a remote record carries are those of now: of known, or asked for.
+// tagsIntact tells whether the versions that a remote record carries are those of now: of known, or
+// asked for.
 func (s *shared[V]) tagsIntact(ctx context.Context, tags []remote.Tag, known *tagVersions) (bool, error) {
 	if len(tags) == 0 {
 		return true, nil
@@ -154,8 +159,8 @@ func (s *shared[V]) tagsIntact(ctx context.Context, tags []remote.Tag, known *ta
 	return true, nil
 }
 
-// extendTags lets the versions of an entry's tags live as long as the entry, which was given another life. It tells
-// whether there was one: its tags were intact.
+// extendTags lets the versions of an entry's tags live as long as the entry, which was given
+// another life. It tells whether there was one: its tags were intact.
 func (c *Cache[V]) extendTags(ctx context.Context, key string, ttl time.Duration) (bool, error) {
 	rec, found, err := c.taggedRecord(ctx, key)
 	if err != nil || !found || len(rec.Tags) == 0 {
@@ -165,9 +170,10 @@ func (c *Cache[V]) extendTags(ctx context.Context, key string, ttl time.Duration
 	return true, c.shared.client.remote.ExtendTags(ctx, c.shared.tagKeys(tagNames(rec.Tags)), life)
 }
 
-// InvalidateTags invalidates every entry of this cache that carries any of the tags, in both tiers and on all
-// instances, however many there are, with one round trip; an entry that is being loaded is among them. A tag belongs to
-// its cache. If some tags failed, the error is a *BatchError by tag.
+// InvalidateTags invalidates every entry of this cache that carries any of the tags, in both tiers
+// and on all instances, however many there are, with one round trip; an entry that is being loaded
+// is among them. A tag belongs to its cache. If some tags failed, the error is a *BatchError by
+// tag.
 func (c *Cache[V]) InvalidateTags(ctx context.Context, tags ...string) error {
 	return c.shared.fault("InvalidateTags", c.invalidateTags(ctx, tags))
 }

@@ -15,7 +15,8 @@ import (
 // scopeName is the instrumentation scope of this package's spans and metrics.
 const scopeName = "github.com/doppio-cache/doppio/tiered"
 
-// spans makes this package's spans. Keys are never in them: they may be secrets, and there is no end of them.
+// spans makes this package's spans. Keys are never in them: they may be secrets, and there is no
+// end of them.
 type spans struct {
 	provider  trace.TracerProvider // nil: the global one
 	localHits bool
@@ -42,8 +43,8 @@ type loadSpan struct {
 	panics     *guard.Panics
 }
 
-// load starts the span of a load, of which the calls to the remote tier and the loader are part. The first caller's span
-// is its parent.
+// load starts the span of a load, of which the calls to the remote tier and the loader are part.
+// The first caller's span is its parent.
 func (s spans) load(ctx context.Context, cache string) (out context.Context, started loadSpan) {
 	defer func() {
 		if s.panics.Caught(tracer, recover()) {
@@ -70,7 +71,8 @@ func (s loadSpan) end(err error) {
 	s.End()
 }
 
-// withoutKeys gives what of an error may be in a span: this package's own errors name keys, a loader's is the user's affair.
+// withoutKeys gives what of an error may be in a span: this package's own errors name keys, a
+// loader's is the user's affair.
 func withoutKeys(err error) error {
 	var load *LoadError
 	for errors.As(err, &load) {

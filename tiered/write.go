@@ -9,9 +9,9 @@ import (
 	"github.com/doppio-cache/doppio/remote"
 )
 
-// Set stores value in both tiers, with one round trip (two with tags), and tells the other instances. After it
-// returned, this instance reads the new value, or a later one. ErrRemoteUnavailable says that nothing was stored,
-// unless ErrUnknownOutcome is there too.
+// Set stores value in both tiers, with one round trip (two with tags), and tells the other
+// instances. After it returned, this instance reads the new value, or a later one.
+// ErrRemoteUnavailable says that nothing was stored, unless ErrUnknownOutcome is there too.
 func (c *Cache[V]) Set(ctx context.Context, key string, value V, opts ...EntryOption) error {
 	st, err := c.defaults.with(opts)
 	if err != nil {
@@ -79,7 +79,8 @@ func finish(ctx context.Context, ch *coherence.Change, err error, watched ...uin
 	return own, unchanged
 }
 
-// prepare gives the record of a value, with the versions of its tags, and the value as reads will give it.
+// prepare gives the record of a value, with the versions of its tags, and the value as reads will
+// give it.
 func (c *Cache[V]) prepare(ctx context.Context, key string, value *V, st *settings) (*remote.Record, *V, error) {
 	if err := c.shared.client.co.CheckLanes(ctx); err != nil {
 		return nil, nil, err
@@ -91,8 +92,8 @@ func (c *Cache[V]) prepare(ctx context.Context, key string, value *V, st *settin
 	return c.shared.encode(key, value, st, tags)
 }
 
-// SetIfAbsent stores value if there is no entry, and tells whether it did. A loser's value is kept nowhere. If the
-// reply was lost, the error matches ErrUnknownOutcome.
+// SetIfAbsent stores value if there is no entry, and tells whether it did. A loser's value is kept
+// nowhere. If the reply was lost, the error matches ErrUnknownOutcome.
 func (c *Cache[V]) SetIfAbsent(ctx context.Context, key string, value V, opts ...EntryOption) (bool, error) {
 	hash := c.shared.hash(key)
 	w := c.shared.view(hash)
@@ -105,9 +106,9 @@ func (c *Cache[V]) SetIfAbsent(ctx context.Context, key string, value V, opts ..
 	return won.stored != nil, c.shared.fault("SetIfAbsent", err)
 }
 
-// GetOrSetValue gives the value under key, or stores this one, atomically: of several callers with different values,
-// all get the same one. It asks the remote tier unless the local tier has a value. What is there but does not decode is a
-// *DecodeError.
+// GetOrSetValue gives the value under key, or stores this one, atomically: of several callers with
+// different values, all get the same one. It asks the remote tier unless the local tier has a
+// value. What is there but does not decode is a *DecodeError.
 func (c *Cache[V]) GetOrSetValue(ctx context.Context, key string, value V, opts ...EntryOption) (V, error) {
 	hash := c.shared.hash(key)
 	if n := c.lookupLocal(ctx, hash, key); n.state.served() {
@@ -137,7 +138,8 @@ func (c *Cache[V]) GetOrSetValue(ctx context.Context, key string, value V, opts 
 	}
 }
 
-// maxContests bounds how often SetIfAbsent begins again because the entry that it lost to turned out to be over.
+// maxContests bounds how often SetIfAbsent begins again because the entry that it lost to turned
+// out to be over.
 const maxContests = 8
 
 // contest is how a SetIfAbsent ended.
@@ -166,7 +168,8 @@ func (c *Cache[V]) setIfAbsent(ctx context.Context, w *coherence.View, key strin
 		if err != nil || won.stored != nil || try == maxContests {
 			return won, err
 		}
-		// The script knows nothing of tags: what one of them has invalidated is no entry, and has to make room.
+		// The script knows nothing of tags: what one of them has invalidated is no entry, and has
+		// to make room.
 		intact, err := c.shared.tagsIntact(ctx, won.found.Tags, nil)
 		if err == nil && !intact {
 			_, err = c.shared.client.remote.Release(ctx, c.shared.prefix+key, won.found.Token[:])
@@ -224,9 +227,9 @@ func unreadableRecord(err error) bool {
 	return errors.Is(err, remote.ErrMalformed) || errors.As(err, &version)
 }
 
-// Delete removes the entry under key from both tiers and tells the other instances, whether it was there or not. It
-// tells whether the remote tier had it, whatever became of its tags. After it returned, this instance does not read it any
-// more.
+// Delete removes the entry under key from both tiers and tells the other instances, whether it was
+// there or not. It tells whether the remote tier had it, whatever became of its tags. After it
+// returned, this instance does not read it any more.
 func (c *Cache[V]) Delete(ctx context.Context, key string) (bool, error) {
 	existed, err := c.delete(ctx, key)
 	return existed, c.shared.fault("Delete", err)
@@ -256,8 +259,8 @@ func (c *Cache[V]) delete(ctx context.Context, key string) (bool, error) {
 	return existed, nil
 }
 
-// Expire gives the entry under key another life, counted from now; NoExpiration is for ever. It tells whether there was
-// one. To end an entry at once, Delete it: ttl must be positive.
+// Expire gives the entry under key another life, counted from now; NoExpiration is for ever. It
+// tells whether there was one. To end an entry at once, Delete it: ttl must be positive.
 func (c *Cache[V]) Expire(ctx context.Context, key string, ttl time.Duration) (bool, error) {
 	found, err := c.expire(ctx, key, ttl)
 	return found, c.shared.fault("Expire", err)
@@ -300,10 +303,11 @@ func (c *Cache[V]) expire(ctx context.Context, key string, ttl time.Duration) (b
 	return existed, err
 }
 
-// Increment adds delta to the integer under key, exactly, and gives the sum. A missing entry counts as 0 and gets the
-// cache's TTL; one that is there keeps its life. ErrNotNumeric if the entry is not an integer, or V is no integer type
-// and not an interface, or the cache is encrypted; ErrOverflow past int64, or past what V holds. It is sent once: if
-// the reply is lost, the error matches ErrUnknownOutcome.
+// Increment adds delta to the integer under key, exactly, and gives the sum. A missing entry counts
+// as 0 and gets the cache's TTL; one that is there keeps its life. ErrNotNumeric if the entry is
+// not an integer, or V is no integer type and not an interface, or the cache is encrypted;
+// ErrOverflow past int64, or past what V holds. It is sent once: if the reply is lost, the error
+// matches ErrUnknownOutcome.
 func (c *Cache[V]) Increment(ctx context.Context, key string, delta int64) (int64, error) {
 	sum, err := c.increment(ctx, key, delta)
 	return sum, c.shared.fault("Increment", err)
@@ -340,8 +344,9 @@ func (c *Cache[V]) increment(ctx context.Context, key string, delta int64) (int6
 	return sum, nil
 }
 
-// incrementTagged asks for the tags of an entry that has some before it is added to: one of them invalidated, it counts
-// as missing. An entry without tags costs one round trip, as it would otherwise.
+// incrementTagged asks for the tags of an entry that has some before it is added to: one of them
+// invalidated, it counts as missing. An entry without tags costs one round trip, as it would
+// otherwise.
 func (c *Cache[V]) incrementTagged(ctx context.Context, key string, hash uint64, delta int64, begin *remote.Record, told *remote.Announcement) (int64, error) {
 	r := remote.IncrementRequest{
 		Key: c.shared.prefix + key, Delta: delta, Missing: begin, Bounds: c.shared.bounds, Floor: c.shared.validity.MinID(hash), Announcement: told,

@@ -10,8 +10,8 @@ import (
 
 // Group makes calls of one kind. Each is made by its caller as long as few are under way. The calls
 // that are asked for meanwhile wait until one of those has ended, and are then made together. So no
-// call waits without need, and the more callers there are, the less each call costs this process and
-// the server.
+// call waits without need, and the more callers there are, the less each call costs this process
+// and the server.
 //
 // All calls of a group go to the same server: none waits for a server that it does not need.
 //
@@ -27,7 +27,8 @@ type Group[Req, Res any] struct {
 	Start  func() bool
 	Done   func()
 	Closed error
-	// Waiting starts the span of a call that waits for others. The function that it returns ends it.
+	// Waiting starts the span of a call that waits for others. The function that it returns ends
+	// it.
 	Waiting func(ctx context.Context) (end func(error))
 	// Left is the error of a call whose caller left before it ended; sealed reports whether it is
 	// being made.
@@ -60,8 +61,8 @@ type slot struct {
 
 const (
 	// maxRunning is how many calls are made at the same time before others wait. It is for few
-	// callers, who would take turns otherwise; when there are many, one batch at a time carries most
-	// of them.
+	// callers, who would take turns otherwise; when there are many, one batch at a time carries
+	// most of them.
 	maxRunning = 2
 	// Max is how many calls are made together at most. More would save little, and a message of all
 	// their hashes stays in the lane: 65,536 of these are 34 MB.
@@ -72,8 +73,8 @@ const (
 	overdueAfter = 20 * time.Millisecond
 )
 
-// Do makes a call: by direct, or together with others. It returns the call's result, or the error of
-// Left when ctx ends first.
+// Do makes a call: by direct, or together with others. It returns the call's result, or the error
+// of Left when ctx ends first.
 func (g *Group[Req, Res]) Do(ctx context.Context, req Req, direct func() (Res, error)) (Res, error) {
 	if s, ok := g.acquire(); ok {
 		defer g.release(s)
@@ -90,7 +91,8 @@ func (g *Group[Req, Res]) Do(ctx context.Context, req Req, direct func() (Res, e
 	return c.Res, c.Err
 }
 
-// acquire takes the slot for a call that its caller makes, unless the call is to wait. release ends it.
+// acquire takes the slot for a call that its caller makes, unless the call is to wait. release ends
+// it.
 func (g *Group[Req, Res]) acquire() (s *slot, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

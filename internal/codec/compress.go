@@ -46,14 +46,16 @@ func (c Compression) compress(dst, src []byte) []byte {
 	return dst[:start+len(s2.Encode(dst[start:start+room], src))]
 }
 
-// decompress appends what src holds, which must be exactly size bytes, to dst. The caller has checked size against
-// the limit; no more than size is ever allocated for the result, whatever src claims.
+// decompress appends what src holds, which must be exactly size bytes, to dst. The caller has
+// checked size against the limit; no more than size is ever allocated for the result, whatever src
+// claims.
 func (c Compression) decompress(dst, src []byte, size int) ([]byte, error) {
 	start := len(dst)
 	if c == Zstd {
 		dec := zstdDecoders.Get().(*zstd.Decoder)
 		defer zstdDecoders.Put(dec)
-		// Claims are compared before room is made for them: an honest encoder wrote the size into the frame.
+		// Claims are compared before room is made for them: an honest encoder wrote the size into
+		// the frame.
 		var frame zstd.Header
 		if err := frame.Decode(src); err != nil || frame.HasFCS && frame.FrameContentSize != uint64(size) {
 			return dst, fmt.Errorf("%w: zstd frame does not hold the declared size", ErrCorrupt)
@@ -75,8 +77,9 @@ func (c Compression) decompress(dst, src []byte, size int) ([]byte, error) {
 	return dst[:start+size], nil
 }
 
-// Encoders and decoders of zstd are large, so they are shared. Each works for one caller at a time and starts no
-// goroutine; a pool of them, unlike a single one with many workers, lets all cores work and shrinks when idle.
+// Encoders and decoders of zstd are large, so they are shared. Each works for one caller at a time
+// and starts no goroutine; a pool of them, unlike a single one with many workers, lets all cores
+// work and shrinks when idle.
 var (
 	zstdEncoders = sync.Pool{New: func() any {
 		enc, err := zstd.NewWriter(nil,

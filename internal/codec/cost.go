@@ -6,22 +6,23 @@ import "reflect"
 const (
 	// freeCost is what a record may take whatever its size, in bytes of memory.
 	freeCost = 1 << 20
-	// expansion is how many bytes a byte of compressed payload may become. No text comes near it; what does is stored
-	// as it is.
+	// expansion is how many bytes a byte of compressed payload may become. No text comes near it;
+	// what does is stored as it is.
 	expansion = 1024
-	// growth is how many bytes of memory a byte of payload may become. An array of maps with one small member each,
-	// the densest that honest values get, takes about 50.
+	// growth is how many bytes of memory a byte of payload may become. An array of maps with one
+	// small member each, the densest that honest values get, takes about 50.
 	growth = 128
-	// growthAt is how many bytes of a payload a byte of its compressed form stands for, at most, where growth is
-	// reckoned.
+	// growthAt is how many bytes of a payload a byte of its compressed form stands for, at most,
+	// where growth is reckoned.
 	growthAt = 64
 )
 
 // mostExpanded is how large the payload of a compressed body of size bytes may be.
 func mostExpanded(size int) uint64 { return freeCost + expansion*uint64(size) }
 
-// weights are what the parts of a payload can take at most when they are decoded into one type, in bytes. All are zero
-// where the type has neither pointers nor elements that a payload could multiply.
+// weights are what the parts of a payload can take at most when they are decoded into one type, in
+// bytes. All are zero where the type has neither pointers nor elements that a payload could
+// multiply.
 type weights struct {
 	count  func([]byte) parts // nil: nothing is counted
 	object uint64             // an array or object: the largest element, and what a pointer or a map of this type takes
@@ -29,8 +30,9 @@ type weights struct {
 	member uint64             // each member of a map
 	null   uint64             // a null, which is short and may be an element of any type
 	scalar uint64             // any other value
-	// stray is the largest element of a slice that no scalar can be read into. The library for MessagePack makes room
-	// for such elements before it finds a scalar in their place; see abridgeMessagePack.
+	// stray is the largest element of a slice that no scalar can be read into. The library for
+	// MessagePack makes room for such elements before it finds a scalar in their place; see
+	// abridgeMessagePack.
 	stray uint64
 }
 
@@ -55,9 +57,10 @@ func (p *parts) object(n uint64) {
 	}
 }
 
-// check refuses a payload that would take more memory than a record with a body of size bytes may. Small payloads,
-// and types for which no byte can cost much, are not even counted. It reports whether the payload is suspect: it takes
-// too much if there are scalars in the place of what no scalar can be read into.
+// check refuses a payload that would take more memory than a record with a body of size bytes may.
+// Small payloads, and types for which no byte can cost much, are not even counted. It reports
+// whether the payload is suspect: it takes too much if there are scalars in the place of what no
+// scalar can be read into.
 func (w *weights) check(payload []byte, size int) (suspect bool, err error) {
 	if w.count == nil || uint64(len(payload))*w.sum() <= freeCost {
 		return false, nil
@@ -171,14 +174,16 @@ func isScalar(t reflect.Type) bool {
 	return true
 }
 
-// countMessagePack counts the parts of a payload up to where it is malformed: no decoder gets further.
+// countMessagePack counts the parts of a payload up to where it is malformed: no decoder gets
+// further.
 func countMessagePack(payload []byte) parts {
 	s := messagePackScanner{data: payload}
 	s.value(0)
 	return s.parts
 }
 
-// countJSON counts the parts of a payload. What is malformed may be counted as anything: it does not decode.
+// countJSON counts the parts of a payload. What is malformed may be counted as anything: it does
+// not decode.
 func countJSON(payload []byte) parts {
 	var p parts
 	var before byte // the last one that is no space

@@ -55,7 +55,8 @@ func measure(m protoreflect.Message, sizes map[protoreflect.FullName]uint64) {
 	}
 }
 
-// countMessages counts the messages inside a message, up to where it is malformed: no decoder gets further.
+// countMessages counts the messages inside a message, up to where it is malformed: no decoder gets
+// further.
 func countMessages(md protoreflect.MessageDescriptor, b []byte, depth int) (n uint64) {
 	for len(b) > 0 && depth < maxProtobufDepth {
 		number, kind, tag := protowire.ConsumeTag(b)

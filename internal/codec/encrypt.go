@@ -18,9 +18,10 @@ const (
 	nonceSize = 12
 )
 
-// Keyring holds the keys of AES-256-GCM: Active encrypts, all of Keys decrypt. To rotate, add the new key everywhere,
-// then make it active, then remove the old one when its last records have expired. Nonces are random, so a key must
-// not encrypt more than 2^32 values. No way of printing a Keyring shows its keys.
+// Keyring holds the keys of AES-256-GCM: Active encrypts, all of Keys decrypt. To rotate, add the
+// new key everywhere, then make it active, then remove the old one when its last records have
+// expired. Nonces are random, so a key must not encrypt more than 2^32 values. No way of printing a
+// Keyring shows its keys.
 type Keyring struct {
 	// Active is the id of the key that new values are encrypted with.
 	Active string
@@ -92,7 +93,8 @@ func newSealer(k *Keyring) (*sealer, error) {
 // overhead is what seal adds.
 func (s *sealer) overhead() int { return s.current.Overhead() }
 
-// seal encrypts, in place, the body of the envelope that begins at start. The nonce stands before the body.
+// seal encrypts, in place, the body of the envelope that begins at start. The nonce stands before
+// the body.
 func (s *sealer) seal(out []byte, start, body int, key string, bound []byte) []byte {
 	nonce := out[body-nonceSize : body]
 	_, _ = rand.Read(nonce) // never fails
@@ -119,8 +121,9 @@ func (s *sealer) open(dst []byte, e envelope, key string, bound []byte) ([]byte,
 	return out, nil
 }
 
-// appendAdditional puts the header, which says its own length and whether anything is bound, before the key, and what
-// is bound after it, with its length at the end: no two triples of them give the same bytes.
+// appendAdditional puts the header, which says its own length and whether anything is bound, before
+// the key, and what is bound after it, with its length at the end: no two triples of them give the
+// same bytes.
 func appendAdditional(dst, fixed, extra []byte, key string, bound []byte) []byte {
 	dst = append(dst, fixed...)
 	dst = append(dst, extra...)

@@ -20,8 +20,8 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// appendEnvelope appends header and payload. The payload is serialised in place where nothing stands between: with
-// compression it goes through a buffer, because its size precedes it.
+// appendEnvelope appends header and payload. The payload is serialised in place where nothing
+// stands between: with compression it goes through a buffer, because its size precedes it.
 func (t *Typed[V]) appendEnvelope(dst []byte, key string, bound []byte, v *V) ([]byte, error) {
 	start := len(dst)
 	out := append(dst, envelopeVersion, t.codecID, 0, 0, 0, 0, 0)
@@ -57,7 +57,8 @@ func (t *Typed[V]) appendEnvelope(dst []byte, key string, bound []byte, v *V) ([
 	return out, nil
 }
 
-// appendCompressed serialises *v, compresses it if that is worth it, and appends what stands before it and then it.
+// appendCompressed serialises *v, compresses it if that is worth it, and appends what stands before
+// it and then it.
 func (t *Typed[V]) appendCompressed(out []byte, start int, v *V) ([]byte, int, error) {
 	plain := getScratch()
 	defer putScratch(plain)
@@ -85,7 +86,8 @@ func (t *Typed[V]) appendCompressed(out []byte, start int, v *V) ([]byte, int, e
 	return append(out, payload...), body, nil
 }
 
-// appendKeyID appends the key's id and room for the nonce, if values are encrypted, and returns where the body begins.
+// appendKeyID appends the key's id and room for the nonce, if values are encrypted, and returns
+// where the body begins.
 func (t *Typed[V]) appendKeyID(out []byte, start int) ([]byte, int) {
 	if t.keys != nil {
 		out[start+2] |= flagEncrypted

@@ -51,7 +51,8 @@ func (e *SizeError) Error() string {
 // Is makes every SizeError match ErrTooLarge.
 func (e *SizeError) Is(target error) bool { return target == ErrTooLarge }
 
-// CostError reports a record that would take more memory than its size justifies; see the package's documentation.
+// CostError reports a record that would take more memory than its size justifies; see the package's
+// documentation.
 type CostError struct {
 	Cost  uint64 // bytes of memory that it would take
 	Size  int    // bytes of the record
@@ -65,8 +66,8 @@ func (e *CostError) Error() string {
 // Is makes every CostError match ErrTooLarge.
 func (e *CostError) Is(target error) bool { return target == ErrTooLarge }
 
-// ValueError reports a value that a codec could not encode or decode. Its text never holds a part of the value:
-// the errors of serialisers quote what they choke on, so their texts are not used.
+// ValueError reports a value that a codec could not encode or decode. Its text never holds a part
+// of the value: the errors of serialisers quote what they choke on, so their texts are not used.
 type ValueError struct {
 	Codec  string // the codec's name
 	Detail string // what is safe to tell
@@ -86,11 +87,12 @@ func (e *ValueError) Error() string {
 // Is makes a ValueError match ErrEncode or ErrDecode.
 func (e *ValueError) Is(target error) bool { return target == e.kind }
 
-// Unwrap returns the error of a user's own codec, whose text is the user's affair. For this library's codecs it is nil.
+// Unwrap returns the error of a user's own codec, whose text is the user's affair. For this
+// library's codecs it is nil.
 func (e *ValueError) Unwrap() error { return e.cause }
 
-// panicDetail tells what is safe to tell of a panic: its text may quote the value, unless the runtime wrote it and it
-// is not about a value held by an interface.
+// panicDetail tells what is safe to tell of a panic: its text may quote the value, unless the
+// runtime wrote it and it is not about a value held by an interface.
 func panicDetail(r any) string {
 	if e, ok := r.(runtime.Error); ok {
 		if _, assertion := r.(*runtime.TypeAssertionError); assertion || isPlain(e) {
@@ -100,7 +102,8 @@ func panicDetail(r any) string {
 	return fmt.Sprintf("panic of type %T", r)
 }
 
-// isPlain reports whether the runtime's own error type is the dynamic one: a user may implement runtime.Error too.
+// isPlain reports whether the runtime's own error type is the dynamic one: a user may implement
+// runtime.Error too.
 func isPlain(e runtime.Error) bool {
 	switch fmt.Sprintf("%T", e) {
 	case "runtime.boundsError", "runtime.errorString", "runtime.plainError", "runtime.errorAddressString":

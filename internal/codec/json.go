@@ -14,20 +14,22 @@ import (
 	jsonv1 "github.com/go-json-experiment/json/v1"
 )
 
-// JSON stores values as encoding/json would, decoded in less than half its time; see the package's documentation
-// for the differences, and docs/adr/0002-json-library.md for why this library.
+// JSON stores values as encoding/json would, decoded in less than half its time; see the package's
+// documentation for the differences, and docs/adr/0002-json-library.md for why this library.
 func JSON() Codec { return anyJSON }
 
 // jsonCodec holds options that are resolved once.
 type jsonCodec struct {
 	encode json.Options
 	decode json.Options
-	// unique, if set, is tried first: decode, but a name that occurs twice in an object is an error. Only then does
-	// the library take its short cut for interfaces, which halves the time, and hardly any document has such a name.
+	// unique, if set, is tried first: decode, but a name that occurs twice in an object is an
+	// error. Only then does the library take its short cut for interfaces, which halves the time,
+	// and hardly any document has such a name.
 	unique json.Options
 }
 
-// The codec with nothing known of its values, and the two that spare them the functions that they do not need.
+// The codec with nothing known of its values, and the two that spare them the functions that they
+// do not need.
 var (
 	anyJSON     = newJSON(true, true, true)
 	dynamicJSON = newJSON(true, false, true)
@@ -67,7 +69,8 @@ func (*jsonCodec) Name() string { return "json" }
 var jsonBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 func (c *jsonCodec) Append(dst []byte, v any) ([]byte, error) {
-	// The library writes into the spare room of a bytes.Buffer, so that dst is extended without another copy.
+	// The library writes into the spare room of a bytes.Buffer, so that dst is extended without
+	// another copy.
 	buf := jsonBuffers.Get().(*bytes.Buffer)
 	*buf = *bytes.NewBuffer(dst)
 	err := json.MarshalWrite(buf, v, c.encode)
@@ -100,8 +103,8 @@ func (c *jsonCodec) unmarshal(data []byte, into any) error {
 	return json.Unmarshal(data, into, c.decode)
 }
 
-// jsonDetail tells where and of what type, but not what: names and values, and the errors of methods that quote them,
-// stay out.
+// jsonDetail tells where and of what type, but not what: names and values, and the errors of
+// methods that quote them, stay out.
 func jsonDetail(err error) string {
 	var semantic *json.SemanticError
 	var syntactic *jsontext.SyntacticError
@@ -124,8 +127,9 @@ func jsonDetail(err error) string {
 	}
 }
 
-// foreignNumber is true while the library has a Number of its own and so treats encoding/json's as any string. Where
-// the library is an alias of the standard one (Go 1.27) the two are the same type, and nothing needs to be done.
+// foreignNumber is true while the library has a Number of its own and so treats encoding/json's as
+// any string. Where the library is an alias of the standard one (Go 1.27) the two are the same
+// type, and nothing needs to be done.
 var foreignNumber = reflect.TypeFor[stdjson.Number]() != reflect.TypeFor[jsonv1.Number]()
 
 func encodeNumber(enc *jsontext.Encoder, n stdjson.Number) error {
@@ -136,8 +140,9 @@ func decodeNumber(dec *jsontext.Decoder, n *stdjson.Number) error {
 	return json.UnmarshalDecode(dec, (*jsonv1.Number)(n))
 }
 
-// forType spares values that can hold no json.Number the look for one: functions for a type switch off the library's
-// short cuts for interfaces. Interfaces can hold one when encoding; decoding never makes one by itself.
+// forType spares values that can hold no json.Number the look for one: functions for a type switch
+// off the library's short cuts for interfaces. Interfaces can hold one when encoding; decoding
+// never makes one by itself.
 func (c *jsonCodec) forType(t reflect.Type) *jsonCodec {
 	if c != anyJSON {
 		return c
@@ -153,7 +158,8 @@ func (c *jsonCodec) forType(t reflect.Type) *jsonCodec {
 	}
 }
 
-// reaches reports whether a value of type t can hold a json.Number, and whether it can hold an interface.
+// reaches reports whether a value of type t can hold a json.Number, and whether it can hold an
+// interface.
 func reaches(t reflect.Type, seen map[reflect.Type]bool) (number, dynamic bool) {
 	if seen[t] {
 		return false, false

@@ -7,9 +7,9 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 )
 
-// MessagePack stores values by the rules and struct tags of github.com/vmihailenco/msgpack. Inside an interface,
-// sized integers, floats, strings and byte slices come back as the types they were; int and uint come back as the
-// smallest sized integer that the library chose to write.
+// MessagePack stores values by the rules and struct tags of github.com/vmihailenco/msgpack. Inside
+// an interface, sized integers, floats, strings and byte slices come back as the types they were;
+// int and uint come back as the smallest sized integer that the library chose to write.
 func MessagePack() Codec { return messagePackCodec{} }
 
 type messagePackCodec struct{}
@@ -70,9 +70,9 @@ var messagePackReaders = sync.Pool{New: func() any {
 	return r
 }}
 
-// Decode checks the data before the library reads it: the library makes room for as many elements as the data
-// declare, and recurses as deep as they nest. It does not use msgpack.Unmarshal, which starts a goroutine for every
-// type and never ends it.
+// Decode checks the data before the library reads it: the library makes room for as many elements
+// as the data declare, and recurses as deep as they nest. It does not use msgpack.Unmarshal, which
+// starts a goroutine for every type and never ends it.
 func (c messagePackCodec) Decode(data []byte, into any) error {
 	noMaps, err := scanMessagePack(data)
 	if err != nil {

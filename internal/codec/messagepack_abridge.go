@@ -6,13 +6,15 @@ import (
 	"slices"
 )
 
-// longArray is how many elements an array must have to be abridged. A struct that is stored as an array has fewer.
+// longArray is how many elements an array must have to be abridged. A struct that is stored as an
+// array has fewer.
 const longArray = 1024
 
-// abridgeMessagePack copies a payload, and leaves in each long array only one of the elements that are neither arrays,
-// maps nor nil. The library makes room for all elements of an array before it looks at the first, so an array of
-// numbers where structs belong would take as much as the structs, though none of them can be read. Where such a payload
-// does not decode, its abridged copy does not either, and finds that out in little room.
+// abridgeMessagePack copies a payload, and leaves in each long array only one of the elements that
+// are neither arrays, maps nor nil. The library makes room for all elements of an array before it
+// looks at the first, so an array of numbers where structs belong would take as much as the
+// structs, though none of them can be read. Where such a payload does not decode, its abridged copy
+// does not either, and finds that out in little room.
 func abridgeMessagePack(payload []byte) []byte {
 	a := abridger{messagePackScanner: messagePackScanner{data: payload}}
 	if !a.one(0) {
@@ -91,11 +93,13 @@ func (a *abridger) long(n uint64, depth int) bool {
 	return true
 }
 
-// An extension's body is opaque, but for one thing: where a map is expected, the library passes over the header of an
-// extension and reads its body as the map. Then the lengths in it must be true as well.
+// An extension's body is opaque, but for one thing: where a map is expected, the library passes
+// over the header of an extension and reads its body as the map. Then the lengths in it must be
+// true as well.
 
-// extension passes over an extension's body of n bytes, after its type. Where it holds a whole value, that is counted.
-// One that begins like a map and is no value is noted, so that it is not read as one.
+// extension passes over an extension's body of n bytes, after its type. Where it holds a whole
+// value, that is counted. One that begins like a map and is no value is noted, so that it is not
+// read as one.
 func (s *messagePackScanner) extension(n uint64) bool {
 	s.parts.scalars++
 	if !s.skip(1) {
@@ -127,7 +131,8 @@ type messagePackSource struct {
 	noMaps []int
 }
 
-// ReadByte is what the library reads the headers of values with; it reads the body of an extension with Read.
+// ReadByte is what the library reads the headers of values with; it reads the body of an extension
+// with Read.
 func (s *messagePackSource) ReadByte() (byte, error) {
 	if len(s.noMaps) > 0 {
 		if _, found := slices.BinarySearch(s.noMaps, int(s.Size())-s.Len()); found {

@@ -8,8 +8,9 @@ import (
 // maxMessagePackDepth is the depth that encoding/json allows.
 const maxMessagePackDepth = 10_000
 
-// scanMessagePack accepts exactly one well-formed value: every declared length is covered by bytes that are there,
-// and no nesting is deeper than the stack can bear. It returns where the library must not read a map.
+// scanMessagePack accepts exactly one well-formed value: every declared length is covered by bytes
+// that are there, and no nesting is deeper than the stack can bear. It returns where the library
+// must not read a map.
 func scanMessagePack(data []byte) (noMaps []int, err error) {
 	s := messagePackScanner{data: data}
 	if !s.value(0) || s.pos != len(data) {
@@ -22,7 +23,8 @@ type messagePackScanner struct {
 	data  []byte
 	pos   int
 	parts parts // of what was passed
-	// inside is true in the body of an extension, where extensions is set if there is another one that begins like a map.
+	// inside is true in the body of an extension, where extensions is set if there is another one
+	// that begins like a map.
 	inside, extensions bool
 	noMaps             []int // where bodies of extensions begin that must not be read as maps
 }

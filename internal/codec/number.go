@@ -104,8 +104,8 @@ func (t *Typed[V]) appendNumber(dst []byte, v *V) ([]byte, bool) {
 	}
 }
 
-// appendDynamic appends what an interface holds, if that is an integer. A float stays a float, even one without a
-// fraction.
+// appendDynamic appends what an interface holds, if that is an integer. A float stays a float, even
+// one without a fraction.
 func appendDynamic(dst []byte, v any) ([]byte, bool) {
 	switch v := v.(type) {
 	case nil, string, bool, float64, map[string]any, []any:
@@ -167,8 +167,8 @@ func outOfRange(t reflect.Type) error {
 	return &ValueError{Codec: "number", Detail: "out of range of " + t.String(), kind: ErrDecode}
 }
 
-// parseNumber accepts only what this package and Redis write. A negative number is in signed alone, one above
-// math.MaxInt64 in unsigned alone, and any other in both.
+// parseNumber accepts only what this package and Redis write. A negative number is in signed alone,
+// one above math.MaxInt64 in unsigned alone, and any other in both.
 func parseNumber(b []byte) (signed int64, unsigned uint64, err error) {
 	digits := b
 	negative := len(b) > 0 && b[0] == '-'

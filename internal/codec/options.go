@@ -24,24 +24,28 @@ const (
 
 // Options say how the values of one cache are stored. The zero value is useful.
 type Options struct {
-	// Codec serialises values. Defaults to Raw for strings and byte slices, Protobuf for messages, JSON for the rest.
+	// Codec serialises values. Defaults to Raw for strings and byte slices, Protobuf for messages,
+	// JSON for the rest.
 	Codec Codec
-	// Compression of payloads. Defaults to NoCompression. Records are read whatever they were compressed with.
+	// Compression of payloads. Defaults to NoCompression. Records are read whatever they were
+	// compressed with.
 	Compression Compression
-	// CompressAbove is the size in bytes from which payloads are compressed; what does not get smaller is stored as
-	// it is. Defaults to DefaultCompressAbove.
+	// CompressAbove is the size in bytes from which payloads are compressed; what does not get
+	// smaller is stored as it is. Defaults to DefaultCompressAbove.
 	CompressAbove int
-	// Keyring encrypts payloads with AES-256-GCM. Defaults to nil: no encryption. With a keyring, records that are
-	// not encrypted are refused, and integers are not stored as numbers.
+	// Keyring encrypts payloads with AES-256-GCM. Defaults to nil: no encryption. With a keyring,
+	// records that are not encrypted are refused, and integers are not stored as numbers.
 	Keyring *Keyring
-	// MaxEncodedBytes limits what Encode may append. Defaults to DefaultMaxEncodedBytes; at most 512 MiB.
+	// MaxEncodedBytes limits what Encode may append. Defaults to DefaultMaxEncodedBytes; at most
+	// 512 MiB.
 	MaxEncodedBytes int
-	// MaxDecodedBytes limits what a compressed payload may expand to; it is checked before anything is allocated.
-	// Defaults to DefaultMaxDecodedBytes; at most 1 GiB.
+	// MaxDecodedBytes limits what a compressed payload may expand to; it is checked before anything
+	// is allocated. Defaults to DefaultMaxDecodedBytes; at most 1 GiB.
 	MaxDecodedBytes int
 }
 
-// withDefaults returns a completed copy for values of type t, which shares nothing that its caller could change.
+// withDefaults returns a completed copy for values of type t, which shares nothing that its caller
+// could change.
 func (o Options) withDefaults(t reflect.Type) Options {
 	if o.Codec == nil {
 		o.Codec = defaultCodec(t)

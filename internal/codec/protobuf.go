@@ -33,7 +33,8 @@ func (c protobufCodec) Append(dst []byte, v any) ([]byte, error) {
 	return out, nil
 }
 
-// Decode makes a new message for a pointer to a message pointer, and fills the one it is given otherwise.
+// Decode makes a new message for a pointer to a message pointer, and fills the one it is given
+// otherwise.
 func (c protobufCodec) Decode(data []byte, into any) error {
 	if m, ok := into.(proto.Message); ok {
 		return c.unmarshal(data, m)

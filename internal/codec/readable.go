@@ -7,8 +7,9 @@ import (
 	"strings"
 )
 
-// unreadable tells why what c writes of a value of type t could never be read back, or "". It looks at every depth,
-// before the first value is written: another instance must not be the one to find out.
+// unreadable tells why what c writes of a value of type t could never be read back, or "". It looks
+// at every depth, before the first value is written: another instance must not be the one to find
+// out.
 func unreadable(c Codec, t reflect.Type) string {
 	w := readability{codec: c, seen: make(map[reached]bool)}
 	return w.check(t, "V", false)
@@ -25,7 +26,8 @@ type reached struct {
 	optional bool
 }
 
-// check looks at a type that is reached by path; optional: it is what a field points to, and may be absent.
+// check looks at a type that is reached by path; optional: it is what a field points to, and may be
+// absent.
 func (w *readability) check(t reflect.Type, path string, optional bool) string {
 	if w.seen[reached{t, optional}] {
 		return ""

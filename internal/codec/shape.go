@@ -10,8 +10,9 @@ import (
 	"github.com/vmihailenco/msgpack/v5"
 )
 
-// exact reports whether what c reads back of any value of type t is the value itself, and shares no memory with it. It
-// answers no where it does not know: then the value is decoded once more than needed, which is never wrong.
+// exact reports whether what c reads back of any value of type t is the value itself, and shares no
+// memory with it. It answers no where it does not know: then the value is decoded once more than
+// needed, which is never wrong.
 func exact(c Codec, t reflect.Type) bool {
 	switch c.(type) {
 	case rawCodec:
@@ -38,7 +39,8 @@ func exactShape(c Codec, t reflect.Type) bool {
 		for i := range t.NumField() {
 			f := t.Field(i)
 			name, plain := plainName(c, f)
-			// JSON falls back to names without regard to case: two such fields are for the codec to tell apart.
+			// JSON falls back to names without regard to case: two such fields are for the codec to
+			// tell apart.
 			if folded := strings.ToLower(name); !plain || names[folded] || !exactShape(c, f.Type) {
 				return false
 			} else {
@@ -50,7 +52,8 @@ func exactShape(c Codec, t reflect.Type) bool {
 	return false
 }
 
-// plainName is the name under which c stores a field, and whether it is stored as it is, always, under that name.
+// plainName is the name under which c stores a field, and whether it is stored as it is, always,
+// under that name.
 func plainName(c Codec, f reflect.StructField) (name string, plain bool) {
 	if !f.IsExported() || f.Anonymous {
 		return "", false

@@ -84,20 +84,23 @@ func New[V any](o Options) (*Typed[V], error) {
 	return t, nil
 }
 
-// Name names the format, such as "json+s2+aes-256-gcm", to find a cache's name reused with another one.
+// Name names the format, such as "json+s2+aes-256-gcm", to find a cache's name reused with another
+// one.
 func (t *Typed[V]) Name() string { return t.name }
 
-// Numeric reports whether values may be stored as a Number, so that they can be incremented where they are; within
-// which bounds; and whether the bounds are narrower than those of int64.
+// Numeric reports whether values may be stored as a Number, so that they can be incremented where
+// they are; within which bounds; and whether the bounds are narrower than those of int64.
 func (t *Typed[V]) Numeric() (ok bool, lo, hi int64, bounded bool) {
 	return t.number.bounds()
 }
 
-// Exact reports whether decoding gives every value back as it was encoded, in memory of its own: what Decode gives
-// cannot be told from what Encode was given. Where it is false, a caller that keeps a value keeps a decoded one.
+// Exact reports whether decoding gives every value back as it was encoded, in memory of its own:
+// what Decode gives cannot be told from what Encode was given. Where it is false, a caller that
+// keeps a value keeps a decoded one.
 func (t *Typed[V]) Exact() bool { return t.exact }
 
-// Sealed reports whether values are encrypted, and with them what EncodeBound is told is authenticated.
+// Sealed reports whether values are encrypted, and with them what EncodeBound is told is
+// authenticated.
 func (t *Typed[V]) Sealed() bool { return t.keys != nil }
 
 // Encode appends *v, to be stored under key, to dst. If it fails, it returns dst as it was.
@@ -105,8 +108,8 @@ func (t *Typed[V]) Encode(dst []byte, key string, v *V) (out []byte, form Form, 
 	return t.EncodeBound(dst, key, nil, v)
 }
 
-// EncodeBound is Encode of a value that, encrypted, decodes only together with the same bound: bytes that are stored
-// in the clear beside it. Without a keyring nothing is bound.
+// EncodeBound is Encode of a value that, encrypted, decodes only together with the same bound:
+// bytes that are stored in the clear beside it. Without a keyring nothing is bound.
 func (t *Typed[V]) EncodeBound(dst []byte, key string, bound []byte, v *V) (out []byte, form Form, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -123,7 +126,8 @@ func (t *Typed[V]) EncodeBound(dst []byte, key string, bound []byte, v *V) (out 
 	return out, Enveloped, err
 }
 
-// Decode reads what Encode stored under key into *v, which is the zero value if it fails. *v shares no memory with data.
+// Decode reads what Encode stored under key into *v, which is the zero value if it fails. *v shares
+// no memory with data.
 func (t *Typed[V]) Decode(key string, data []byte, form Form, v *V) (err error) {
 	return t.DecodeBound(key, nil, data, form, v)
 }
@@ -165,8 +169,8 @@ func (t *Typed[V]) appendValue(dst []byte, v *V) ([]byte, error) {
 	return t.appendUser(dst, v)
 }
 
-// appendUser gives a user's codec a buffer of its own, so that one that forgets to append cannot spoil the header,
-// and does not keep what comes back, which may be the user's memory.
+// appendUser gives a user's codec a buffer of its own, so that one that forgets to append cannot
+// spoil the header, and does not keep what comes back, which may be the user's memory.
 func (t *Typed[V]) appendUser(dst []byte, v *V) ([]byte, error) {
 	buf := getScratch()
 	defer putScratch(buf)

@@ -15,9 +15,9 @@ func ContextEnded(err error) bool {
 	return (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) && !errors.Is(err, remote.ErrUnavailable)
 }
 
-// neverSent reports whether a change that failed was certainly not sent, and only since its caller's
-// context had ended: Redis has what it had before, the caller was told so, and nothing speaks against
-// Redis.
+// neverSent reports whether a change that failed was certainly not sent, and only since its
+// caller's context had ended: Redis has what it had before, the caller was told so, and nothing
+// speaks against Redis.
 func neverSent(err error) bool { return ContextEnded(err) && !isUnknown(err) }
 
 // retryQuery is what a read asks the retry queue about: a key of a cache, or tags of its, or both.
@@ -25,7 +25,8 @@ type retryQuery struct {
 	cache string
 	hash  uint64 // of the key; 0 with tagsOnly
 	tags  []uint64
-	// tagsOnly: the key was asked about before, and these are the tags that its entry turned out to have.
+	// tagsOnly: the key was asked about before, and these are the tags that its entry turned out to
+	// have.
 	tagsOnly bool
 }
 
@@ -38,9 +39,9 @@ const (
 	stuck                // one that is not known to be deliverable soon
 )
 
-// Blocked returns an error where the remote tier may hold what this instance invalidated: under a key,
-// or for any of these tags. For invalidations whose first retry is yet to end it waits: as long as ctx
-// allows, and no longer than until.
+// Blocked returns an error where the remote tier may hold what this instance invalidated: under a
+// key, or for any of these tags. For invalidations whose first retry is yet to end it waits: as
+// long as ctx allows, and no longer than until.
 func (c *Cache) Blocked(ctx context.Context, until time.Time, hash uint64, tags ...uint64) error {
 	return c.retries.blocked(ctx, until, retryQuery{cache: c.name, hash: hash, tags: tags})
 }
@@ -138,9 +139,9 @@ func (q *retryQueue) findLocked(about retryQuery) obstacle {
 	return worst
 }
 
-// hold keeps retries of a key from beginning until unhold, and waits for one that is under way. A retry
-// is a deletion: one that Redis executed after a change which replaces the entry would delete what was
-// acknowledged. The error is that of ctx, if it ends first; the item is held then, too.
+// hold keeps retries of a key from beginning until unhold, and waits for one that is under way. A
+// retry is a deletion: one that Redis executed after a change which replaces the entry would delete
+// what was acknowledged. The error is that of ctx, if it ends first; the item is held then, too.
 func (q *retryQueue) hold(ctx context.Context, key string) (*retryItem, error) {
 	if q.depth.Load() == 0 {
 		return nil, nil
@@ -202,7 +203,8 @@ func (q *retryQueue) succeedLocked() {
 	q.settleLocked()
 }
 
-// blameLocked notes why a change failed, and reports whether it is worth waiting for its first retry.
+// blameLocked notes why a change failed, and reports whether it is worth waiting for its first
+// retry.
 func (q *retryQueue) blameLocked(err error) (prompt bool) {
 	if neverSent(err) {
 		return !q.failing

@@ -55,16 +55,18 @@ func (c *Cache) Point(hash uint64) Point {
 	return Point{Stamp: c.table.Now(), Begun: local.Monotonic(), ID: id}
 }
 
-// Settled is the position up to which everything that was learned is taken into account: a copy that
-// is found valid later may be given that stamp.
+// Settled is the position up to which everything that was learned is taken into account: a copy
+// that is found valid later may be given that stamp.
 func (c *Cache) Settled() uint64 { return c.table.Recorded() }
 
-// Valid reports whether nothing is known to have invalidated a key, or its whole cache, since stamp.
+// Valid reports whether nothing is known to have invalidated a key, or its whole cache, since
+// stamp.
 func (c *Cache) Valid(hash, stamp uint64) bool {
 	return stamp >= c.min.Load() && c.table.Valid(hash, stamp)
 }
 
-// TagsValid reports whether no tag with one of these hashes is known to have been invalidated since stamp.
+// TagsValid reports whether no tag with one of these hashes is known to have been invalidated since
+// stamp.
 func (c *Cache) TagsValid(hashes []uint64, stamp uint64) bool {
 	for _, h := range hashes {
 		if !c.table.Valid(h, stamp) {
@@ -100,10 +102,11 @@ func (c *Cache) invalidateAllOfLocked() {
 }
 
 // Conclude makes the copies with these hashes invalid, and reports whether nothing newer than begun
-// was known about them, the watched hashes, or the whole cache. Then, and only then, a value that was
-// read or stored since begun is as new as the stamp that it returns.
+// was known about them, the watched hashes, or the whole cache. Then, and only then, a value that
+// was read or stored since begun is as new as the stamp that it returns.
 func (c *Cache) Conclude(begun uint64, hashes, watched []uint64) (stamp uint64, unchanged bool) {
-	// The minimum is raised with mu held, too: a higher one is either seen here, or is above the stamp.
+	// The minimum is raised with mu held, too: a higher one is either seen here, or is above the
+	// stamp.
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	stamp, unchanged = c.table.RaiseAndCheck(begun, hashes, watched)

@@ -35,11 +35,11 @@ const (
 )
 
 // Change is a change that this instance makes to a key, or a tag, of one cache. Local copies stay
-// valid until it is acknowledged or has failed: before that nobody can tell whether it was made. (To
-// make them invalid from its beginning is needless: see invalidation/model.)
+// valid until it is acknowledged or has failed: before that nobody can tell whether it was made.
+// (To make them invalid from its beginning is needless: see invalidation/model.)
 //
-// It begins with Begin, is announced by Announce before it is sent, and ends with one call of either
-// Finish or Cancel.
+// It begins with Begin, is announced by Announce before it is sent, and ends with one call of
+// either Finish or Cancel.
 type Change struct {
 	Key   string // as Redis has it
 	Hash  uint64
@@ -74,15 +74,15 @@ func (c *Cache) Begin(ctx context.Context, kind Kind, key string, hash uint64) (
 // Begun is the position that was reached when the change began.
 func (ch *Change) Begun() uint64 { return ch.begun }
 
-// NewestID is the newest id of the change's lane that is known: the stamp of a record that is written
-// before the change has an id of its own.
+// NewestID is the newest id of the change's lane that is known: the stamp of a record that is
+// written before the change has an id of its own.
 func (ch *Change) NewestID() uint64 { return ch.cache.lanes[ch.Lane].last.Load() }
 
 // Announcement is what Announce has made. Its ID is set when the change is acknowledged.
 func (ch *Change) Announcement() *remote.Announcement { return ch.message }
 
-// Announce gives changes that are about to be sent their announcements. Changes of a lane that follow
-// one another share one, as far as coalesce.Max allows.
+// Announce gives changes that are about to be sent their announcements. Changes of a lane that
+// follow one another share one, as far as coalesce.Max allows.
 func Announce(changes ...*Change) {
 	for len(changes) > 0 {
 		first, n := changes[0], 1
@@ -107,9 +107,10 @@ func (m *Manager) announce(lane int, hashes []uint64) announcement {
 }
 
 // Finish ends a change: from now on no local copy of the key is served, and no load may be joined,
-// that began before. unchanged reports whether the change was acknowledged, and nothing else happened
-// meanwhile to the key, the tags with the watched hashes, or the whole cache: then, and only then, the
-// changed value may be kept locally, with the stamp of the point that Finish returns.
+// that began before. unchanged reports whether the change was acknowledged, and nothing else
+// happened meanwhile to the key, the tags with the watched hashes, or the whole cache: then, and
+// only then, the changed value may be kept locally, with the stamp of the point that Finish
+// returns.
 func (ch *Change) Finish(err error, watched ...uint64) (at Point, unchanged bool) {
 	m := ch.cache.Manager
 	if err == nil && ch.kind != Modify {
@@ -161,15 +162,17 @@ func (ch *Change) enqueue(err error) {
 	}
 }
 
-// announcementOf returns the announcement of a message. It says what is known here of the lane, from
-// which Redis sees whether it has lost the lane's history: the new one then begins with this change.
+// announcementOf returns the announcement of a message. It says what is known here of the lane,
+// from which Redis sees whether it has lost the lane's history: the new one then begins with this
+// change.
 func (m *Manager) announcementOf(lane int, msg invalidation.Message) *remote.Announcement {
 	l := &m.lanes[lane]
 	msg.Previous, msg.ID = l.last.Load(), l.allFloor.Load()
 	return &remote.Announcement{Lane: lane, Message: encode(msg)}
 }
 
-// strangersAnnouncement returns an announcement that this instance takes for another's when it comes.
+// strangersAnnouncement returns an announcement that this instance takes for another's when it
+// comes.
 func (m *Manager) strangersAnnouncement(lane int, msg invalidation.Message) *remote.Announcement {
 	msg.Publisher = m.own.id(0)
 	return m.announcementOf(lane, msg)
@@ -178,7 +181,8 @@ func (m *Manager) strangersAnnouncement(lane int, msg invalidation.Message) *rem
 func encode(msg invalidation.Message) []byte {
 	b, err := msg.Append(nil)
 	if err != nil {
-		// Only more than 65,535 hashes do that; a change of so many keys is announced as a change of all.
+		// Only more than 65,535 hashes do that; a change of so many keys is announced as a change
+		// of all.
 		all := invalidation.Message{Type: invalidation.TypeAll, Previous: msg.Previous, ID: msg.ID, Publisher: msg.Publisher}
 		b, _ = all.Append(nil)
 	}
@@ -188,8 +192,8 @@ func encode(msg invalidation.Message) []byte {
 // filledTogether is how many loads one message announces the end of at most.
 const filledTogether = 4096
 
-// AnnounceFilled wakes the instances that wait for loads of keys with these hashes: with one message
-// for each lane.
+// AnnounceFilled wakes the instances that wait for loads of keys with these hashes: with one
+// message for each lane.
 func (m *Manager) AnnounceFilled(ctx context.Context, hashes []uint64) error {
 	byLane := make([][]uint64, len(m.lanes))
 	for _, h := range hashes {

@@ -33,9 +33,9 @@ func (c *Cache) Clear(ctx context.Context) []Cleared {
 	return out
 }
 
-// AnnounceRemoved announces, on every lane, that entries of the cache were removed of which the keys
-// are not listed: other instances drop all local copies of the cache. Where that failed, the whole
-// cache is queued to be invalidated later.
+// AnnounceRemoved announces, on every lane, that entries of the cache were removed of which the
+// keys are not listed: other instances drop all local copies of the cache. Where that failed, the
+// whole cache is queued to be invalidated later.
 func (c *Cache) AnnounceRemoved(ctx context.Context) []Cleared {
 	out := make([]Cleared, len(c.lanes))
 	for i := range c.lanes {

@@ -10,8 +10,8 @@ import (
 	"github.com/doppio-cache/doppio/remote"
 )
 
-// Manager implements invalidation.Handler. Of one lane it hears one thing at a time, of several at the
-// same time.
+// Manager implements invalidation.Handler. Of one lane it hears one thing at a time, of several at
+// the same time.
 var _ invalidation.Handler = (*Manager)(nil)
 
 // dropReasons is how many reasons there are to drop all local copies.
@@ -48,8 +48,8 @@ func (m *Manager) OnMessage(index int, msg invalidation.Message) {
 	}
 }
 
-// invalidateCache makes the local copies of a cache invalid. A cache that this instance does not have
-// holds nothing.
+// invalidateCache makes the local copies of a cache invalid. A cache that this instance does not
+// have holds nothing.
 func (m *Manager) invalidateCache(seed uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -108,8 +108,8 @@ func (m *Manager) extendLocked() {
 	m.trustedUntil.Store(until)
 }
 
-// OnLost implements invalidation.Handler. Nothing is dropped: if the lane can be replayed, nothing was
-// missed.
+// OnLost implements invalidation.Handler. Nothing is dropped: if the lane can be replayed, nothing
+// was missed.
 func (m *Manager) OnLost(index int, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -137,8 +137,8 @@ func (m *Manager) OnLost(index int, err error) {
 
 var _ invalidation.ServerWatcher = (*Manager)(nil)
 
-// OnSilence implements invalidation.ServerWatcher: what the receiver knows spares callers the wait for
-// a server that does not answer.
+// OnSilence implements invalidation.ServerWatcher: what the receiver knows spares callers the wait
+// for a server that does not answer.
 func (m *Manager) OnSilence(index int, err error) {
 	answered := m.opts.MaxStaleness / 4 // a call that was answered since says more than a probe that was not
 	if errors.Is(err, syscall.ECONNREFUSED) {

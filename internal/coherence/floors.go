@@ -19,7 +19,8 @@ type laneState struct {
 	until    int64                  // the end of the trust window, a reading of local.Monotonic
 	// floors are the ids below which remote records are invalid: by cache name, allCaches for all.
 	floors map[string]uint64
-	// unnamed are the floors, by seed, of caches that this instance does not have; maxUnnamed at most.
+	// unnamed are the floors, by seed, of caches that this instance does not have; maxUnnamed at
+	// most.
 	unnamed map[uint64]uint64
 	// later is the floor of every cache that this instance makes later: of those that unnamed and
 	// floors had no room for.
@@ -43,12 +44,12 @@ const allCaches = "*"
 const NewestFloor = "!"
 
 const (
-	// maxUnnamed bounds the floors that a lane keeps, by seed, for caches which this instance does not
-	// have. Messages name caches by a hash: a forger could name as many as there are hashes. Past the
-	// bound one floor stands for all of them.
+	// maxUnnamed bounds the floors that a lane keeps, by seed, for caches which this instance does
+	// not have. Messages name caches by a hash: a forger could name as many as there are hashes.
+	// Past the bound one floor stands for all of them.
 	maxUnnamed = 4096
-	// maxFloors bounds the floors that a lane keeps by name. Redis keeps as many. The names that come
-	// and go there meanwhile would grow without end here.
+	// maxFloors bounds the floors that a lane keeps by name. Redis keeps as many. The names that
+	// come and go there meanwhile would grow without end here.
 	maxFloors = 16_384
 )
 
@@ -79,8 +80,9 @@ func (m *Manager) applyFloorsLocked(index int) (raised bool) {
 	return raised
 }
 
-// raiseFloor invalidates one cache, as far as its keys belong to a lane: in both tiers. The floor of
-// remote records comes first: a read that saw them under the old one began before the local minimum.
+// raiseFloor invalidates one cache, as far as its keys belong to a lane: in both tiers. The floor
+// of remote records comes first: a read that saw them under the old one began before the local
+// minimum.
 func (m *Manager) raiseFloor(index int, seed, id uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -110,10 +112,10 @@ func (m *Manager) raiseAllFloorsLocked(index int, id uint64) {
 }
 
 // partLane notes that a lane has lost its history, of which ended is the newest id that was known.
-// Redis may hold again what was invalidated since: no remote record of up to there is read any more,
-// whatever becomes of the floor that says so to other instances. What the new history has acknowledged
-// lies above. The newest known id stays known: it tells Redis that changes of this instance come after
-// the loss.
+// Redis may hold again what was invalidated since: no remote record of up to there is read any
+// more, whatever becomes of the floor that says so to other instances. What the new history has
+// acknowledged lies above. The newest known id stays known: it tells Redis that changes of this
+// instance come after the loss.
 func (m *Manager) partLane(index int, ended uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -133,8 +135,8 @@ func (m *Manager) partLane(index int, ended uint64) {
 }
 
 // partedAt notes the floor that lies where the histories of a lane part, of which the lost one was
-// known up to ended. From now on nothing up to there matters, not even as the newest known id: where
-// it is above the floor, Redis has not believed it, or the new history had begun without it.
+// known up to ended. From now on nothing up to there matters, not even as the newest known id:
+// where it is above the floor, Redis has not believed it, or the new history had begun without it.
 func (m *Manager) partedAt(index int, ended, floor uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -146,10 +148,10 @@ func (m *Manager) partedAt(index int, ended, floor uint64) {
 	m.raiseAllFloorsLocked(index, floor)
 }
 
-// RefreshFloors makes sure that a remote read of these lanes which begins now takes into account what
-// was cleared long enough ago: the floors come with the probes as long as local copies are trusted,
-// and are read when they are not. One read serves all calls that wait, each as long as its own context
-// allows.
+// RefreshFloors makes sure that a remote read of these lanes which begins now takes into account
+// what was cleared long enough ago: the floors come with the probes as long as local copies are
+// trusted, and are read when they are not. One read serves all calls that wait, each as long as its
+// own context allows.
 func (m *Manager) RefreshFloors(ctx context.Context, indexes ...int) error {
 	if m.Trusted() {
 		return nil
@@ -171,9 +173,9 @@ func (m *Manager) RefreshFloors(ctx context.Context, indexes ...int) error {
 	return nil
 }
 
-// mayGoOn reports whether a lane's floors, which could not be read, are known well enough. On a Cluster
-// the lane may lie on another node than what is read: where that node is down, no instance can raise a
-// floor on it, and the floors known are those of its last answer.
+// mayGoOn reports whether a lane's floors, which could not be read, are known well enough. On a
+// Cluster the lane may lie on another node than what is read: where that node is down, no instance
+// can raise a floor on it, and the floors known are those of its last answer.
 func (m *Manager) mayGoOn(index int, err error) bool {
 	return errors.Is(err, remote.ErrUnavailable) && !m.remote.Atomic() && m.lanes[index].floorsAt.Load() != Never
 }
@@ -233,14 +235,15 @@ func (m *Manager) learnFloors(index int, floors map[string]uint64) {
 		m.reached(index, id)                     // what is loaded from now on is newer
 	}
 	m.boundFloorsLocked(l)
-	// What was read from the remote tier since the floor was raised, and before it was known here, must not be served.
+	// What was read from the remote tier since the floor was raised, and before it was known here,
+	// must not be served.
 	if m.applyFloorsLocked(index) {
 		m.invalidateAllLocked()
 	}
 }
 
-// boundFloorsLocked keeps a lane's floors to those of this instance's caches where there are too many:
-// a cache that it makes later begins with the highest floor of the others.
+// boundFloorsLocked keeps a lane's floors to those of this instance's caches where there are too
+// many: a cache that it makes later begins with the highest floor of the others.
 func (m *Manager) boundFloorsLocked(l *laneState) {
 	if len(l.floors) <= maxFloors {
 		return

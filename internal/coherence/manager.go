@@ -2,9 +2,9 @@
 // does to keep those of other instances valid.
 //
 // The receivers of the lanes tell a [Manager] what arrives (events.go). A [Change] is one write of
-// this instance, from its beginning to its end (change.go). Invalidations that could not be delivered
-// wait in the retry queue (retryqueue.go). Every local hit asks its [Cache] whether the copy is
-// valid (cache.go), and a [View] keeps reads from going back in time (view.go).
+// this instance, from its beginning to its end (change.go). Invalidations that could not be
+// delivered wait in the retry queue (retryqueue.go). Every local hit asks its [Cache] whether the
+// copy is valid (cache.go), and a [View] keeps reads from going back in time (view.go).
 package coherence
 
 import (
@@ -34,7 +34,8 @@ type Options struct {
 	MaxStaleness time.Duration
 	MaxRetries   int           // invalidations that wait in the retry queue at most
 	Backoff      time.Duration // the longest pause between retries, and between attempts to subscribe
-	// Uncertain is how long a change whose reply was lost may take to happen, from when it was given up.
+	// Uncertain is how long a change whose reply was lost may take to happen, from when it was
+	// given up.
 	Uncertain time.Duration
 	Logger    *slog.Logger
 	Panics    *guard.Panics
@@ -45,14 +46,15 @@ type Options struct {
 // Manager is what a client knows about the validity of its local copies.
 //
 // Positions of the table order what was learned. Readers load trustedUntil first, then the minimum
-// position, then the table; a writer raises the table and the minimum before it extends trustedUntil.
+// position, then the table; a writer raises the table and the minimum before it extends
+// trustedUntil.
 type Manager struct {
 	opts   Options
 	table  *invalidation.Table
 	remote *remote.Store
 
-	// trustedUntil is the reading of local.Monotonic until which the subscriptions are known to have
-	// missed nothing: the earliest end of the lanes' trust windows.
+	// trustedUntil is the reading of local.Monotonic until which the subscriptions are known to
+	// have missed nothing: the earliest end of the lanes' trust windows.
 	trustedUntil atomic.Int64
 
 	agreed atomic.Bool // the namespace has as many lanes as this instance thinks

@@ -2,8 +2,9 @@ package coherence
 
 import "time"
 
-// overflowLocked makes room in the retry queue: the items of the cache that has most of them turn into
-// one floor of that cache in each lane, as of Clear. Other caches keep their entries, and their items.
+// overflowLocked makes room in the retry queue: the items of the cache that has most of them turn
+// into one floor of that cache in each lane, as of Clear. Other caches keep their entries, and
+// their items.
 func (q *retryQueue) overflowLocked() {
 	counts := make(map[string]int)
 	for _, it := range q.items {
@@ -31,8 +32,8 @@ func (q *retryQueue) overflowLocked() {
 		"cache", cache, "limit", q.m.opts.MaxRetries)
 }
 
-// addFloorLocked notes that a cache's part in a lane is to be invalidated, and once more when no change
-// that is uncertain until then can happen any more.
+// addFloorLocked notes that a cache's part in a lane is to be invalidated, and once more when no
+// change that is uncertain until then can happen any more.
 func (q *retryQueue) addFloorLocked(f laneCache, uncertain int64, prompt bool) {
 	it := q.floors[f]
 	if it == nil {
@@ -44,8 +45,8 @@ func (q *retryQueue) addFloorLocked(f laneCache, uncertain int64, prompt bool) {
 	it.uncertainUntil, it.nextAttempt = max(it.uncertainUntil, uncertain), Never
 }
 
-// coveredLocked reports whether all of a cache is to be invalidated anyhow, in every lane. One more key
-// of it, or tag, then has that done after what failed now, and once more after uncertain.
+// coveredLocked reports whether all of a cache is to be invalidated anyhow, in every lane. One more
+// key of it, or tag, then has that done after what failed now, and once more after uncertain.
 func (q *retryQueue) coveredLocked(cache string, uncertain int64, prompt bool) bool {
 	for lane := range q.m.lanes {
 		if q.floors[laneCache{cache, lane}] == nil {

@@ -15,24 +15,24 @@ type ownChanges struct {
 	instance uint32 // the upper half of the publisher's id; the lower half counts changes
 	next     atomic.Uint32
 
-	// early counts the messages that were passed over while some of their changes had not ended: the
-	// table does not know of those yet, though the lane has been followed past them.
+	// early counts the messages that were passed over while some of their changes had not ended:
+	// the table does not know of those yet, though the lane has been followed past them.
 	early atomic.Int64
 
 	mu    sync.Mutex
 	known map[uint32]progress
 }
 
-// progress is how far an own message has come. It is forgotten when all of its changes have ended, and
-// it was heard or one of them has failed.
+// progress is how far an own message has come. It is forgotten when all of its changes have ended,
+// and it was heard or one of them has failed.
 type progress struct {
 	under         int // how many of its changes have not ended
 	failed, heard bool
 	early         bool // it was heard and passed over before that
 }
 
-// maxOwn bounds the changes whose message is awaited. Past it they are forgotten: their messages then
-// drop a local entry too many.
+// maxOwn bounds the changes whose message is awaited. Past it they are forgotten: their messages
+// then drop a local entry too many.
 const maxOwn = 1 << 16
 
 func (o *ownChanges) id(n uint32) uint64 { return uint64(o.instance)<<32 | uint64(n) }
@@ -85,8 +85,8 @@ func (o *ownChanges) updateLocked(n uint32, p progress) {
 	o.known[n] = p
 }
 
-// heard reports whether the message of a change that has not ended has come back: that of any of the
-// changes that share it.
+// heard reports whether the message of a change that has not ended has come back: that of any of
+// the changes that share it.
 func (o *ownChanges) heard(publisher uint64) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -8,9 +8,9 @@ import (
 	"github.com/doppio-cache/doppio/remote"
 )
 
-// parting is a loss of a lane's history, for which Redis is yet to say where the new history begins,
-// and to put the floor of all caches there. It keeps no reads from the remote tier: this instance
-// takes the records that the lost history left for absent.
+// parting is a loss of a lane's history, for which Redis is yet to say where the new history
+// begins, and to put the floor of all caches there. It keeps no reads from the remote tier: this
+// instance takes the records that the lost history left for absent.
 type parting struct {
 	ended      uint64 // the newest id that was known of the lost history
 	allFloor   uint64 // the newest floor of all caches that was known when the loss was noticed
@@ -33,8 +33,8 @@ func (q *retryQueue) part(lane int, ended, allFloor uint64) {
 	q.nudge()
 }
 
-// retryParts asks Redis where the new histories of lanes begin, and reports whether it has said so for
-// all.
+// retryParts asks Redis where the new histories of lanes begin, and reports whether it has said so
+// for all.
 func (q *retryQueue) retryParts(ctx context.Context) bool {
 	q.mu.Lock()
 	todo := make(map[int]parting, len(q.parts))

@@ -36,8 +36,8 @@ func (m *Manager) Lagging(positions []Position) bool {
 	return false
 }
 
-// CatchUp makes a remote read of these lanes see what was cleared up to the positions: the remote tier
-// has every other change by itself, but of a Clear an instance knows what it has heard.
+// CatchUp makes a remote read of these lanes see what was cleared up to the positions: the remote
+// tier has every other change by itself, but of a Clear an instance knows what it has heard.
 func (m *Manager) CatchUp(ctx context.Context, positions []Position, lanes ...int) error {
 	if err := m.RefreshFloors(ctx, lanes...); err != nil {
 		return err

@@ -138,8 +138,8 @@ func (q *retryQueue) fail(err error, it *retryItem) {
 	q.settleLocked()
 }
 
-// complete removes an item that was delivered, and reports whether it is gone: not if it failed once
-// more meanwhile, or was sent before the outcome of its change was certain.
+// complete removes an item that was delivered, and reports whether it is gone: not if it failed
+// once more meanwhile, or was sent before the outcome of its change was certain.
 func (q *retryQueue) complete(sent int64, a retryAttempt) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -13,11 +13,11 @@ import (
 	"github.com/doppio-cache/doppio/remote"
 )
 
-// retryQueue holds the invalidations that could not be delivered, or that may not have been. Reads of
-// their keys pass over both tiers and fill neither, and each is tried again, as a deletion, until it
-// is acknowledged: how long the remote entry may live is not known. When there are more of them than
-// Options.MaxRetries, those of the cache that has most turn into one invalidation of that cache, until
-// which its reads pass over both tiers.
+// retryQueue holds the invalidations that could not be delivered, or that may not have been. Reads
+// of their keys pass over both tiers and fill neither, and each is tried again, as a deletion,
+// until it is acknowledged: how long the remote entry may live is not known. When there are more of
+// them than Options.MaxRetries, those of the cache that has most turn into one invalidation of that
+// cache, until which its reads pass over both tiers.
 type retryQueue struct {
 	m *Manager
 
@@ -47,9 +47,9 @@ type laneCache struct {
 // retryItem is one invalidation to be tried again.
 type retryItem struct {
 	cache string // of the entry, or tag
-	// prompt: its change was certainly not sent, and only since its caller's context had ended, and no
-	// retry has failed. Redis is not known to be in trouble, so reads wait for the first retry instead
-	// of failing.
+	// prompt: its change was certainly not sent, and only since its caller's context had ended, and
+	// no retry has failed. Redis is not known to be in trouble, so reads wait for the first retry
+	// instead of failing.
 	prompt    bool
 	publisher uint64 // of the change, as long as the item stands for one change; else 0
 	position  uint64 // what was known when it failed, or failed anew
@@ -73,8 +73,8 @@ func newRetryQueue(m *Manager) *retryQueue {
 	}
 }
 
-// blockedError says why the remote tier is not read: what it holds may have been invalidated by this
-// instance. It matches what kept the invalidation from being delivered.
+// blockedError says why the remote tier is not read: what it holds may have been invalidated by
+// this instance. It matches what kept the invalidation from being delivered.
 func blockedError(cause error) error {
 	const text = "an invalidation of this entry could not be delivered yet"
 	kind := remote.ErrUnavailable
@@ -94,8 +94,8 @@ func blockedError(cause error) error {
 }
 
 // undeliverable reports whether a change that failed leaves something to be invalidated: not if it
-// never began, since an argument was wrong or the client is closed. An option that shows to be wrong
-// only at the server (a replica) may be right later.
+// never began, since an argument was wrong or the client is closed. An option that shows to be
+// wrong only at the server (a replica) may be right later.
 func undeliverable(err error) bool {
 	var option *remote.OptionError
 	return err != nil && !errors.Is(err, remote.ErrClosed) && (!errors.As(err, &option) || errors.Is(err, remote.ErrUnavailable))
@@ -171,8 +171,8 @@ func (q *retryQueue) confirm(publisher uint64) {
 	}
 }
 
-// supersede notes that the entry under key was changed. A change that certainly did not happen before
-// needs no repair any more; one that may yet happen would undo the later one.
+// supersede notes that the entry under key was changed. A change that certainly did not happen
+// before needs no repair any more; one that may yet happen would undo the later one.
 func (q *retryQueue) supersede(key string, begun uint64) {
 	if q.depth.Load() == 0 {
 		return

@@ -44,8 +44,8 @@ func (t tracking) OnTrackedKeys(keys []string) {
 	}
 }
 
-// tagParts splits the key of a tag's version into the prefix that seeds the tag's hash, and the tag;
-// rest is the key without the namespace and two colons.
+// tagParts splits the key of a tag's version into the prefix that seeds the tag's hash, and the
+// tag; rest is the key without the namespace and two colons.
 func tagParts(key, rest string) (prefix, tag string) {
 	kind, rest, _ := strings.Cut(rest, ":")
 	_, tag, ok := strings.Cut(rest, ":")
@@ -55,7 +55,8 @@ func tagParts(key, rest string) (prefix, tag string) {
 	return key[:len(key)-len(tag)], tag
 }
 
-// OnTracking implements invalidation.TrackingHandler: nothing reported the keys that changed before.
+// OnTracking implements invalidation.TrackingHandler: nothing reported the keys that changed
+// before.
 func (t tracking) OnTracking() {
 	t.m.trackingDrops.Add(1)
 	t.m.invalidateAll()

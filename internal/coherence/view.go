@@ -15,10 +15,11 @@ import (
 // same. Only reads that overlap can be taken for each other: of two such reads with different
 // records, the one that ends last must not replace the local copy of the other unless its record is
 // known to be the newer. To find that out, each read under way has a view here, and whatever a read
-// returns is noted for as long as another view of the key's hash is open. There is nothing here while
-// nothing is read.
+// returns is noted for as long as another view of the key's hash is open. There is nothing here
+// while nothing is read.
 //
-// Keys with equal hashes share an entry, which at worst drops a local copy that need not be dropped.
+// Keys with equal hashes share an entry, which at worst drops a local copy that need not be
+// dropped.
 type views struct{ shards [viewShards]viewShard }
 
 const (
@@ -69,8 +70,8 @@ func MissedAt(rec *remote.Record) Sighting {
 	return Sighting{}
 }
 
-// StoredAs is the sighting of a record that this instance has stored, in place of the one whose token
-// was expected. When it was stored is not known.
+// StoredAs is the sighting of a record that this instance has stored, in place of the one whose
+// token was expected. When it was stored is not known.
 func StoredAs(rec *remote.Record, expected []byte) Sighting {
 	x := Sighting{Found: true, Token: rec.Token, Stamp: rec.Stamp}
 	copy(x.Replaced[:], expected)
@@ -81,8 +82,8 @@ func (x *Sighting) same(y *Sighting) bool {
 	return x.Found == y.Found && x.Token == y.Token && (!x.Found || x.Token != remote.Token{})
 }
 
-// newer reports whether x is known to be newer than y. A server's clock may be set back, and the ids
-// that stamps are may be those of loads that began long before: both have to agree.
+// newer reports whether x is known to be newer than y. A server's clock may be set back, and the
+// ids that stamps are may be those of loads that began long before: both have to agree.
 func (x *Sighting) newer(y *Sighting) bool {
 	if x.Replaced != (remote.Token{}) && x.Replaced == y.Token {
 		return true
@@ -248,9 +249,9 @@ func (c *Cache) Note(v *View, x Sighting) {
 }
 
 // Keep notes what a view that found something saw, and makes e, its local copy with these tags, the
-// one that is read from now on, or none if e is nil. Of two copies the one with the newer record wins;
-// where that cannot be told, neither stays. overtaken reports that the look may be older than what
-// others have seen since it began: callers that came after those must not be given it.
+// one that is read from now on, or none if e is nil. Of two copies the one with the newer record
+// wins; where that cannot be told, neither stays. overtaken reports that the look may be older than
+// what others have seen since it began: callers that came after those must not be given it.
 func (c *Cache) Keep(v *View, x Sighting, scope *local.Scope, key string, e *local.Entry, tags []uint64) (overtaken bool) {
 	v.shard.mu.Lock() // held while the copy is stored: what is noted later replaces it
 	defer v.shard.mu.Unlock()
@@ -271,8 +272,8 @@ func (c *Cache) Keep(v *View, x Sighting, scope *local.Scope, key string, e *loc
 	}
 	stamp := e.Stamp.Load()
 	if how == newest && beside {
-		// The copies of those that it is newer than may be on their way to the local tier: the raised
-		// position ends them.
+		// The copies of those that it is newer than may be on their way to the local tier: the
+		// raised position ends them.
 		raised, unchanged := c.Conclude(stamp, []uint64{v.hash}, tags)
 		if !unchanged {
 			return false

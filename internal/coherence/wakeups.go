@@ -12,8 +12,8 @@ type waiters struct {
 }
 
 // Waiter waits for loads of other instances, of any number of keys. It is woken when the lease of a
-// key was filled or given back, or when the key was changed; it may always be in vain, so a load that
-// is woken looks again.
+// key was filled or given back, or when the key was changed; it may always be in vain, so a load
+// that is woken looks again.
 type Waiter struct {
 	C <-chan struct{} // receives a signal when one of the keys is woken
 
@@ -24,8 +24,8 @@ type Waiter struct {
 	woken  []uint64 // guarded by waiters.mu: the hashes of those that were woken and not taken
 }
 
-// NewWaiter returns a waiter for keys with these hashes. It is made before their leases are asked for:
-// the instance that holds one announces its end only if it knows of a load that waits.
+// NewWaiter returns a waiter for keys with these hashes. It is made before their leases are asked
+// for: the instance that holds one announces its end only if it knows of a load that waits.
 func (m *Manager) NewWaiter(hashes ...uint64) *Waiter {
 	w := &m.waiters
 	in := &Waiter{in: w, ch: make(chan struct{}, 1)}

@@ -8,12 +8,12 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// Group runs one load of a key at a time, by x/sync's singleflight. The keys of a load of many, which
-// has one goroutine for all of them, are registered here alone.
+// Group runs one load of a key at a time, by x/sync's singleflight. The keys of a load of many,
+// which has one goroutine for all of them, are registered here alone.
 //
-// What singleflight lacks is added: a caller joins only a call that is valid for it, and leaves when
-// its own context ends; a call that no caller waits for any more is taken out first and cancelled
-// then, so that no caller can join what is about to fail.
+// What singleflight lacks is added: a caller joins only a call that is valid for it, and leaves
+// when its own context ends; a call that no caller waits for any more is taken out first and
+// cancelled then, so that no caller can join what is about to fail.
 //
 // I is what the owner keeps of a call, and R its result.
 type Group[I, R any] struct {
@@ -46,8 +46,8 @@ func (c *Call[I, R]) OfMany() *Call[I, R] {
 	return c
 }
 
-// Ticket is a caller's part in a call. The call has ended when one of the channels is ready: a Result
-// is received from Shared, or Done is closed.
+// Ticket is a caller's part in a call. The call has ended when one of the channels is ready: a
+// Result is received from Shared, or Done is closed.
 type Ticket[I, R any] struct {
 	*Call[I, R]      // nil: begin gave none
 	Leader      bool // the caller began it
@@ -66,8 +66,8 @@ func (t Ticket[I, R]) Result(r singleflight.Result) (R, error) {
 // Finished returns the result of a call whose Done is closed.
 func (t Ticket[I, R]) Finished() (R, error) { return t.res, t.err }
 
-// Begin makes a call. It is called with the lock held. run is nil for one key of a load of many; the
-// call is nil when no more may begin.
+// Begin makes a call. It is called with the lock held. run is nil for one key of a load of many;
+// the call is nil when no more may begin.
 type Begin[I, R any] func() (c *Call[I, R], run func() (R, error))
 
 // Join joins the call of key if it is valid for the caller, or begins one. valid is called with the
@@ -126,8 +126,9 @@ func (g *Group[I, R]) Update(f func()) {
 	f()
 }
 
-// TryRead reports whether a caller of key may read it by itself: not while there is a call, which it
-// may be able to join, or while another caller reads it, since one of many is enough. EndRead ends it.
+// TryRead reports whether a caller of key may read it by itself: not while there is a call, which
+// it may be able to join, or while another caller reads it, since one of many is enough. EndRead
+// ends it.
 func (g *Group[I, R]) TryRead(key string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

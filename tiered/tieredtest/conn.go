@@ -7,9 +7,10 @@ import (
 	"time"
 )
 
-// conn is a client's end of a pipe to the embedded Redis. A pipe has no buffer: the server, which answers the first
-// command of a pipeline before it has read the rest, and the client, which writes the whole pipeline before it reads,
-// would wait for each other. So what is written is kept here, and a goroutine passes it on until Close.
+// conn is a client's end of a pipe to the embedded Redis. A pipe has no buffer: the server, which
+// answers the first command of a pipeline before it has read the rest, and the client, which writes
+// the whole pipeline before it reads, would wait for each other. So what is written is kept here,
+// and a goroutine passes it on until Close.
 //
 // Waits are of the kind that testing/synctest knows as durably blocking.
 type conn struct {
@@ -94,8 +95,8 @@ func (c *conn) SetDeadline(t time.Time) error { return c.SetReadDeadline(t) }
 // SetWriteDeadline does nothing, as writes do not wait.
 func (c *conn) SetWriteDeadline(time.Time) error { return c.failed() }
 
-// SyscallConn is how go-redis asks whether a connection of its pool still is one: without it, the calls after an outage
-// would be given dead ones.
+// SyscallConn is how go-redis asks whether a connection of its pool still is one: without it, the
+// calls after an outage would be given dead ones.
 func (c *conn) SyscallConn() (syscall.RawConn, error) {
 	if err := c.failed(); err != nil {
 		return nil, err

@@ -1,13 +1,14 @@
-// Package tieredtest gives unit tests a real tiered.Client on an embedded Redis: no server, no ports, nothing to stop.
+// Package tieredtest gives unit tests a real tiered.Client on an embedded Redis: no server, no
+// ports, nothing to stop.
 //
 //	func TestGreeting(t *testing.T) {
 //		client := tieredtest.New(t, tiered.Options{})
 //		…
 //	}
 //
-// The embedded Redis is miniredis, whose clock runs: entries end in real time. To control time, run the test in a
-// bubble of testing/synctest; then a time.Sleep is over at once, and TTLs, leases, timeouts and breakers follow the
-// bubble's clock:
+// The embedded Redis is miniredis, whose clock runs: entries end in real time. To control time, run
+// the test in a bubble of testing/synctest; then a time.Sleep is over at once, and TTLs, leases,
+// timeouts and breakers follow the bubble's clock:
 //
 //	synctest.Test(t, func(t *testing.T) {
 //		client := tieredtest.New(t, tiered.Options{})
@@ -15,8 +16,8 @@
 //		time.Sleep(time.Hour) // costs nothing, and everything with a TTL below an hour is gone
 //	})
 //
-// Several instances of a fleet, and outages, are had from [NewRedis]. miniredis is right for tests of code that uses a
-// cache; it is no proof of what a real Redis or a Cluster does.
+// Several instances of a fleet, and outages, are had from [NewRedis]. miniredis is right for tests
+// of code that uses a cache; it is no proof of what a real Redis or a Cluster does.
 package tieredtest
 
 import (
@@ -36,7 +37,8 @@ import (
 	"github.com/doppio-cache/doppio/tiered"
 )
 
-// New gives a client on an embedded Redis of its own, whose local tier is coherent. Both end with the test.
+// New gives a client on an embedded Redis of its own, whose local tier is coherent. Both end with
+// the test.
 func New(tb testing.TB, opts tiered.Options) *tiered.Client {
 	tb.Helper()
 	return NewRedis(tb).Instance(tb, opts)
@@ -53,7 +55,8 @@ type Redis struct {
 	conns   map[*conn]struct{}
 }
 
-// NewRedis starts an embedded Redis, which ends with the test. Make its clients in the same synctest bubble, if in one.
+// NewRedis starts an embedded Redis, which ends with the test. Make its clients in the same
+// synctest bubble, if in one.
 func NewRedis(tb testing.TB) *Redis {
 	tb.Helper()
 	m := miniredis.NewMiniRedis()
@@ -69,8 +72,8 @@ func NewRedis(tb testing.TB) *Redis {
 	return r
 }
 
-// Instance gives one more instance of a fleet that shares this Redis, whose local tier is coherent unless Redis is down.
-// It ends with the test.
+// Instance gives one more instance of a fleet that shares this Redis, whose local tier is coherent
+// unless Redis is down. It ends with the test.
 func (r *Redis) Instance(tb testing.TB, opts tiered.Options) *tiered.Client {
 	tb.Helper()
 	rdb := r.Client()
@@ -102,7 +105,8 @@ func (r *Redis) Instance(tb testing.TB, opts tiered.Options) *tiered.Client {
 	return client
 }
 
-// Client gives a plain Redis client, to look behind the cache or to make a tiered.Client by hand. Its owner closes it.
+// Client gives a plain Redis client, to look behind the cache or to make a tiered.Client by hand.
+// Its owner closes it.
 func (r *Redis) Client() *redis.Client {
 	return redis.NewClient(&redis.Options{
 		Addr: "127.0.0.1:6379", Dialer: r.dial, MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true,
@@ -113,12 +117,12 @@ func (r *Redis) Client() *redis.Client {
 	})
 }
 
-// patience is how long a client waits for an answer, unless it is told otherwise: a machine that is busy with other tests
-// is no outage.
+// patience is how long a client waits for an answer, unless it is told otherwise: a machine that is
+// busy with other tests is no outage.
 const patience = time.Minute
 
-// poolSize is also how many dials may fail until go-redis dials no more but once a second, in a goroutine of its own:
-// calls after Up would fail until then.
+// poolSize is also how many dials may fail until go-redis dials no more but once a second, in a
+// goroutine of its own: calls after Up would fail until then.
 const poolSize = 10_000
 
 var errDown = &net.OpError{Op: "dial", Net: "embedded", Err: errors.New("connection refused")}
@@ -145,10 +149,11 @@ func (r *Redis) forget(c *conn) {
 	delete(r.conns, c)
 }
 
-// Down breaks every connection and refuses new ones, as if Redis had been stopped. It keeps its data.
+// Down breaks every connection and refuses new ones, as if Redis had been stopped. It keeps its
+// data.
 //
-// An instance notices by itself that it lost Redis. Right after Down it may still serve a local hit; in a bubble, it
-// has noticed when synctest.Wait returns.
+// An instance notices by itself that it lost Redis. Right after Down it may still serve a local
+// hit; in a bubble, it has noticed when synctest.Wait returns.
 func (r *Redis) Down() {
 	r.mu.Lock()
 	r.down = true
@@ -159,8 +164,8 @@ func (r *Redis) Down() {
 	}
 }
 
-// Up ends Down. Clients find Redis again by themselves, when their breakers and subscriptions try again; Client.Ready
-// tells when one has.
+// Up ends Down. Clients find Redis again by themselves, when their breakers and subscriptions try
+// again; Client.Ready tells when one has.
 func (r *Redis) Up() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
