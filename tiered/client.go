@@ -27,18 +27,18 @@ type Client struct {
 	opts       Options
 	defaultTTL time.Duration
 
-	local   *local.Tier
-	remote  *remote.Store
-	servers *topology.Topology // what is known of the Redis client
-	co      *coherence.Manager
-	notices *notices // nil without Options.OnStateChange
-	calls   *coalesced
-	loads   chan struct{}         // loads without the remote tier: see enterLoad
-	tracker *invalidation.Tracker // nil unless Options.Tracking
-	owned   redis.UniversalClient // made by Open; nil otherwise
-	spans   spans
-	panics  *guard.Panics // of what the user passed
-	metrics *metrics
+	local     *local.Tier
+	remote    *remote.Store
+	servers   *topology.Topology // what is known of the Redis client
+	co        *coherence.Manager
+	notices   *notices // nil without Options.OnStateChange
+	coalesced *coalesced
+	loads     chan struct{}         // loads without the remote tier: see enterLoad
+	tracker   *invalidation.Tracker // nil unless Options.Tracking
+	owned     redis.UniversalClient // made by Open; nil otherwise
+	spans     spans
+	panics    *guard.Panics // of what the user passed
+	metrics   *metrics
 
 	life      context.Context // ends when Close begins
 	end       context.CancelFunc
@@ -93,7 +93,7 @@ func New(rdb redis.UniversalClient, opts Options) (*Client, error) {
 		return nil, err
 	}
 	c.startCoherence(rdb)
-	c.calls = newCoalesced(c)
+	c.coalesced = newCoalesced(c)
 	var err error
 	if opts.Tracking {
 		c.tracker, err = invalidation.StartTracking(rdb, invalidation.TrackingOptions{

@@ -177,7 +177,7 @@ func (l *load[V]) fill(ctx context.Context, keys []*keyLoad[V], d *loaded[V]) {
 	for i := range fills {
 		keys[fills[i].at].call.Info.view.Restart()
 	}
-	s.client.calls.fillMany(ctx, fills)
+	s.client.coalesced.fillMany(ctx, fills)
 	var awaited []uint64
 	for i := range fills {
 		f := &fills[i]
@@ -363,7 +363,7 @@ func (l *load[V]) retire(ctx context.Context, keys []*keyLoad[V]) {
 
 // forget makes this instance's copies of a key invalid, if it has any.
 func (l *load[V]) forget(k *keyLoad[V]) {
-	if k.fallback != nil || k.call.Info.stale.any() || l.cache.shared.scope.Peek(k.hash, k.key) != nil {
+	if k.fallback != nil || k.call.Info.fallbacks.any() || l.cache.shared.scope.Peek(k.hash, k.key) != nil {
 		l.cache.shared.validity.Invalidate(k.hash)
 	}
 }

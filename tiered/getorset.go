@@ -104,7 +104,7 @@ func (c *Cache[V]) readFirst(ctx context.Context, hash uint64, key string, st *s
 	}
 	w := c.shared.view(hash)
 	defer w.End()
-	rec, err := c.shared.client.calls.read(ctx, c.shared.prefix+key)
+	rec, err := c.shared.client.coalesced.read(ctx, c.shared.prefix+key)
 	if ctx.Err() != nil {
 		return nil, nil, ctx.Err()
 	}
@@ -261,9 +261,9 @@ func (r *request[V]) wait(ctx context.Context, t ticket[V], soft <-chan time.Tim
 			res, err := t.Finished()
 			return r.take(ctx, f, res, err)
 		case <-soft:
-			soft, late = nil, f.Info.stale.there
+			soft, late = nil, f.Info.fallbacks.there
 		case <-busy:
-			busy, late = nil, f.Info.stale.there // another instance is loading: no reason to wait where a stale value will do
+			busy, late = nil, f.Info.fallbacks.there // another instance is loading: no reason to wait where a stale value will do
 		case <-late:
 			late = nil
 			if v := r.stale(f); v != nil {
@@ -301,8 +301,8 @@ func (r *request[V]) stale(f *call[V]) *V {
 		r.joinedAt > f.Info.first && f.Info.view.FoundSince(f.Info.first) {
 		return nil
 	}
-	v := f.Info.stale.fresh(r.cache.shared, r.hash)
-	if v == nil && r.fallback != nil && r.fallback.fresh(r.cache.shared, r.hash) {
+	v := f.Info.fallbacks.newestServable(r.cache.shared, r.hash)
+	if v == nil && r.fallback != nil && r.fallback.servable(r.cache.shared, r.hash) {
 		v = r.fallback.value
 	}
 	if v != nil {
@@ -400,7 +400,7 @@ func (c *Cache[V]) getOrSetMany(ctx context.Context, keys []string, load func(ct
 	return out, failed.err()
 }
 
-// overtaken begins again for keys whose flights were overtaken, and adds what that gives.
+// overtaken begins again for keys whose calls were overtaken, and adds what that gives.
 func (c *Cache[V]) overtaken(ctx context.Context, keys []string, load func(ctx context.Context, missing []string) (map[string]V, error), opts []EntryOption, out map[string]V, failed failures) (map[string]V, error) {
 	more, err := c.getOrSetMany(ctx, keys, load, opts)
 	maps.Copy(out, more)

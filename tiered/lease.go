@@ -177,7 +177,7 @@ func (l *load[V]) claimTogether(ctx context.Context, keys []*keyLoad[V], until t
 		asking = remote.Until(ctx, until)
 	}
 	since := local.Monotonic()
-	results := s.client.calls.acquireMany(asking, requests)
+	results := s.client.coalesced.acquireMany(asking, requests)
 	known := l.versionsOfFound(ctx, keys, results)
 	var outdated []remote.Lease
 	var losing []*keyLoad[V]

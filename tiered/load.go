@@ -19,10 +19,10 @@ import (
 // GetOrSetMany. Other callers may wait for some of them; it is cancelled when no caller waits for
 // any.
 //
-//	readRemote     ends the keys that the remote tier has, and says what may be replaced of the others
-//	acquireLeases  takes leases on keys that nobody loads, and waits for the loads of others
-//	callLoader     calls the loader for the keys that are left
-//	fill           stores what it returned, and keeps local copies
+//	readRemote     ends the keys that the remote tier has, and sets what may be replaced of the others
+//	acquireLeases  takes leases on keys that no instance loads
+//	awaitOthers    waits for the loads of other instances
+//	runLoader      callLoader for the keys that are left, and fill, which stores what it returned
 type load[V any] struct {
 	cache  *Cache[V]
 	st     settings
@@ -80,7 +80,7 @@ type callInfo[V any] struct {
 	first           uint64               // the moment, as of view, when it began
 	trusted         bool                 // it began while local copies were trusted
 	busy            chan struct{}        // closed when it waits for another instance's load
-	stale           keptCopies[V]
+	fallbacks       keptCopies[V]
 
 	tags []uint64 // guarded by the flights' lock: hashes of the tags of what is being loaded, and of what the remote tier holds
 }
@@ -120,8 +120,8 @@ func (l *load[V]) add(r *request[V], read *prefetched[V]) *keyLoad[V] {
 		f.Info.Point = read.Point // what was read then may be served yet
 		f.Info.tags = append(f.Info.tags, c.shared.tagHashes(tagNames(read.rec.Tags))...)
 	}
-	f.Info.stale.there = make(chan struct{})
-	f.Info.stale.add(r.fallback)
+	f.Info.fallbacks.there = make(chan struct{})
+	f.Info.fallbacks.add(r.fallback)
 	f.Info.view = c.shared.view(r.hash)
 	f.Info.first = f.Info.view.Since()
 	if c.shared.validity != nil {
@@ -340,7 +340,7 @@ func (l *load[V]) lookUp(ctx context.Context, keys []*keyLoad[V]) []prefetched[V
 		k.call.Info.view.Restart()
 	}
 	// The callers of a load leave the load; it does not leave the remote tier.
-	read := s.client.calls.readMany(remote.NoDetach(ctx), names)
+	read := s.client.coalesced.readMany(remote.NoDetach(ctx), names)
 	for i, k := range keys {
 		s.addTags(k.call, read[i].Record.Tags)
 	}
@@ -391,7 +391,7 @@ func (l *load[V]) serve(k *keyLoad[V], r *prefetched[V]) (res result[V], served 
 
 // keepFallback holds a record past its life, for callers of FailSafe.
 func (l *load[V]) keepFallback(k *keyLoad[V], r *prefetched[V]) {
-	k.call.Info.stale.add(&kept[V]{value: r.found.value, from: k.call.Info.Point, tags: l.cache.shared.tagHashes(tagNames(r.rec.Tags))})
+	k.call.Info.fallbacks.add(&kept[V]{value: r.found.value, from: k.call.Info.Point, tags: l.cache.shared.tagHashes(tagNames(r.rec.Tags))})
 }
 
 // found is the result of a key for which there is a value, or the record that there is none. It

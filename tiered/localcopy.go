@@ -92,10 +92,10 @@ type kept[V any] struct {
 	tags []uint64
 }
 
-// fresh reports whether the value may be served now: nothing is known to have invalidated the key,
+// servable reports whether the value may be served now: nothing is known to have invalidated the key,
 // its own tags or its cache since its reading, and either what is known can be trusted, or the
 // reading is younger than MaxStaleness.
-func (k *kept[V]) fresh(s *shared[V], hash uint64) bool {
+func (k *kept[V]) servable(s *shared[V], hash uint64) bool {
 	until, now := s.validity.TrustedUntil(), local.Monotonic() // before Valid: see coherence.Manager
 	all, gutterOnly := s.policy.servable(until, now)
 	stamp, tags, begun, counts := k.from.Stamp, k.tags, k.from.Begun, true
@@ -103,7 +103,7 @@ func (k *kept[V]) fresh(s *shared[V], hash uint64) bool {
 		m, _ := k.entry.Meta.(*meta)
 		stamp, tags, counts = k.entry.Stamp.Load(), nil, gutterOnly && m != nil && m.provisional
 		if m != nil {
-			tags, begun = m.tags, m.until-gutterTTL(s.client.opts.MaxStaleness) // its load began no earlier: see keep
+			tags, begun = m.tags, m.until-gutterTTL(s.client.opts.MaxStaleness) // its load began no earlier: see localCopy
 		}
 	}
 	if !all && (!counts || now-begun >= int64(s.client.opts.MaxStaleness)) {
@@ -139,12 +139,12 @@ func (c *keptCopies[V]) any() bool {
 	return len(c.copies) > 0
 }
 
-// fresh returns the newest value that may be served now, or nil.
-func (c *keptCopies[V]) fresh(s *shared[V], hash uint64) *V {
+// newestServable returns the newest value that may be served now, or nil.
+func (c *keptCopies[V]) newestServable(s *shared[V], hash uint64) *V {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, k := range c.copies {
-		if k.fresh(s, hash) {
+		if k.servable(s, hash) {
 			return k.value
 		}
 	}

@@ -80,8 +80,9 @@ func renewStamp(e *local.Entry, stamp, settled uint64) {
 
 const renewAfterPositions = 4096
 
-// classifyLocal returns what a local copy is good for that has tags, is negative, is due for a
-// refresh or past its life, was kept while local copies were not trusted, or is invalid.
+// classifyLocal returns what a local copy is that lookupCopy cannot serve at once: one that has tags,
+// is negative, is due for a refresh or past its life, was kept while local copies were not trusted,
+// or is invalid.
 func (s *shared[V]) classifyLocal(hash uint64, e *local.Entry, trustedUntil, now int64) lookup[V] {
 	m, _ := e.Meta.(*meta)
 	all, gutterOnly := s.policy.servable(trustedUntil, now)
@@ -136,7 +137,7 @@ func (c *Cache[V]) getRemote(ctx context.Context, hash uint64, key string, found
 	}
 	w := c.shared.view(hash)
 	defer w.End()
-	rec, err := c.shared.client.calls.read(ctx, c.shared.prefix+key)
+	rec, err := c.shared.client.coalesced.read(ctx, c.shared.prefix+key)
 	v, err := c.serveRemote(ctx, &w, time.Now(), key, from, &rec, err, nil)
 	if err == nil {
 		setSource(ctx, SourceRemote)

@@ -37,7 +37,7 @@ func (c *Cache[V]) set(ctx context.Context, key string, value *V, st *settings) 
 	}
 	if err == nil {
 		m.record.Stamp = m.NewestID()
-		err = c.shared.client.calls.set(ctx, &m)
+		err = c.shared.client.coalesced.set(ctx, &m)
 	}
 	own, clean := c.shared.finish(ctx, &m.Change, st, err)
 	if err != nil {
@@ -249,7 +249,7 @@ func (c *Cache[V]) delete(ctx context.Context, key string) (bool, error) {
 	existed := false
 	if err == nil {
 		m.floor = c.shared.validity.MinID(hash)
-		existed, err = c.shared.client.calls.delete(ctx, &m)
+		existed, err = c.shared.client.coalesced.delete(ctx, &m)
 	}
 	c.shared.finish(ctx, &m.Change, &c.defaults, err)
 	if err != nil {

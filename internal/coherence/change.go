@@ -16,8 +16,8 @@ type Kind uint8
 // remote.ErrUnknownOutcome.
 //
 //	          acknowledged                        failed
-//	Replace   earlier retries of the key are      the key is queued for deletion, unless the message
-//	          given up, or repeated after it      of the change has come
+//	Replace   earlier retries of the key are      the key is queued for deletion; on one server not
+//	          given up, or repeated after it      if the message of the change has come
 //	Remove    likewise                            likewise
 //	Modify    nothing                             nothing is queued; on a Cluster and in doubt, the
 //	                                              key is queued for an announcement
