@@ -170,7 +170,7 @@ type request[V any] struct {
 // what was true a quarter of that ago, and may be three older. With a client that is disabled every
 // load runs: nothing says which of them began before a change. Nor is a call joined that reads, or
 // loads, while others have seen a newer record: this caller may be one of them. It is called with
-// the lock of the flights held.
+// the lock of the calls held.
 func (r *request[V]) joinable(f *call[V]) bool {
 	c := r.cache.shared.validity
 	if c == nil || !r.unchanged(f.Info.Stamp) || !c.TagsValid(f.Info.tags, f.Info.Stamp) {
