@@ -89,7 +89,7 @@ func (o *outcome) complaints(faults int) []string {
 	check(faults > 0, "there is no such fault")
 	check(len(o.Injected) >= min(minFaults, faults), "too few faults were injected")
 	check(r.Reads() >= minReads, "too few reads were answered")
-	check(r.Near > 0 && r.Far > 0 && r.Loaded > 0, "a tier has answered nothing")
+	check(r.Local > 0 && r.Remote > 0 && r.Loaded > 0, "a tier has answered nothing")
 	check(r.Acked() >= minAcked && r.SetsAcked > 0 && r.DeletesAcked > 0, "too few changes were acknowledged")
 	check(r.Polls-r.PollErrors-r.PollsEmpty >= minPolls, "too few values were seen in Redis")
 	for rule := range history.Rules {

@@ -126,7 +126,7 @@ func (c *tieredCache) get(ctx context.Context, key string, load func(context.Con
 		value, err = c.cache.GetOrSet(ctx, key, load)
 	}
 	tier := [...]history.Tier{
-		tiered.SourceLocal: history.Near, tiered.SourceRemote: history.Far, tiered.SourceLoader: history.Load, tiered.SourceStale: history.Old,
+		tiered.SourceLocal: history.Local, tiered.SourceRemote: history.Remote, tiered.SourceLoader: history.Load, tiered.SourceStale: history.Old,
 	}[answer]
 	return value, tier, err
 }
@@ -160,10 +160,10 @@ func (b *broken) get(ctx context.Context, key string, load func(context.Context)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if value, ok := b.held[key]; ok {
-		return value, history.Near, nil
+		return value, history.Local, nil
 	}
 	if load == nil {
-		return "", history.Far, tiered.ErrNotFound
+		return "", history.Remote, tiered.ErrNotFound
 	}
 	value, err := load(ctx)
 	if err == nil {

@@ -9,7 +9,7 @@
 // follows is noticed at once, one that nothing follows only by an echo.
 //
 // Instances reach their servers through proxies of their own, which know a subscription from other connections, and so can
-// stall, cut or thin out either. Half of the instances bypass the near tier while it is incoherent, half use the gutter.
+// stall, cut or thin out either. Half of the instances bypass the local tier while it is incoherent, half use the gutter.
 //
 // # Faults
 //

@@ -60,7 +60,7 @@ type outcome struct {
 	Missed   map[string]int // were to be injected, and were not
 	Messages int64          // that disappeared
 	Replaced int            // instances that were killed, and followed by others
-	Alone    []string       // instances without a near hit, or without an acknowledged change, once all faults were over
+	Alone    []string       // instances without a local hit, or without an acknowledged change, once all faults were over
 	Report   *history.Report
 	Dir      string // the logs
 }
@@ -274,7 +274,7 @@ func rulesIn(names string) (rules []history.Rule) {
 	return rules
 }
 
-// recovered tells whether an instance had near hits and acknowledged changes once all was over.
+// recovered tells whether an instance had local hits and acknowledged changes once all was over.
 func (a *attack) recovered(logs []*history.Log, instance string) bool {
 	hits, changes := 0, 0
 	for _, l := range logs {
@@ -284,7 +284,7 @@ func (a *attack) recovered(logs []*history.Log, instance string) bool {
 		for _, op := range l.Ops {
 			switch {
 			case op.Start < a.calm.From || op.Start > a.calm.To:
-			case op.Kind == history.Read && op.Tier == history.Near && op.Result == history.Value:
+			case op.Kind == history.Read && op.Tier == history.Local && op.Result == history.Value:
 				hits++
 			case op.Kind == history.Acked:
 				changes++

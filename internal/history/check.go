@@ -341,10 +341,10 @@ func (c *checker) count(instance string, o Op) bool {
 		return false
 	}
 	switch o.Tier {
-	case Near:
-		r.Near++
-	case Far:
-		r.Far++
+	case Local:
+		r.Local++
+	case Remote:
+		r.Remote++
 	case Load:
 		r.Loaded++
 	default:

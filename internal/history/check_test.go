@@ -108,7 +108,7 @@ func TestEachRuleCatchesWhatBreaksIt(t *testing.T) {
 			h poller 0
 			p 250 251 7 1
 			p 251 252 7 1`},
-		{name: "near copy past the bound", want: G2, history: source + `
+		{name: "local copy past the bound", want: G2, history: source + `
 			h a 0
 			s 110 1 7 2 d
 			a 120 1
@@ -346,7 +346,7 @@ func TestFiguresOfAReport(t *testing.T) {
 	if !r.OK() {
 		t.Error(r)
 	}
-	got := fmt.Sprint(r.Logs, r.Near, r.Far, r.Loaded, r.Old, r.Missing, r.ReadErrors, "|", r.Commits, r.SetsAcked, r.DeletesAcked,
+	got := fmt.Sprint(r.Logs, r.Local, r.Remote, r.Loaded, r.Old, r.Missing, r.ReadErrors, "|", r.Commits, r.SetsAcked, r.DeletesAcked,
 		r.Failed, r.Unknown, r.Unanswered, "|", r.Polls, r.PollsEmpty, r.PollErrors, "|", r.Checked, "|", r.Calm, "|", r.Faulty)
 	want := fmt.Sprint(4, 2, 1, 1, 1, 1, 1, "|", 3, 1, 1, 1, 2, 1, "|", 3, 1, 1, "|", [Rules]int{1, 5, 0, 6, 6},
 		"|", Staleness{Reads: 3, Stale: 1, P50: 10, P99: 10, Max: 10}, "|", Staleness{Reads: 2, Stale: 2, P50: 50, P99: 50, Max: 50})
@@ -417,7 +417,7 @@ func run(random *rand.Rand, bound int64) []*Log {
 		for v > max(1, own[i][k]) && now-since[k][v-1] <= bound && random.IntN(2) == 0 {
 			v--
 		}
-		l.Ops = append(l.Ops, Op{Kind: Read, Start: now, End: now + 2, Key: k, Tier: Near, Result: Value, Version: v})
+		l.Ops = append(l.Ops, Op{Kind: Read, Start: now, End: now + 2, Key: k, Tier: Local, Result: Value, Version: v})
 	}
 	return logs
 }
@@ -472,7 +472,7 @@ func BenchmarkCheck(b *testing.B) {
 			source.Ops = append(source.Ops, Op{Kind: Commit, Start: at, Version: n + 1})
 			writer.Ops = append(writer.Ops, Op{Kind: Begin, Start: at, Change: n, Version: n + 1, Method: Delete}, Op{Kind: Acked, Start: at + 2, Change: n})
 		}
-		reader.Ops = append(reader.Ops, Op{Kind: Read, Start: at, End: at + 1, Tier: Near, Result: Value, Version: n - n%20 + 1})
+		reader.Ops = append(reader.Ops, Op{Kind: Read, Start: at, End: at + 1, Tier: Local, Result: Value, Version: n - n%20 + 1})
 	}
 	for b.Loop() {
 		if r := Check([]*Log{source, writer, reader}, Options{Bound: time.Second}); !r.OK() {

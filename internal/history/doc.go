@@ -37,7 +37,7 @@
 //	a <time> <change>                         the change was acknowledged
 //	f <time> <change>                         it failed, and did not happen
 //	u <time> <change>                         it failed, and may have happened
-//	r <start> <end> <key> <tier> <result>     a read; tier n near, f far, l load, o a value past its life
+//	r <start> <end> <key> <tier> <result>     a read; tier n local, f remote, l load, o a value past its life
 //	p <start> <end> <key> <result>            what Redis was seen to hold
 //	x <time> <instance>                       an instance's process has ended
 //

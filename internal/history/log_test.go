@@ -19,8 +19,8 @@ var every = []Op{
 	{Kind: Acked, Start: 5, End: 5, Change: 9},
 	{Kind: Failed, Start: 5, End: 5, Change: 9},
 	{Kind: Unknown, Start: 5, End: 5, Change: 9},
-	{Kind: Read, Start: 5, End: 6, Key: 2, Tier: Near, Result: Value, Version: 7},
-	{Kind: Read, Start: 5, End: 5, Key: 2, Tier: Far, Result: Nothing},
+	{Kind: Read, Start: 5, End: 6, Key: 2, Tier: Local, Result: Value, Version: 7},
+	{Kind: Read, Start: 5, End: 5, Key: 2, Tier: Remote, Result: Nothing},
 	{Kind: Read, Start: 5, End: 6, Key: 2, Tier: Load, Result: Error},
 	{Kind: Read, Start: 5, End: 6, Key: 2, Tier: Old, Result: Foreign},
 	{Kind: Poll, Start: 5, End: 6, Key: 4294967295, Result: Value, Version: 18446744073709551615},
@@ -104,7 +104,7 @@ func TestChangesAreInTheFileAtOnce(t *testing.T) {
 		}
 		return len(logs[0].Ops)
 	}
-	w.Add(Op{Kind: Read, Tier: Near, Result: Nothing})
+	w.Add(Op{Kind: Read, Tier: Local, Result: Nothing})
 	if n := ops(); n != 0 {
 		t.Errorf("a read is written by itself: %d operations", n)
 	}
@@ -112,7 +112,7 @@ func TestChangesAreInTheFileAtOnce(t *testing.T) {
 	if n := ops(); n != 2 {
 		t.Errorf("%d operations", n)
 	}
-	w.Add(Op{Kind: Read, Tier: Near, Result: Nothing})
+	w.Add(Op{Kind: Read, Tier: Local, Result: Nothing})
 	w.Flush()
 	if n := ops(); n != 3 {
 		t.Errorf("%d operations after Flush", n)
@@ -130,7 +130,7 @@ func TestLinesOfManyGoroutinesDoNotMix(t *testing.T) {
 	for range goroutines {
 		wg.Go(func() {
 			for range each {
-				w.Add(Op{Kind: Read, Start: Now(), End: Now(), Tier: Near, Result: Value, Version: 1})
+				w.Add(Op{Kind: Read, Start: Now(), End: Now(), Tier: Local, Result: Value, Version: 1})
 			}
 		})
 	}

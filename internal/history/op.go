@@ -39,10 +39,10 @@ type Tier byte
 
 // The tiers.
 const (
-	Near Tier = 'n'
-	Far  Tier = 'f'
-	Load Tier = 'l'
-	Old  Tier = 'o' // a value past its life, given because a load failed
+	Local  Tier = 'n'
+	Remote Tier = 'f'
+	Load   Tier = 'l'
+	Old    Tier = 'o' // a value past its life, given because a load failed
 )
 
 // Result says what a read or a poll gave.

@@ -34,8 +34,8 @@ func (s Staleness) String() string {
 type Report struct {
 	Logs int
 
-	Near, Far, Loaded, Old int // reads that gave a value, by who answered
-	Missing, ReadErrors    int
+	Local, Remote, Loaded, Old int // reads that gave a value, by who answered
+	Missing, ReadErrors        int
 
 	Commits                 int
 	SetsAcked, DeletesAcked int
@@ -58,7 +58,7 @@ type Report struct {
 func (r *Report) OK() bool { return r.Broken == [Rules]int{} }
 
 // Reads is how many reads gave a value.
-func (r *Report) Reads() int { return r.Near + r.Far + r.Loaded + r.Old }
+func (r *Report) Reads() int { return r.Local + r.Remote + r.Loaded + r.Old }
 
 // Acked is how many changes were acknowledged.
 func (r *Report) Acked() int { return r.SetsAcked + r.DeletesAcked }
@@ -66,11 +66,11 @@ func (r *Report) Acked() int { return r.SetsAcked + r.DeletesAcked }
 // String gives the report in lines.
 func (r *Report) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "reads      %d: near %d, far %d, load %d, past their life %d; nothing %d, errors %d\n",
-		r.Reads(), r.Near, r.Far, r.Loaded, r.Old, r.Missing, r.ReadErrors)
+	fmt.Fprintf(&b, "reads      %d: local %d, remote %d, load %d, past their life %d; nothing %d, errors %d\n",
+		r.Reads(), r.Local, r.Remote, r.Loaded, r.Old, r.Missing, r.ReadErrors)
 	fmt.Fprintf(&b, "changes    %d commits; acknowledged: %d deletes, %d sets (%d void); failed %d; unknown %d, of which %d never answered\n",
 		r.Commits, r.DeletesAcked, r.SetsAcked, r.Voided, r.Failed, r.Unknown, r.Unanswered)
-	fmt.Fprintf(&b, "far polls  %d: %d empty, %d errors\n", r.Polls, r.PollsEmpty, r.PollErrors)
+	fmt.Fprintf(&b, "remote polls  %d: %d empty, %d errors\n", r.Polls, r.PollsEmpty, r.PollErrors)
 	fmt.Fprintf(&b, "staleness  calm: %v\n", r.Calm)
 	fmt.Fprintf(&b, "staleness  under faults: %v\n", r.Faulty)
 	for rule := range Rules {

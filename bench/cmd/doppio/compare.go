@@ -21,12 +21,12 @@ func compareCommand() *cli.Command {
 		Description: "Lets each library do the same work in short slices, in turn and in an order that is shuffled in each round. Ratios to a\n" +
 			"baseline, of slices of the same round, are the result: their median, and how far rounds lie apart. Absolute times say\n" +
 			"what this machine did; allocations are exact. A library that cannot do some work has no figure there, and the\n" +
-			"reason is told. Groups: local hit, far hit, 100 keys, full miss, set, delete, stampede, 95/5 mix, memory, gc,\n" +
+			"reason is told. Groups: local hit, remote hit, 100 keys, full miss, set, delete, stampede, 95/5 mix, memory, gc,\n" +
 			"commands, idle. The memory of an entry is all that a library has of it beside the caller's keys and the value: a library's own\n" +
 			"copy of the key counts, which doppio and rueidis make; the caller's key, to which the others refer, does not.\n\n" +
 			"   doppio compare                                      everything, on a Redis of its own: about 20 minutes\n" +
 			"   doppio compare --quick                              everything, small and short: to see that it works\n" +
-			"   doppio compare --only 'far hit' --out far.json      one group, and its JSON for doppio report\n" +
+			"   doppio compare --only 'remote hit' --out remote.json      one group, and its JSON for doppio report\n" +
 			"   doppio compare --only set --only idle               groups: the name of a group means that group alone\n" +
 			"   doppio compare --only 'get, struct' --only memory   rows by what their names hold, commas too, and a group\n" +
 			"   doppio compare --only zipf --subjects doppio,otter  rows by a part of their name, some libraries (and the baseline)\n" +
@@ -51,7 +51,7 @@ func compareCommand() *cli.Command {
 			&cli.StringFlag{Name: "budgets", Usage: "of --check, a JSON `FILE` (default: this repository's)", TakesFile: true},
 		}, outputFlags()...),
 		Commands: []*cli.Command{{
-			Name: compare.ChildCommand, Usage: "what compare starts: fills one library's near tier and measures it", Hidden: true, HideHelp: true,
+			Name: compare.ChildCommand, Usage: "what compare starts: fills one library's local tier and measures it", Hidden: true, HideHelp: true,
 			Action: func(ctx context.Context, _ *cli.Command) error { return compare.Child(ctx, os.Stdin, os.Stdout) },
 		}},
 	}

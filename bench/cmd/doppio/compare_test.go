@@ -17,7 +17,7 @@ func TestCompareRefuses(t *testing.T) {
 		args  []string
 		tells string
 	}{
-		{"a row that there is not, whose name has commas", []string{"--only", "far hit: brew, struct, 2 callers"}, "far hit: brew, struct, 2 callers"},
+		{"a row that there is not, whose name has commas", []string{"--only", "remote hit: brew, struct, 2 callers"}, "remote hit: brew, struct, 2 callers"},
 		{"one row that there is not among others", []string{"--only", "commands: set", "--only", "brew"}, `"brew"`},
 		{"a library that there is not", []string{"--subjects", "doppio,brew"}, "brew"},
 		{"no rounds", []string{"--rounds", "0"}, "--rounds"},

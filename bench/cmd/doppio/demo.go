@@ -39,7 +39,7 @@ func demoCommand() *cli.Command {
 			&cli.IntFlag{Name: "workers", Usage: "concurrent requests of each instance", Value: demo.DefaultWorkers},
 			&cli.FloatFlag{Name: "updates", Usage: "share of the requests that are updates", Value: demo.DefaultUpdateShare},
 			&cli.DurationFlag{Name: "source-latency", Usage: "of one load", Value: demo.DefaultSourceLatency},
-			&cli.Int64Flag{Name: "near-entries", Usage: "capacity of each near tier", Value: demo.DefaultNearEntries},
+			&cli.Int64Flag{Name: "local-entries", Usage: "capacity of each local tier", Value: demo.DefaultLocalEntries},
 			&cli.DurationFlag{Name: "ttl", Usage: "of entries", Value: demo.DefaultTTL},
 			&cli.DurationFlag{Name: "time-limit", Usage: "stop after `TIME`, with a notice (0: never)", Value: demo.DefaultTimeLimit},
 			&cli.BoolFlag{Name: "json", Usage: "print the report as JSON"},
@@ -72,7 +72,7 @@ func runDemo(ctx context.Context, cmd *cli.Command) error {
 		Workers:       cmd.Int("workers"),
 		UpdateShare:   cmd.Float("updates"),
 		SourceLatency: cmd.Duration("source-latency"),
-		NearEntries:   cmd.Int64("near-entries"),
+		LocalEntries:  cmd.Int64("local-entries"),
 		TTL:           cmd.Duration("ttl"),
 		TimeLimit:     limit,
 	}, progress)

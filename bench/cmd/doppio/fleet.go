@@ -62,8 +62,8 @@ func fleetFlags(d fleet.Config) []cli.Flag {
 		&cli.StringFlag{Name: "write", Usage: "what follows a commit to the source: delete, or set", Value: string(d.Write)},
 		&cli.IntFlag{Name: "value-size", Usage: "`BYTES` that a value carries", Value: d.ValueSize},
 		&cli.DurationFlag{Name: "ttl", Usage: "of entries", Value: d.TTL},
-		&cli.Int64Flag{Name: "near-entries", Usage: "capacity of each near tier", Value: d.NearEntries},
-		&cli.StringFlag{Name: "engine", Usage: "of the near tier: ristretto or otter", Value: d.Engine},
+		&cli.Int64Flag{Name: "local-entries", Usage: "capacity of each local tier", Value: d.LocalEntries},
+		&cli.StringFlag{Name: "engine", Usage: "of the local tier: ristretto or otter", Value: d.Engine},
 		&cli.DurationFlag{Name: "max-staleness", Usage: "the bound that the cache keeps", Value: d.MaxStaleness},
 		&cli.DurationFlag{Name: "source-latency", Usage: "of one load", Value: d.Source},
 		&cli.Uint64Flag{Name: "seed", Usage: "of the choice of keys, writes and faults", Value: d.Seed},
@@ -76,7 +76,7 @@ func fleetConfig(cmd *cli.Command) fleet.Config {
 	c.Instances, c.Workers = cmd.Int("instances"), cmd.Int("workers")
 	c.Keys, c.Skew, c.ReadShare = cmd.Int("keys"), cmd.Float("skew"), cmd.Float("read-share")
 	c.Write, c.ValueSize = fleet.Change(cmd.String("write")), cmd.Int("value-size")
-	c.TTL, c.NearEntries, c.Engine = cmd.Duration("ttl"), cmd.Int64("near-entries"), cmd.String("engine")
+	c.TTL, c.LocalEntries, c.Engine = cmd.Duration("ttl"), cmd.Int64("local-entries"), cmd.String("engine")
 	c.MaxStaleness, c.Source, c.Seed = cmd.Duration("max-staleness"), cmd.Duration("source-latency"), cmd.Uint64("seed")
 	return c
 }

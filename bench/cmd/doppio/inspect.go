@@ -39,7 +39,7 @@ func inspectCommand() *cli.Command {
 		Flags: append(redisFlags(),
 			&cli.StringFlag{Name: "cache", Usage: "`NAME` of the cache that KEY is in"},
 			&cli.BoolFlag{Name: "raw", Usage: "KEY is a whole key in Redis, namespace:cache:key"},
-			&cli.BoolFlag{Name: "holders", Usage: "ask the instances which of them hold a near copy (needs PUBSUB and PUBLISH)"},
+			&cli.BoolFlag{Name: "holders", Usage: "ask the instances which of them hold a local copy (needs PUBSUB and PUBLISH)"},
 			&cli.BoolFlag{Name: "show-values", Usage: "show the value, too"},
 			&cli.BoolFlag{Name: "json", Usage: "print JSON"},
 		),

@@ -2,7 +2,7 @@
 //
 //	doppio demo               replay a trace against three processes that share a cache
 //	doppio compare            the same work done by several cache libraries, in one run
-//	doppio replay TRACE…      hit ratios of near tiers on recorded traces
+//	doppio replay TRACE…      hit ratios of local tiers on recorded traces
 //	doppio fleet              a fleet of processes over one Redis: throughput, latency, staleness, cost
 //	doppio chaos              the same while things go wrong
 //	doppio inspect KEY        what Redis holds under a key, decoded
@@ -47,7 +47,7 @@ const (
 
 const description = `To see what it does:                  doppio demo
 To choose between libraries:          doppio compare --quick
-To choose the size of a near tier:    doppio replay your.trace.zst
+To choose the size of a local tier:    doppio replay your.trace.zst
 To know what a fleet asks of Redis:   doppio fleet --instances 4
 To see it survive:                    doppio chaos
 To look into a running system:        doppio inspect KEY, doppio tail

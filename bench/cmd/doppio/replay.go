@@ -25,7 +25,7 @@ func replayCommand() *cli.Command {
 		Name:      "replay",
 		Usage:     "replay request traces against caches of several sizes, and show how many requests each answered",
 		ArgsUsage: "TRACE...",
-		Description: "Hit ratios of the near tier with both of its engines, of other libraries, of exact LRU, and of the optimum that knows\n" +
+		Description: "Hit ratios of the local tier with both of its engines, of other libraries, of exact LRU, and of the optimum that knows\n" +
 			"the future. Each cache gets a key and sets it if it missed, one request at a time; sizes are in entries.\n\n" +
 			"How to read it: no cache that keeps to the size can be above the optimum, and one below LRU would be better off with a linked\n" +
 			"list. \"At full speed\" nothing is waited for between requests, so a library that drops writes in a burst shows it;\n" +

@@ -164,14 +164,14 @@ func TestTheGuardSeesAll(t *testing.T) {
 		{"local hit: get, struct, zipf, 1 caller", "doppio/otter", "ratio"},
 		{"local hit: get-or-load, struct, zipf, 1 caller", "doppio", "ratio"},
 		{"local hit: get-or-load, struct, hot, 1 caller", "doppio/otter", "ratio"},
-		{"far hit: get, struct, 2 callers", "doppio/otter", "ratio"},
-		{"far hit: get-or-load, struct, 2 callers", "doppio", "ratio"},
+		{"remote hit: get, struct, 2 callers", "doppio/otter", "ratio"},
+		{"remote hit: get-or-load, struct, 2 callers", "doppio", "ratio"},
 		{"full miss: get-or-load, struct, 2 callers", "doppio", "ratio"},
 		{"full miss: get-or-load, struct, 2 callers", "doppio/otter", "ratio"},
 		{"set: struct, 2 callers", "doppio/otter", "ratio"},
 		{"delete: struct, 2 callers", "doppio", "ratio"},
-		{"commands: get that hits far", "doppio", commandsPerOp},
-		{"commands: get of 100 keys that are far", "doppio", commandsPerOp},
+		{"commands: get that hits remotely", "doppio", commandsPerOp},
+		{"commands: get of 100 keys that are remote", "doppio", commandsPerOp},
 		{"commands: get-or-load that loads", "doppio", commandsPerOp},
 		{"commands: set", "doppio", commandsPerOp},
 		{"commands: delete", "doppio", commandsPerOp},
@@ -194,10 +194,10 @@ func TestTheGuardSeesAll(t *testing.T) {
 
 func TestBudgetsThatFitNoRow(t *testing.T) {
 	for name, b := range map[string]Budget{
-		"no row":      {Row: "far hit: brew", Subject: "doppio", Baseline: raw, MaxRatio: limit(1)},
-		"no subject":  {Row: "far hit: get, struct, 2 callers", Subject: "brew", Baseline: raw, MaxRatio: limit(1)},
-		"baseline":    {Row: "far hit: get, struct, 2 callers", Subject: "doppio", Baseline: ristretto, MaxRatio: limit(1)},
-		"counts":      {Row: "far hit: get, struct, 2 callers", Subject: "doppio", Baseline: raw, MaxValue: limit(1)},
+		"no row":      {Row: "remote hit: brew", Subject: "doppio", Baseline: raw, MaxRatio: limit(1)},
+		"no subject":  {Row: "remote hit: get, struct, 2 callers", Subject: "brew", Baseline: raw, MaxRatio: limit(1)},
+		"baseline":    {Row: "remote hit: get, struct, 2 callers", Subject: "doppio", Baseline: ristretto, MaxRatio: limit(1)},
+		"counts":      {Row: "remote hit: get, struct, 2 callers", Subject: "doppio", Baseline: raw, MaxValue: limit(1)},
 		`baseline ""`: {Row: "commands: set", Subject: "doppio", Baseline: raw, MaxValue: limit(1)},
 	} {
 		_, found, err := Check(t.Context(), tiny(t), []Budget{b})
@@ -209,19 +209,19 @@ func TestBudgetsThatFitNoRow(t *testing.T) {
 
 // TestACastIsOfThoseAlone: of a group, the rows that have budgets, by those whom the budgets are about.
 func TestACastIsOfThoseAlone(t *testing.T) {
-	far := Budget{Row: "far hit: get, struct, 2 callers", Subject: "doppio", Baseline: raw, MaxRatio: limit(1)}
+	remote := Budget{Row: "remote hit: get, struct, 2 callers", Subject: "doppio", Baseline: raw, MaxRatio: limit(1)}
 	storm := Budget{Row: "idle: goroutines of an instance", Subject: "doppio/otter", MaxValue: limit(1)}
-	casts, err := castsOf(Options{}, []Budget{far, storm, far})
+	casts, err := castsOf(Options{}, []Budget{remote, storm, remote})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var runs []Options
 	for _, c := range casts {
-		if o := c.of(Options{Only: []string{"brew"}}, []Budget{far, storm, far}); len(o.Only) > 0 {
+		if o := c.of(Options{Only: []string{"brew"}}, []Budget{remote, storm, remote}); len(o.Only) > 0 {
 			runs = append(runs, o)
 		}
 	}
-	if len(runs) != 2 || !slices.Equal(runs[0].Only, []string{far.Row}) || !slices.Equal(runs[0].Subjects, []string{"doppio", raw}) ||
+	if len(runs) != 2 || !slices.Equal(runs[0].Only, []string{remote.Row}) || !slices.Equal(runs[0].Subjects, []string{"doppio", raw}) ||
 		!slices.Equal(runs[1].Only, []string{storm.Row}) || !slices.Equal(runs[1].Subjects, []string{"doppio/otter"}) {
 		t.Errorf("%+v", runs)
 	}

@@ -36,7 +36,7 @@ func (s *session) changes() *group {
 	add("full miss", "get-or-load, struct", func(p *player[account], e *entrant) error { return missing(p, e, data(), freshOf(p)) })
 	add("set", "struct", func(p *player[account], e *entrant) error {
 		w, err := can[peers.Setter[account]](p.cache(), errNoSet)
-		e.do = data().sets(w, pattern(uniform, allOf(s.o.sizes.far), 0, s.o.Seed))
+		e.do = data().sets(w, pattern(uniform, allOf(s.o.sizes.remote), 0, s.o.Seed))
 		return err
 	})
 	add("delete", "struct", func(p *player[account], e *entrant) error { return deleting(p, e, data(), freshOf(p)) })
@@ -45,8 +45,8 @@ func (s *session) changes() *group {
 
 // wholeStage is one with both tiers.
 func wholeStage(s *session) (*stage[account], func() *data[account]) {
-	return &stage[account]{s: s, b: &s.accounts, near: true, far: true, entries: 2 * int64(s.o.sizes.keys)},
-		lazily(func() *data[account] { return s.accounts.data("change", s.o.sizes.far) })
+	return &stage[account]{s: s, b: &s.accounts, local: true, remote: true, entries: 2 * int64(s.o.sizes.keys)},
+		lazily(func() *data[account] { return s.accounts.data("change", s.o.sizes.remote) })
 }
 
 // missing makes an entrant of full misses.

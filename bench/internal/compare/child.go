@@ -69,7 +69,7 @@ func measureMemory(ctx context.Context, subject peers.Subject[int64], b *bench[i
 	}
 	d := b.data("number", request.Entries)
 	c := peers.Config{
-		Addr: request.Addr, DB: request.DB, Namespace: request.Namespace, TTL: ttl, PoolSize: poolSize, Near: true,
+		Addr: request.Addr, DB: request.DB, Namespace: request.Namespace, TTL: ttl, PoolSize: poolSize, Local: true,
 		Entries: int64(request.Entries + request.Entries/10), // tiers in shards need some room in each
 	}
 	fixed, err := fixedBytes(ctx, subject, b, c)
@@ -129,8 +129,8 @@ func fixedBytes[V any](ctx context.Context, subject peers.Subject[V], b *bench[V
 	return bytes, nil
 }
 
-// insist writes what is missing once more, a few times, and returns how many entries are near: of those that a pass over all
-// finds, not those for which it asked Redis, as asked tells. Such a pass brings them near for the next one, too.
+// insist writes what is missing once more, a few times, and returns how many entries are local: of those that a pass over all
+// finds, not those for which it asked Redis, as asked tells. Such a pass brings them local for the next one, too.
 func (d *data[V]) insist(ctx context.Context, cache peers.Cache[V], asked func(context.Context) (float64, error)) (int, error) {
 	const passes = 6
 	g, err := can[peers.Getter[V]](cache, errNoGet)
@@ -152,7 +152,7 @@ func (d *data[V]) insist(ctx context.Context, cache peers.Cache[V], asked func(c
 		if err != nil {
 			return 0, err
 		}
-		// What is nowhere was asked for as well, by those that have a far tier: it is not to be taken off twice.
+		// What is nowhere was asked for as well, by those that have a remote tier: it is not to be taken off twice.
 		held = len(d.keys) - max(len(missing), int(after-before))
 		if held == len(d.keys) || pass == passes-1 {
 			break

@@ -8,11 +8,11 @@ import (
 	"github.com/doppio-cache/doppio/bench/internal/peers"
 )
 
-// leaky is a cache whose near tier never holds every second key, and which has forgotten every tenth altogether.
+// leaky is a cache whose local tier never holds every second key, and which has forgotten every tenth altogether.
 type leaky struct {
 	mu     sync.Mutex
 	values map[string]int64
-	far    float64 // reads of the far tier
+	remote float64 // reads of the remote tier
 }
 
 func (*leaky) Close() error { return nil }
@@ -31,7 +31,7 @@ func (l *leaky) Get(_ context.Context, key string) (int64, error) {
 	defer l.mu.Unlock()
 	v, ok := l.values[key]
 	if !ok || v%2 != 0 {
-		l.far++
+		l.remote++
 	}
 	if !ok {
 		return 0, peers.ErrMiss
@@ -42,17 +42,17 @@ func (l *leaky) Get(_ context.Context, key string) (int64, error) {
 func (l *leaky) asked(context.Context) (float64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.far, nil
+	return l.remote, nil
 }
 
-func TestFarHitsAreNoEntriesOfTheNearTier(t *testing.T) {
+func TestRemoteHitsAreNoEntriesOfTheLocalTier(t *testing.T) {
 	l := &leaky{values: make(map[string]int64)}
 	d := newSession(Options{}).numbers.data("number", 1000)
 	if err := d.fill(t.Context(), &player[int64]{caches: []peers.Cache[int64]{l}}); err != nil {
 		t.Fatal(err)
 	}
 	held, err := d.insist(t.Context(), l, l.asked)
-	if err != nil || held != 400 { // half are far, and a fifth of the others are nowhere
+	if err != nil || held != 400 { // half are remote, and a fifth of the others are nowhere
 		t.Errorf("it holds %d, %v, want 400", held, err)
 	}
 }

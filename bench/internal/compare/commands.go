@@ -11,22 +11,22 @@ import (
 func (s *session) commands() *group {
 	const name = "commands"
 	whole, data := wholeStage(s)
-	far, farData := farStage(s, &s.accounts)
-	whole.baselines, far.baselines = nil, nil
+	remote, remoteData := remoteStage(s, &s.accounts)
+	whole.baselines, remote.baselines = nil, nil
 	var rows []*row
 	add := func(what string, st *stage[account], task func(p *player[account], e *entrant) error) {
 		rows = append(rows, &row{group: name, name: what, unit: commandsPerOp, measure: func(ctx context.Context, r *row) ([]result.Cell, error) {
 			return s.countRow(ctx, r, st, task)
 		}})
 	}
-	add("get that hits far", far, func(p *player[account], e *entrant) error {
+	add("get that hits remotely", remote, func(p *player[account], e *entrant) error {
 		g, err := can[peers.Getter[account]](p.cache(), errNoGet)
-		e.do = farData().gets(g, pattern(uniform, allOf(s.o.sizes.far), 0, s.o.Seed))
+		e.do = remoteData().gets(g, pattern(uniform, allOf(s.o.sizes.remote), 0, s.o.Seed))
 		return err
 	})
-	add("get of 100 keys that are far", far, func(p *player[account], e *entrant) error {
+	add("get of 100 keys that are remote", remote, func(p *player[account], e *entrant) error {
 		m, err := can[peers.ManyGetter[account]](p.cache(), errNoMany)
-		e.do = farData().many(m, batch)
+		e.do = remoteData().many(m, batch)
 		return err
 	})
 	add("get-or-load that loads", whole, func(p *player[account], e *entrant) error {
@@ -34,13 +34,13 @@ func (s *session) commands() *group {
 	})
 	add("set", whole, func(p *player[account], e *entrant) error {
 		w, err := can[peers.Setter[account]](p.cache(), errNoSet)
-		e.do = data().sets(w, pattern(uniform, allOf(s.o.sizes.far), 0, s.o.Seed))
+		e.do = data().sets(w, pattern(uniform, allOf(s.o.sizes.remote), 0, s.o.Seed))
 		return err
 	})
 	add("delete", whole, func(p *player[account], e *entrant) error {
 		return deleting(p, e, data(), &fresh{prefix: "delete"})
 	})
-	return &group{rows: rows, close: closeAll(whole.close, far.close)}
+	return &group{rows: rows, close: closeAll(whole.close, remote.close)}
 }
 
 // countRow lets each player do its work once to warm up, which loads scripts, and then counts.

@@ -139,36 +139,36 @@ func TestWorkThatIsNotTheRowsHasNoFigure(t *testing.T) {
 		return map[string]float64{commandsRunPerOp: asked}, nil
 	}
 	c := newContest(1, 2,
-		&entrant{subject: "far", watch: watch, limits: map[string]float64{commandsRunPerOp: localLimit}, do: func(ctx context.Context, round, caller, n int) error {
+		&entrant{subject: "remote", watch: watch, limits: map[string]float64{commandsRunPerOp: localLimit}, do: func(ctx context.Context, round, caller, n int) error {
 			asked += float64(max(n, 2*stray))
 			return idle(ctx, round, caller, n)
 		}},
-		&entrant{subject: "near", watch: watch, limits: map[string]float64{commandsRunPerOp: localLimit}, do: idle},
+		&entrant{subject: "local", watch: watch, limits: map[string]float64{commandsRunPerOp: localLimit}, do: idle},
 	)
 	if err := c.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	cells := c.cells("")
 	if !strings.Contains(cells[0].Missing, "must be at most") {
-		t.Errorf("a far hit passed for a near one: %+v", cells[0])
+		t.Errorf("a remote hit passed for a local one: %+v", cells[0])
 	}
 	if cells[1].Missing != "" || cells[1].Extra[commandsRunPerOp] != 0 {
 		t.Errorf("%+v", cells[1])
 	}
 }
 
-func TestAFarRowServedNearHasNoFigure(t *testing.T) {
+func TestARemoteRowServedLocalHasNoFigure(t *testing.T) {
 	asked := 0.0
 	watch := func(context.Context) (map[string]float64, error) {
 		return map[string]float64{commandsRunPerOp: asked}, nil
 	}
-	floors := map[string]float64{commandsRunPerOp: farFloor}
+	floors := map[string]float64{commandsRunPerOp: remoteFloor}
 	c := newContest(1, 2,
-		&entrant{subject: "far", watch: watch, floors: floors, do: func(ctx context.Context, round, caller, n int) error {
+		&entrant{subject: "remote", watch: watch, floors: floors, do: func(ctx context.Context, round, caller, n int) error {
 			asked += float64(n)
 			return idle(ctx, round, caller, n)
 		}},
-		&entrant{subject: "near", watch: watch, floors: floors, do: func(ctx context.Context, round, caller, n int) error {
+		&entrant{subject: "local", watch: watch, floors: floors, do: func(ctx context.Context, round, caller, n int) error {
 			asked += 0.8 * float64(n)
 			return idle(ctx, round, caller, n)
 		}},
@@ -181,7 +181,7 @@ func TestAFarRowServedNearHasNoFigure(t *testing.T) {
 		t.Errorf("%+v", cells[0])
 	}
 	if !strings.Contains(cells[1].Missing, "must be at least 0.9") {
-		t.Errorf("a local hit passed for a far one: %+v", cells[1])
+		t.Errorf("a local hit passed for a remote one: %+v", cells[1])
 	}
 }
 

@@ -15,7 +15,7 @@
 //     alive meanwhile, and a collection during a slice marks all of their entries: who allocates, pays for that.
 //   - Keys, their order and values are made before the clock runs. The loop compares what it was answered with what it
 //     has to be, and looks at every error, which costs all of them the same two or three nanoseconds.
-//   - An error, a wrong value, a miss where there must be none, a local hit that was none, or a far hit that was near (the
+//   - An error, a wrong value, a miss where there must be none, a local hit that was none, or a remote hit that was local (the
 //     server's counters tell both) makes a subject drop out of the row, with the reason in its cell. An outage is never a result.
 //   - With several callers, the time of an operation is the time of the slice divided by all operations: what a caller sees is
 //     that times the callers.
@@ -26,12 +26,12 @@
 //
 // # Groups
 //
-// "local hit" reads what is near, with 100,000 keys, or 512 hot ones. "far hit" and "100 keys" have the near tier switched off.
+// "local hit" reads what is local, with 100,000 keys, or 512 hot ones. "remote hit" and "100 keys" have the local tier switched off.
 // "full miss" reads, loads and stores a key that is nowhere; "set" and "delete" change entries that exist. They use the whole of a
 // subject: both tiers if it has them (sturdyc stores what it loaded when the caller has gone, so its misses seem cheaper).
 // "stampede" lets 1,000 callers on each of 4 instances want one cold key whose load takes 50 ms: one key by the clock, and then one
 // whose commands are counted, for MONITOR slows the server down. "95/5 mix" counts operations a second, of 16 callers whose keys
-// were all near when it began; "loads/op" tells who lost some. "memory" and "gc" fill a cache of each subject in a process
+// were all local when it began; "loads/op" tells who lost some. "memory" and "gc" fill a cache of each subject in a process
 // of its own; what it takes for few entries, connections above all, is no part of an entry. The memory of an entry is all that
 // there is of it but the strings that the caller has as keys, and 8 bytes of value. So a copy that a library makes of a key counts
 // (doppio's entry holds its key, rueidis has Redis's), and the caller's own key, which others refer to and

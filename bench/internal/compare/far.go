@@ -12,25 +12,25 @@ import (
 // batch is how many keys are read in one call.
 const batch = 100
 
-// farFloor is how many commands a far hit has to make the server run: callers who want the same key at the same time may share
-// one, which is rare among these keys. What is less is served near.
-const farFloor = 0.9
+// remoteFloor is how many commands a remote hit has to make the server run: callers who want the same key at the same time may share
+// one, which is rare among these keys. What is less is served locally.
+const remoteFloor = 0.9
 
-// farReads are reads without a near tier: one key at a time, and many.
-func (s *session) farReads() *group {
+// remoteReads are reads without a local tier: one key at a time, and many.
+func (s *session) remoteReads() *group {
 	var rows []*row
 	var closers []func(context.Context) error
-	structs, data := farStage(s, &s.accounts)
+	structs, data := remoteStage(s, &s.accounts)
 	closers = append(closers, structs.close)
 	for _, operation := range []string{"get", "get-or-load"} {
 		for _, callers := range []int{2, 32} {
-			rows = append(rows, farHit(structs, data, operation, "struct", callers))
+			rows = append(rows, remoteHit(structs, data, operation, "struct", callers))
 		}
 	}
-	blobs, blobData := farStage(s, &s.blobs)
+	blobs, blobData := remoteStage(s, &s.blobs)
 	closers = append(closers, blobs.close)
 	for _, callers := range []int{2, 32} {
-		rows = append(rows, farHit(blobs, blobData, "get", "1 KiB", callers))
+		rows = append(rows, remoteHit(blobs, blobData, "get", "1 KiB", callers))
 	}
 	for _, callers := range []int{1, 2} {
 		rows = append(rows, &row{
@@ -38,7 +38,7 @@ func (s *session) farReads() *group {
 			measure: func(ctx context.Context, r *row) ([]result.Cell, error) {
 				return structs.compete(ctx, r, callers, func(p *player[peers.Account], e *entrant) error {
 					m, err := can[peers.ManyGetter[peers.Account]](p.cache(), errNoMany)
-					e.do, e.watch, e.floors = data().many(m, batch), s.watchCommands, map[string]float64{commandsRunPerOp: farFloor}
+					e.do, e.watch, e.floors = data().many(m, batch), s.watchCommands, map[string]float64{commandsRunPerOp: remoteFloor}
 					return err
 				})
 			},
@@ -47,23 +47,23 @@ func (s *session) farReads() *group {
 	return &group{rows: rows, close: closeAll(closers...)}
 }
 
-// farStage is one without near tiers; what it is filled with is made when it is wanted.
-func farStage[V any](s *session, b *bench[V]) (*stage[V], func() *data[V]) {
-	d := lazily(func() *data[V] { return b.data("far", s.o.sizes.far) })
+// remoteStage is one without local tiers; what it is filled with is made when it is wanted.
+func remoteStage[V any](s *session, b *bench[V]) (*stage[V], func() *data[V]) {
+	d := lazily(func() *data[V] { return b.data("remote", s.o.sizes.remote) })
 	return &stage[V]{
-		s: s, b: b, baselines: []string{raw}, far: true, entries: int64(s.o.sizes.far),
+		s: s, b: b, baselines: []string{raw}, remote: true, entries: int64(s.o.sizes.remote),
 		fill: func(ctx context.Context, p *player[V]) error { return d().fill(ctx, p) },
 	}, d
 }
 
-// farHit reads what is in the far tier. Its context can be cancelled, as that of a request can.
-func farHit[V any](st *stage[V], d func() *data[V], operation, kind string, callers int) *row {
+// remoteHit reads what is in the remote tier. Its context can be cancelled, as that of a request can.
+func remoteHit[V any](st *stage[V], d func() *data[V], operation, kind string, callers int) *row {
 	return &row{
-		group: "far hit", name: fmt.Sprintf("%s, %s, %s", operation, kind, callersOf(callers)), unit: nanos, baseline: raw,
+		group: "remote hit", name: fmt.Sprintf("%s, %s, %s", operation, kind, callersOf(callers)), unit: nanos, baseline: raw,
 		measure: func(ctx context.Context, r *row) ([]result.Cell, error) {
-			seq := pattern(uniform, allOf(st.s.o.sizes.far), 0, st.s.o.Seed)
+			seq := pattern(uniform, allOf(st.s.o.sizes.remote), 0, st.s.o.Seed)
 			return st.compete(ctx, r, callers, func(p *player[V], e *entrant) error {
-				e.watch, e.floors = st.s.watchCommands, map[string]float64{commandsRunPerOp: farFloor}
+				e.watch, e.floors = st.s.watchCommands, map[string]float64{commandsRunPerOp: remoteFloor}
 				if operation == "get" {
 					g, err := can[peers.Getter[V]](p.cache(), errNoGet)
 					e.do = d().gets(g, seq)

@@ -11,7 +11,7 @@ import (
 
 const (
 	fillers    = 16  // callers that fill a cache
-	fillPasses = 20  // over all keys, until they are near
+	fillPasses = 20  // over all keys, until they are local
 	tolerated  = 100 // one key of so many may not be held
 	stray      = 20  // commands that idle instances may send meanwhile
 )
@@ -37,8 +37,8 @@ func (d *data[V]) put(ctx context.Context, cache peers.Cache[V], i int) error {
 	return err
 }
 
-// fillNear writes all entries until reads of them are local hits, and returns those that will not stay.
-func (d *data[V]) fillNear(ctx context.Context, s *session, p *player[V]) (map[uint32]bool, error) {
+// fillLocal writes all entries until reads of them are local hits, and returns those that will not stay.
+func (d *data[V]) fillLocal(ctx context.Context, s *session, p *player[V]) (map[uint32]bool, error) {
 	g, err := can[peers.Getter[V]](p.cache(), errNoGet)
 	if err != nil {
 		return nil, err

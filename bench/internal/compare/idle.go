@@ -62,7 +62,7 @@ func (s *session) watchIdle(ctx context.Context, subject int) (idle idleness, er
 		return idle, err
 	}
 	before := runtime.NumGoroutine()
-	st := &stage[account]{s: s, b: &bench[account]{subjects: s.accounts.subjects[subject : subject+1]}, near: true, any: true, entries: int64(s.o.sizes.keys)}
+	st := &stage[account]{s: s, b: &bench[account]{subjects: s.accounts.subjects[subject : subject+1]}, local: true, any: true, entries: int64(s.o.sizes.keys)}
 	defer func() {
 		if e := st.close(context.WithoutCancel(ctx)); err == nil {
 			err = e

@@ -9,12 +9,12 @@ import (
 	"github.com/doppio-cache/doppio/bench/internal/result"
 )
 
-// localLimit is how many reads of Redis a local hit may cost: one key of a thousand may have to come near yet.
+// localLimit is how many reads of Redis a local hit may cost: one key of a thousand may have to come local yet.
 const localLimit = 0.001
 
 const localHit = "local hit"
 
-// localHits are reads of what is near.
+// localHits are reads of what is local.
 func (s *session) localHits() *group {
 	structs := newLocal(s, &s.accounts, "struct")
 	blobs := newLocal(s, &s.blobs, "1 KiB")
@@ -34,13 +34,13 @@ type local[V any] struct {
 
 func newLocal[V any](s *session, b *bench[V], kind string) *local[V] {
 	l := &local[V]{s: s, kind: kind}
-	l.stage = &stage[V]{s: s, b: b, baselines: []string{ristretto}, near: true, entries: 2 * int64(s.o.sizes.keys)}
+	l.stage = &stage[V]{s: s, b: b, baselines: []string{ristretto}, local: true, entries: 2 * int64(s.o.sizes.keys)}
 	lost := make(map[uint32]bool)
 	l.stage.fill = func(ctx context.Context, p *player[V]) error {
 		if l.data == nil {
 			l.data = b.data("account", s.o.sizes.keys)
 		}
-		missing, err := l.data.fillNear(ctx, s, p)
+		missing, err := l.data.fillLocal(ctx, s, p)
 		for i := range missing {
 			lost[i] = true
 		}

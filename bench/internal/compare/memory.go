@@ -15,7 +15,7 @@ import (
 	"github.com/doppio-cache/doppio/internal/child"
 )
 
-// memory is what a full near tier takes, of room and of the collector's time: each in a process of its own.
+// memory is what a full local tier takes, of room and of the collector's time: each in a process of its own.
 func (s *session) memory() *group {
 	seen := make(map[string]childReply) // by subject: one process gives all rows
 	entries := term.Thousands(int64(s.o.sizes.entries)) + " entries"
@@ -25,7 +25,7 @@ func (s *session) memory() *group {
 		}}
 	}
 	return &group{rows: []*row{
-		one("memory", "near tier of "+entries+", integers, beside the caller's keys and values", "bytes/entry", func(r childReply) []float64 { return []float64{r.BytesPerEntry} }),
+		one("memory", "local tier of "+entries+", integers, beside the caller's keys and values", "bytes/entry", func(r childReply) []float64 { return []float64{r.BytesPerEntry} }),
 		one("gc", "stop of the world in a collection, "+entries, "µs", func(r childReply) []float64 { return r.PauseMicros }),
 		one("gc", "CPU of a collection, "+entries, "ms", func(r childReply) []float64 { return r.CPUMillis }),
 	}}
@@ -42,8 +42,8 @@ func (s *session) memoryRow(ctx context.Context, r *row, seen map[string]childRe
 		if _, ok := seen[name]; ok {
 			continue
 		}
-		reply := childReply{Missing: errNoNear.Error()}
-		if subject.Near {
+		reply := childReply{Missing: errNoLocal.Error()}
+		if subject.Local {
 			var err error
 			if reply, err = s.child(ctx, name); err != nil {
 				if ctx.Err() != nil {

@@ -18,7 +18,7 @@ func (s *session) mixes() *group {
 	st, _ := wholeStage(s)
 	st.baselines = []string{byHand}
 	st.fill = func(ctx context.Context, p *player[account]) error {
-		_, err := data().fillNear(ctx, s, p) // all begin with as much near: what they lose later, they load
+		_, err := data().fillLocal(ctx, s, p) // all begin with as much local: what they lose later, they load
 		return err
 	}
 	return &group{close: st.close, rows: []*row{{

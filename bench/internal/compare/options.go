@@ -53,7 +53,7 @@ type Options struct {
 type sizes struct {
 	keys       int // of local hits and of the mix
 	hot        int // of them, the hot ones
-	far        int // entries of the far rows
+	remote     int // entries of the remote rows
 	entries    int // of the cache whose memory is measured
 	gcs        int // collections forced there
 	callers    int // of each instance in a stampede
@@ -64,11 +64,11 @@ type sizes struct {
 
 var (
 	fullSizes = sizes{
-		keys: 100_000, hot: 512, far: 1024, entries: 1_000_000, gcs: 10, callers: 1000, operations: 200,
+		keys: 100_000, hot: 512, remote: 1024, entries: 1_000_000, gcs: 10, callers: 1000, operations: 200,
 		load: 50 * time.Millisecond, idle: 5 * time.Second,
 	}
 	quickSizes = sizes{
-		keys: 10_000, hot: 512, far: 1024, entries: 50_000, gcs: 5, callers: 1000, operations: 50,
+		keys: 10_000, hot: 512, remote: 1024, entries: 50_000, gcs: 5, callers: 1000, operations: 50,
 		load: 50 * time.Millisecond, idle: time.Second,
 	}
 )

@@ -22,7 +22,7 @@ func tiny(t *testing.T) Options {
 	return Options{
 		Rounds: 2, Slice: MinSlice, Child: []string{self, ChildCommand},
 		sizes: sizes{
-			keys: 300, hot: 64, far: 500, entries: 500, gcs: 2, callers: 20, operations: 10, load: 5 * time.Millisecond, idle: 20 * time.Millisecond,
+			keys: 300, hot: 64, remote: 500, entries: 500, gcs: 2, callers: 20, operations: 10, load: 5 * time.Millisecond, idle: 20 * time.Millisecond,
 		},
 	}
 }
@@ -91,9 +91,9 @@ func facts(t *testing.T, got *result.Compare) {
 		row, subject string
 		least, most  float64
 	}{
-		{"commands: get that hits far", "doppio", 1, 1},
-		{"commands: get that hits far", raw, 1, 1},
-		{"commands: get of 100 keys that are far", "doppio", 1, 1},
+		{"commands: get that hits remotely", "doppio", 1, 1},
+		{"commands: get that hits remotely", raw, 1, 1},
+		{"commands: get of 100 keys that are remote", "doppio", 1, 1},
 		{"commands: get-or-load that loads", "doppio", 2, 3}, // a cold cache asks for the lease at once
 		{"commands: get-or-load that loads", raw, 2, 2},
 		{"commands: set", "doppio", 1, 1},
@@ -174,7 +174,7 @@ func TestInterruptedRun(t *testing.T) {
 
 func TestCheck(t *testing.T) {
 	o := tiny(t)
-	budget := Budget{Row: "far hit: get, struct, 2 callers", Subject: "doppio", Baseline: raw, MaxRatio: limit(1e6), MaxAllocs: limit(1e6)}
+	budget := Budget{Row: "remote hit: get, struct, 2 callers", Subject: "doppio", Baseline: raw, MaxRatio: limit(1e6), MaxAllocs: limit(1e6)}
 	got, found, err := Check(t.Context(), o, []Budget{budget})
 	if err != nil || len(found) != 0 || len(got.Rows) != 1 {
 		t.Errorf("generous: %v, %v", found, err)

@@ -65,7 +65,7 @@ func newSession(o Options) *session {
 // groups in the order of the table.
 func (s *session) groups() []*group {
 	return []*group{
-		s.localHits(), s.farReads(), s.changes(), s.stampedes(), s.mixes(), s.memory(), s.commands(), s.idles(),
+		s.localHits(), s.remoteReads(), s.changes(), s.stampedes(), s.mixes(), s.memory(), s.commands(), s.idles(),
 	}
 }
 

@@ -21,10 +21,10 @@ type stage[V any] struct {
 	s         *session
 	b         *bench[V]
 	baselines []string
-	near      bool  // with the near tiers of those that have one
-	far       bool  // only those that have a far tier; otherwise only those that have a near one
+	local     bool  // with the local tiers of those that have one
+	remote    bool  // only those that have a remote tier; otherwise only those that have a local one
 	any       bool  // all, whatever tiers they have
-	entries   int64 // of near tiers
+	entries   int64 // of local tiers
 	copies    int   // instances of each subject, which share a namespace
 	fill      func(ctx context.Context, p *player[V]) error
 
@@ -38,8 +38,8 @@ type player[V any] struct {
 	missing string // why it does not play
 	caches  []peers.Cache[V]
 	ns      string // of the entries of all caches
-	near    bool
-	far     bool
+	local   bool
+	remote  bool
 }
 
 // cache is the only one, where there are no copies.
@@ -55,7 +55,7 @@ func (st *stage[V]) ready(ctx context.Context) error {
 		if !st.s.takesPart(subject.Info.Name, []*group{{rows: rowsOf(st.baselines)}}) {
 			continue
 		}
-		p := &player[V]{name: subject.Info.Name, near: subject.Near && st.near, far: subject.Far}
+		p := &player[V]{name: subject.Info.Name, local: subject.Local && st.local, remote: subject.Remote}
 		st.players = append(st.players, p)
 		if err := st.open(ctx, subject, p); err != nil {
 			if ctx.Err() != nil {
@@ -76,22 +76,22 @@ func rowsOf(baselines []string) []*row {
 }
 
 var (
-	errNoFar  = errors.New("it has no far tier")
-	errNoNear = errors.New("it has no near tier")
+	errNoRemote = errors.New("it has no remote tier")
+	errNoLocal  = errors.New("it has no local tier")
 )
 
 func (st *stage[V]) open(ctx context.Context, subject peers.Subject[V], p *player[V]) error {
 	switch {
 	case st.any:
-	case st.far && !subject.Far:
-		return errNoFar
-	case !st.far && !subject.Near:
-		return errNoNear
+	case st.remote && !subject.Remote:
+		return errNoRemote
+	case !st.remote && !subject.Local:
+		return errNoLocal
 	}
 	p.ns = st.s.namespace()
 	for range max(1, st.copies) {
 		c, err := subject.Open(ctx, peers.Config{
-			Addr: st.s.addr, DB: st.s.db, Namespace: p.ns, Entries: st.entries, TTL: ttl, PoolSize: poolSize, Near: p.near,
+			Addr: st.s.addr, DB: st.s.db, Namespace: p.ns, Entries: st.entries, TTL: ttl, PoolSize: poolSize, Local: p.local,
 		})
 		if err != nil {
 			return err

@@ -18,7 +18,7 @@ const instances = 4
 // stampedes are many callers who want one cold key at once.
 func (s *session) stampedes() *group {
 	st, data := wholeStage(s)
-	st.any, st.copies = true, instances // without a far tier there is a load for each instance, if all goes well
+	st.any, st.copies = true, instances // without a remote tier there is a load for each instance, if all goes well
 	return &group{close: st.close, rows: []*row{{
 		group: "stampede", name: fmt.Sprintf("%d instances × %d callers of a cold key, load of %v", instances, s.o.sizes.callers, s.o.sizes.load), unit: "ms",
 		measure: func(ctx context.Context, r *row) ([]result.Cell, error) { return s.stampede(ctx, r, st, data()) },
@@ -62,7 +62,7 @@ func (s *session) stampeded(ctx context.Context, p *player[account], e *entrant,
 		return err
 	}
 	var n counted
-	if p.far {
+	if p.remote {
 		if n, err = s.count(ctx, p.ns, func() error {
 			_, _, err := s.rush(ctx, p, d, fmt.Sprintf("counted:%d", round))
 			return err

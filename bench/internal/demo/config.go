@@ -15,7 +15,7 @@ const (
 	DefaultWorkers       = 8
 	DefaultUpdateShare   = 0.01
 	DefaultSourceLatency = 2 * time.Millisecond
-	DefaultNearEntries   = 10_000
+	DefaultLocalEntries  = 10_000
 	DefaultTTL           = 10 * time.Minute
 	DefaultRequests      = 100_000
 	DefaultKeys          = 50_000
@@ -43,7 +43,7 @@ type Config struct {
 	Workers       int           // concurrent requests of each instance. Defaults to DefaultWorkers
 	UpdateShare   float64       // of the requests that are updates, 0 … 1
 	SourceLatency time.Duration // of one load
-	NearEntries   int64         // capacity of each near tier. Defaults to DefaultNearEntries
+	LocalEntries  int64         // capacity of each local tier. Defaults to DefaultLocalEntries
 	TTL           time.Duration // of entries. Defaults to DefaultTTL
 	TimeLimit     time.Duration // of the replay; 0: DefaultTimeLimit; NoTimeLimit
 
@@ -63,7 +63,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Seed, DefaultSeed)
 	setDefault(&c.Instances, DefaultInstances)
 	setDefault(&c.Workers, DefaultWorkers)
-	setDefault(&c.NearEntries, DefaultNearEntries)
+	setDefault(&c.LocalEntries, DefaultLocalEntries)
 	setDefault(&c.TTL, DefaultTTL)
 	setDefault(&c.TimeLimit, DefaultTimeLimit)
 	return c
@@ -82,7 +82,7 @@ const forever = 1000 * time.Hour
 // fleet is the run that replays the trace.
 func (c Config) fleet() fleet.Config {
 	f := fleet.Default()
-	f.Instances, f.Workers, f.Source, f.NearEntries, f.TTL = c.Instances, c.Workers, c.SourceLatency, c.NearEntries, c.TTL
+	f.Instances, f.Workers, f.Source, f.LocalEntries, f.TTL = c.Instances, c.Workers, c.SourceLatency, c.LocalEntries, c.TTL
 	f.Warmup, f.Duration, f.Command = 0, c.TimeLimit, c.Command
 	if c.TimeLimit == NoTimeLimit {
 		f.Duration = forever

@@ -16,7 +16,7 @@ type Report struct {
 	Redis        string  `json:"redis"`
 	Instances    int     `json:"instances"`
 	Workers      int     `json:"workers_per_instance"`
-	NearEntries  int64   `json:"near_entries"`
+	LocalEntries int64   `json:"local_entries"`
 	Notice       string  `json:"notice,omitempty"` // why the run is not whole
 	Seconds      float64 `json:"seconds"`
 
@@ -28,15 +28,15 @@ type Report struct {
 	// ErrorSamples are a few of the errors' messages.
 	ErrorSamples []string `json:"error_samples,omitempty"`
 
-	LocalHits    int64   `json:"near_hits"`
-	RemoteHits   int64   `json:"far_hits"`
-	LoadedReads  int64   `json:"loaded_reads"`   // reads that a loader answered, their own or one that they waited for
-	NearHitRatio float64 `json:"near_hit_ratio"` // of reads that were answered
-	FarHitRatio  float64 `json:"far_hit_ratio"`  // of those that missed the near tier
-	Loads        int64   `json:"loads"`          // that the source served
-	LoadsPerRead float64 `json:"loads_per_read"`
+	LocalHits      int64   `json:"local_hits"`
+	RemoteHits     int64   `json:"remote_hits"`
+	LoadedReads    int64   `json:"loaded_reads"`     // reads that a loader answered, their own or one that they waited for
+	LocalHitRatio  float64 `json:"local_hit_ratio"`  // of reads that were answered
+	RemoteHitRatio float64 `json:"remote_hit_ratio"` // of those that missed the local tier
+	Loads          int64   `json:"loads"`            // that the source served
+	LoadsPerRead   float64 `json:"loads_per_read"`
 
-	Latency map[string]Latency `json:"latency"` // near, far, load, update
+	Latency map[string]Latency `json:"latency"` // local, remote, load, update
 
 	InvalidationsSent     int64     `json:"invalidations_sent"`     // acknowledged
 	InvalidationsReceived int64     `json:"invalidations_received"` // by all instances
@@ -77,9 +77,9 @@ type Staleness struct {
 
 // ByTier counts by tier.
 type ByTier struct {
-	Near int64 `json:"near"`
-	Far  int64 `json:"far"`
-	Load int64 `json:"load"`
+	Local  int64 `json:"local"`
+	Remote int64 `json:"remote"`
+	Load   int64 `json:"load"`
 }
 
 // newReport says what a run of the fleet means for the demo.
@@ -87,16 +87,16 @@ func newReport(cfg Config, w *workload, out *fleet.Outcome) *Report {
 	run, count := &out.Run, func(c fleet.Counter) int64 { return int64(out.Counts[c]) }
 	r := &Report{
 		Trace: w.name, Format: w.format, DistinctKeys: w.keys, Redis: "embedded",
-		Instances: cfg.Instances, Workers: cfg.Workers, NearEntries: cfg.NearEntries,
+		Instances: cfg.Instances, Workers: cfg.Workers, LocalEntries: cfg.LocalEntries,
 		Seconds: run.Seconds, Requests: run.Requests, Throughput: run.Throughput,
 		Updates: count(fleet.Writes), Errors: run.Errors, ErrorSamples: out.Samples,
-		LocalHits: count(fleet.NearReads), RemoteHits: count(fleet.FarReads), LoadedReads: count(fleet.LoadReads),
+		LocalHits: count(fleet.LocalReads), RemoteHits: count(fleet.RemoteReads), LoadedReads: count(fleet.LoadReads),
 		Loads: run.Loads, InvalidationsSent: run.Writes, InvalidationsReceived: int64(run.Invalidations),
 		SubscriptionLosses: count(fleet.Lost), RedisCommands: count(fleet.Sent), Latency: make(map[string]Latency),
 	}
 	r.Reads = r.Requests - r.Updates
-	r.NearHitRatio = ratio(r.LocalHits, run.Reads)
-	r.FarHitRatio = ratio(r.RemoteHits, r.RemoteHits+r.LoadedReads)
+	r.LocalHitRatio = ratio(r.LocalHits, run.Reads)
+	r.RemoteHitRatio = ratio(r.RemoteHits, r.RemoteHits+r.LoadedReads)
 	r.LoadsPerRead = ratio(r.Loads, r.Reads)
 	for name, of := range latencies {
 		l := run.Latency[of]
@@ -106,13 +106,13 @@ func newReport(cfg Config, w *workload, out *fleet.Outcome) *Report {
 	r.Stale = Staleness{
 		Reads: s.Stale, WithinHop: out.WithinHop, Later: s.Stale - out.WithinHop - s.Beyond, Beyond: s.Beyond, Own: s.Own,
 		P50: s.Age.P50, Max: s.Age.Max,
-		By: ByTier{Near: out.StaleBy[fleet.Near], Far: out.StaleBy[fleet.Far], Load: out.StaleBy[fleet.Load]},
+		By: ByTier{Local: out.StaleBy[fleet.Local], Remote: out.StaleBy[fleet.Remote], Load: out.StaleBy[fleet.Load]},
 	}
 	return r
 }
 
 // latencies are by the names that the report has, those that a fleet has.
-var latencies = map[string]string{"near": "near", "far": "far", "load": "load", "update": fleet.WriteLatency}
+var latencies = map[string]string{"local": "local", "remote": "remote", "load": "load", "update": fleet.WriteLatency}
 
 func ratio(part, whole int64) float64 {
 	if whole == 0 {

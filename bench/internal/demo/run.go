@@ -15,7 +15,7 @@ import (
 )
 
 // Run runs the demo and writes its progress. If ctx ends, it stops and returns what was measured so
-// far: an error beside a Report says why the run is not whole.
+// remote: an error beside a Report says why the run is not whole.
 func Run(ctx context.Context, cfg Config, progress io.Writer) (_ *Report, err error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {

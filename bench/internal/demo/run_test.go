@@ -26,7 +26,7 @@ func checkSums(t *testing.T, cfg Config, r *Report) {
 		t.Errorf("%d requests, want %d; notice %q", r.Requests, cfg.Requests, r.Notice)
 	}
 	if got := r.LocalHits + r.RemoteHits + r.LoadedReads + r.Errors; got != r.Reads {
-		t.Errorf("near %d + far %d + loaded %d + errors %d are %d, not %d reads",
+		t.Errorf("local %d + remote %d + loaded %d + errors %d are %d, not %d reads",
 			r.LocalHits, r.RemoteHits, r.LoadedReads, r.Errors, got, r.Reads)
 	}
 	if r.Updates == 0 || r.InvalidationsSent != r.Updates {
@@ -35,7 +35,7 @@ func checkSums(t *testing.T, cfg Config, r *Report) {
 	if r.Stale.Reads != r.Stale.WithinHop+r.Stale.Later+r.Stale.Beyond {
 		t.Errorf("stale reads do not add up: %+v", r.Stale)
 	}
-	for name, want := range map[string]int64{"near": r.LocalHits, "far": r.RemoteHits, "load": r.LoadedReads, "update": r.Updates} {
+	for name, want := range map[string]int64{"local": r.LocalHits, "remote": r.RemoteHits, "load": r.LoadedReads, "update": r.Updates} {
 		if got := r.Latency[name].Count; got != want {
 			t.Errorf("%d latencies of %s, want %d", got, name, want)
 		}
@@ -129,13 +129,13 @@ func TestTimeLimitIsANotice(t *testing.T) {
 func TestRunRefuses(t *testing.T) {
 	_, err := Run(t.Context(), Config{
 		Format: "int16", Requests: -1, Exponent: 1, Instances: 99, Workers: -1, UpdateShare: 2,
-		SourceLatency: -1, NearEntries: -1, TTL: -1, TimeLimit: -2,
+		SourceLatency: -1, LocalEntries: -1, TTL: -1, TimeLimit: -2,
 	}, io.Discard)
 	if !errors.Is(err, ErrConfig) {
 		t.Fatalf("got %v, want ErrConfig", err)
 	}
 	for _, fault := range []string{
-		"int16", "-1 requests", "exponent of 1", "99 instances", "-1 workers", "updates of 2", "latency of -1ns", "-1 near entries",
+		"int16", "-1 requests", "exponent of 1", "99 instances", "-1 workers", "updates of 2", "latency of -1ns", "-1 local entries",
 		"TTL of -1ns", "time limit of -2ns",
 	} {
 		if !strings.Contains(err.Error(), fault) {
@@ -190,7 +190,7 @@ func TestReportsAreReadable(t *testing.T) {
 	if err := errors.Join(r.WriteTable(&text), r.WriteJSON(&data)); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"requests", "near hits", "far hits", "loads", "invalidations", "redis commands", "errors", "p99.9", "stale reads", "within one hop"} {
+	for _, want := range []string{"requests", "local hits", "remote hits", "loads", "invalidations", "redis commands", "errors", "p99.9", "stale reads", "within one hop"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("the table says nothing of %s:\n%s", want, text.String())
 		}

@@ -18,15 +18,15 @@ func (r *Report) WriteTable(w io.Writer) error {
 	row := func(name, value, remark string) { fmt.Fprintf(t, "%s\t%s\t%s\n", name, value, remark) }
 
 	fmt.Fprintf(t, "\ntrace: %s (%s), %s distinct keys\n", r.Trace, r.Format, term.Thousands(int64(r.DistinctKeys)))
-	fmt.Fprintf(t, "%d instances of %d workers, near tiers of %s entries, redis: %s\n\n",
-		r.Instances, r.Workers, term.Thousands(r.NearEntries), r.Redis)
+	fmt.Fprintf(t, "%d instances of %d workers, local tiers of %s entries, redis: %s\n\n",
+		r.Instances, r.Workers, term.Thousands(r.LocalEntries), r.Redis)
 	if r.Notice != "" {
 		fmt.Fprintf(t, "NOTICE: %s\n\n", r.Notice)
 	}
 	row("requests", term.Thousands(r.Requests), fmt.Sprintf("%s reads, %s updates, in %.1f s: %s a second",
 		term.Thousands(r.Reads), term.Thousands(r.Updates), r.Seconds, term.Thousands(int64(r.Throughput))))
-	row("near hits", term.Percent(r.NearHitRatio), "of reads: "+term.Thousands(r.LocalHits))
-	row("far hits", term.Percent(r.FarHitRatio), "of near misses: "+term.Thousands(r.RemoteHits))
+	row("local hits", term.Percent(r.LocalHitRatio), "of reads: "+term.Thousands(r.LocalHits))
+	row("remote hits", term.Percent(r.RemoteHitRatio), "of local misses: "+term.Thousands(r.RemoteHits))
 	row("loads", term.Thousands(r.Loads), fmt.Sprintf("by the source: %.4f a read, one for %s reads",
 		r.LoadsPerRead, strconv.FormatFloat(ratio(r.Reads, r.Loads), 'f', 1, 64)))
 	row("invalidations", term.Thousands(r.InvalidationsSent), fmt.Sprintf("acknowledged; received by all instances: %s; subscriptions lost: %d",
@@ -38,7 +38,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 	}
 
 	fmt.Fprint(t, "\nlatency\tcount\tp50\tp99\tp99.9\tmax\n")
-	for _, name := range []string{"near", "far", "load", "update"} {
+	for _, name := range []string{"local", "remote", "load", "update"} {
 		l := r.Latency[name]
 		if l.Count == 0 {
 			fmt.Fprintf(t, "%s\t0\t-\t-\t-\t-\n", name)
@@ -55,7 +55,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 	row("  own", term.Thousands(s.Own), "of all, those that missed an invalidation of their own instance: must be none")
 	if s.Reads > 0 {
 		row("  age", fmt.Sprintf("%.2f ms", s.P50), fmt.Sprintf("at the median, %.2f ms at most", s.Max))
-		row("  answered by", "", fmt.Sprintf("near %s, far %s, load %s", term.Thousands(s.By.Near), term.Thousands(s.By.Far), term.Thousands(s.By.Load)))
+		row("  answered by", "", fmt.Sprintf("local %s, remote %s, load %s", term.Thousands(s.By.Local), term.Thousands(s.By.Remote), term.Thousands(s.By.Load)))
 	}
 	fmt.Fprint(t, `
 A read is stale if it returns a version older than one whose invalidation was acknowledged, to any instance, before

@@ -15,19 +15,19 @@ import (
 
 // Defaults of [Config].
 const (
-	DefaultInstances   = 3
-	DefaultWorkers     = 4
-	DefaultKeys        = 20_000
-	DefaultSkew        = 1.0
-	DefaultReadShare   = 0.99
-	DefaultValueSize   = 128
-	DefaultTTL         = 10 * time.Minute
-	DefaultNearEntries = 10_000
-	DefaultSource      = 2 * time.Millisecond
-	DefaultDuration    = 5 * time.Second
-	DefaultWarmup      = time.Second
-	DefaultSeed        = 1
-	DefaultPatience    = 30 * time.Second
+	DefaultInstances    = 3
+	DefaultWorkers      = 4
+	DefaultKeys         = 20_000
+	DefaultSkew         = 1.0
+	DefaultReadShare    = 0.99
+	DefaultValueSize    = 128
+	DefaultTTL          = 10 * time.Minute
+	DefaultLocalEntries = 10_000
+	DefaultSource       = 2 * time.Millisecond
+	DefaultDuration     = 5 * time.Second
+	DefaultWarmup       = time.Second
+	DefaultSeed         = 1
+	DefaultPatience     = 30 * time.Second
 )
 
 const (
@@ -65,9 +65,9 @@ type Config struct {
 	Write        Change  // of a worker
 	ValueSize    int     // bytes of a value's body
 	TTL          time.Duration
-	LocalTTL     time.Duration // of near entries; 0: TTL
+	LocalTTL     time.Duration // of local entries; 0: TTL
 	Fresh        bool          // each read is of a name that nobody has asked for yet, and so loads
-	NearEntries  int64
+	LocalEntries int64
 	Engine       string
 	MaxStaleness time.Duration
 	Source       time.Duration // one load takes this long
@@ -105,7 +105,7 @@ var ErrConfig = errors.New("fleet: wrong configuration")
 func Default() Config {
 	return Config{
 		Instances: DefaultInstances, Workers: DefaultWorkers, Keys: DefaultKeys, Skew: DefaultSkew, ReadShare: DefaultReadShare,
-		Write: Delete, ValueSize: DefaultValueSize, TTL: DefaultTTL, NearEntries: DefaultNearEntries, Engine: local.Ristretto.String(),
+		Write: Delete, ValueSize: DefaultValueSize, TTL: DefaultTTL, LocalEntries: DefaultLocalEntries, Engine: local.Ristretto.String(),
 		MaxStaleness: tiered.DefaultMaxStaleness, Source: DefaultSource, ChurnBy: Gracefully,
 		Warmup: DefaultWarmup, Duration: DefaultDuration, Seed: DefaultSeed, Patience: DefaultPatience,
 	}
@@ -129,7 +129,7 @@ func (c Config) Validate() error {
 	check(c.ValueSize >= 0 && c.ValueSize <= maxValueSize, "a value size of %d: want 0 … %d", c.ValueSize, maxValueSize)
 	check(c.TTL > 0, "a TTL of %s: want more than 0", c.TTL)
 	check(c.LocalTTL >= 0, "a local TTL of %s: want 0 or more", c.LocalTTL)
-	check(c.NearEntries > 0, "%d near entries: want at least 1", c.NearEntries)
+	check(c.LocalEntries > 0, "%d local entries: want at least 1", c.LocalEntries)
 	_, err := engineKind(c.Engine)
 	check(err == nil, "an engine %q: want ristretto or otter", c.Engine)
 	check(c.MaxStaleness >= tiered.MinMaxStaleness, "a bound of staleness of %s: want at least %s", c.MaxStaleness, tiered.MinMaxStaleness)
@@ -191,7 +191,7 @@ func (c Config) result(s *server.Server) result.FleetConfig {
 	}
 	return result.FleetConfig{
 		Instances: c.Instances, Workers: c.Workers, Keys: c.Keys, Skew: c.Skew, ReadShare: c.ReadShare, ValueSize: c.ValueSize,
-		TTLms: Milliseconds(c.TTL), LocalTTLms: Milliseconds(c.LocalTTL), Fresh: c.Fresh, NearEntries: c.NearEntries, Rate: c.Rate, Invalidations: c.Invalidations,
+		TTLms: Milliseconds(c.TTL), LocalTTLms: Milliseconds(c.LocalTTL), Fresh: c.Fresh, LocalEntries: c.LocalEntries, Rate: c.Rate, Invalidations: c.Invalidations,
 		ChurnSeconds: c.Churn.Seconds(), Fault: names, MaxStalenessMs: Milliseconds(c.MaxStaleness),
 		SourceMs: Milliseconds(c.Source), Topology: string(s.Kind()), Engine: c.Engine, Server: s.Version(),
 	}

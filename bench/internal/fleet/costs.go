@@ -7,11 +7,11 @@ import (
 )
 
 // load is the requests of a fleet to a server in a second, and the number of its subscribers.
-type load struct{ subscribers, changes, far, loads float64 }
+type load struct{ subscribers, changes, remote, loads float64 }
 
 func loadOf(r *result.FleetRun) load {
 	return load{
-		float64(r.Config.Instances + 1), changes(r), answered(r, Far), answered(r, Load),
+		float64(r.Config.Instances + 1), changes(r), answered(r, Remote), answered(r, Load),
 	}
 }
 
@@ -22,26 +22,26 @@ func answered(r *result.FleetRun, by Tier) float64 {
 
 // costs are the unit costs of a server's work for a fleet: shares of a core, or bytes.
 type costs struct {
-	itself     float64 // of a second, whatever is asked
-	change     float64
-	delivery   float64 // of a change to one subscriber
-	subscriber float64 // of a second of one, whose echoes are answered
-	far, load  float64
+	itself       float64 // of a second, whatever is asked
+	change       float64
+	delivery     float64 // of a change to one subscriber
+	subscriber   float64 // of a second of one, whose echoes are answered
+	remote, load float64
 }
 
 // of returns the cost of a load.
 func (c costs) of(l load) float64 {
 	return c.itself + c.change*l.changes + c.delivery*l.changes*l.subscribers +
-		c.subscriber*l.subscribers + c.far*l.far + c.load*l.loads
+		c.subscriber*l.subscribers + c.remote*l.remote + c.load*l.loads
 }
 
 // fields are the costs in the order of their letters in the formula.
 func (c *costs) fields() []*float64 {
-	return []*float64{&c.itself, &c.change, &c.delivery, &c.subscriber, &c.far, &c.load}
+	return []*float64{&c.itself, &c.change, &c.delivery, &c.subscriber, &c.remote, &c.load}
 }
 
 // calibrations are the runs of one round that measure the unit costs.
-type calibrations struct{ alone, crowd, changesAlone, changesCrowd, far, loads *result.FleetRun }
+type calibrations struct{ alone, crowd, changesAlone, changesCrowd, remote, loads *result.FleetRun }
 
 // rounds returns the calibrations among runs, a round after another. A round that is not whole is
 // left out.
@@ -61,8 +61,8 @@ func rounds(runs []result.FleetRun) (all []calibrations) {
 			next.changesAlone = r
 		case what == changing:
 			next.changesCrowd = r
-		case what == farHits:
-			next.far = r
+		case what == remoteHits:
+			next.remote = r
 		case what == loading:
 			next.loads = r
 		}
@@ -76,7 +76,7 @@ func rounds(runs []result.FleetRun) (all []calibrations) {
 
 func (c calibrations) whole() bool {
 	return c.alone != nil && c.crowd != nil && c.changesAlone != nil && c.changesCrowd != nil &&
-		c.far != nil && c.loads != nil
+		c.remote != nil && c.loads != nil
 }
 
 // costs returns the unit costs, each measured by itself: as the difference between two runs that
@@ -97,7 +97,7 @@ func (c calibrations) costs(spent func(*result.FleetRun) float64) costs {
 	out.subscriber = max(0, ratioOf(idleCrowd-idleAlone, more)-out.delivery*alone.changes)
 	rest := out
 	out.itself = max(0, idleAlone-rest.of(alone))
-	out.far = max(0, ratioOf(spent(c.far)-idleAlone, answered(c.far, Far)))
+	out.remote = max(0, ratioOf(spent(c.remote)-idleAlone, answered(c.remote, Remote)))
 	out.load = max(0, ratioOf(spent(c.loads)-idleAlone, answered(c.loads, Load)))
 	return out
 }

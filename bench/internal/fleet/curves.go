@@ -43,7 +43,7 @@ func writeCurves(w *bytes.Buffer, f *result.Fleet) error {
 }
 
 func curve(w *bytes.Buffer, runs []result.FleetRun, series, title, column string) error {
-	t := term.NewTable(column, "requests/s", "changes/s", "near", "near p99", "far p99", "lag p50", "lag p99", "stale", "beyond+own", "errors",
+	t := term.NewTable(column, "requests/s", "changes/s", "local", "local p99", "remote p99", "lag p50", "lag p99", "stale", "beyond+own", "errors",
 		"Redis CPU", "cmd/1,000", "out/s", "instance CPU", "machine")
 	found := false
 	for i := range runs {
@@ -59,10 +59,10 @@ func curve(w *bytes.Buffer, runs []result.FleetRun, series, title, column string
 		case seriesCalibration:
 			first += ", " + calibrates(r.Config)
 		}
-		near, far := r.Latency["near"], r.Latency["far"]
+		local, remote := r.Latency["local"], r.Latency["remote"]
 		hits := "-"
 		if r.Reads > 0 {
-			hits = term.Percent(float64(near.Count) / float64(near.Count+far.Count+r.Latency["load"].Count))
+			hits = term.Percent(float64(local.Count) / float64(local.Count+remote.Count+r.Latency["load"].Count))
 		}
 		busy := term.Percent(r.MachineCPU)
 		if r.Busy() {
@@ -72,7 +72,7 @@ func curve(w *bytes.Buffer, runs []result.FleetRun, series, title, column string
 		if r.Requests > 0 {
 			perThousand = term.Number(r.Redis.Commands)
 		}
-		t.Row(first, term.Thousands(int64(r.Throughput)), term.Number(changes(r)), hits, micros(near), micros(far),
+		t.Row(first, term.Thousands(int64(r.Throughput)), term.Number(changes(r)), hits, micros(local), micros(remote),
 			millis(r.Lag, r.Lag.P50), millis(r.Lag, r.Lag.P99), term.Thousands(r.Staleness.Stale),
 			term.Thousands(r.Staleness.Beyond+r.Staleness.Own), term.Thousands(r.Errors), share(r.Redis), perThousand,
 			term.Bytes(r.ServerBytesOut), term.Percent(r.InstanceCPU), busy)
@@ -86,10 +86,10 @@ func curve(w *bytes.Buffer, runs []result.FleetRun, series, title, column string
 
 // What there is to do in a calibration.
 const (
-	idle     = "idle"
-	changing = "changes"
-	farHits  = "far hits"
-	loading  = "loads"
+	idle       = "idle"
+	changing   = "changes"
+	remoteHits = "remote hits"
+	loading    = "loads"
 )
 
 // calibrates says what there is to do in a calibration.
@@ -98,7 +98,7 @@ func calibrates(c result.FleetConfig) string {
 	case c.Fresh:
 		return loading
 	case c.LocalTTLms > 0:
-		return farHits
+		return remoteHits
 	case c.Invalidations > 0:
 		return changing
 	default:

@@ -51,9 +51,9 @@
 // # Extrapolation
 //
 // What Redis spends is taken for a sum: some for itself, some for each change (a script), for each delivery of a change to a
-// subscriber, for each subscriber's echoes, for each far hit and for each load. Each of these costs is measured by itself, as
+// subscriber, for each subscriber's echoes, for each remote hit and for each load. Each of these costs is measured by itself, as
 // the difference between two runs that differ in that thing only: fleets of one instance and of several at which nobody works,
-// the same with changes alone, far hits alone (of an instance that keeps nothing near over a Redis that has everything), and
+// the same with changes alone, remote hits alone (of an instance that keeps nothing local over a Redis that has everything), and
 // loads alone (of keys that nobody has asked for before). There are three rounds of these runs. The median counts, and how far
 // the rounds are from it is printed beside it, with the formula. The table shows what the formula says beside what was
 // measured.

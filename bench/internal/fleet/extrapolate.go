@@ -12,7 +12,7 @@ import (
 
 const formula = "share of a core = a + b·W + c·W·S + d·S + e·F + g·L; " +
 	"bytes out a second = A + B·W + C·W·S + D·S + E·F + G·L; messages a second = W·S. " +
-	"N instances, S = N + 1 subscribers (the writer is one), W changes, F far hits and L loads a second; " +
+	"N instances, S = N + 1 subscribers (the writer is one), W changes, F remote hits and L loads a second; " +
 	"W = w·N + w0, F = f·N, L = l·N"
 
 // Below these a prediction is not compared by its ratio: a hundredth of a core, and 1 KiB a second.
@@ -55,17 +55,17 @@ func extrapolate(runs []result.FleetRun, instances int) *result.Extrapolation {
 	n := float64(largest.Config.Instances)
 	perChange := float64(largest.Writes) / largest.Seconds / n
 	outside := changes(largest) - perChange*n
-	perFar, perLoad := answered(largest, Far)/n, answered(largest, Load)/n
+	perRemote, perLoad := answered(largest, Remote)/n, answered(largest, Load)/n
 	e := &result.Extrapolation{
 		Instances:  instances,
 		Formula:    formula,
-		Parameters: map[string]float64{"w": perChange, "w0": outside, "f": perFar, "l": perLoad},
+		Parameters: map[string]float64{"w": perChange, "w0": outside, "f": perRemote, "l": perLoad},
 		GiveOrTake: make(map[string]float64),
 		Assumptions: []string{
 			fmt.Sprintf("each instance does what it did in the run of %d, the largest that kept its rate: "+
-				"%s requests a second, %s changes, %s far hits, %s loads",
+				"%s requests a second, %s changes, %s remote hits, %s loads",
 				largest.Config.Instances, term.Number(largest.Throughput/n), term.Number(perChange),
-				term.Number(perFar), term.Number(perLoad)),
+				term.Number(perRemote), term.Number(perLoad)),
 			fmt.Sprintf("each unit cost is the difference of two runs that differ in that thing only, "+
 				"the median of %d rounds, give or take how far the rounds were from it", len(all)),
 			"one server has one thread for all of this: past 100 % of a core it cannot keep up, " +
@@ -94,7 +94,7 @@ func extrapolate(runs []result.FleetRun, instances int) *result.Extrapolation {
 			continue
 		}
 		s := float64(size)
-		l := load{s + 1, perChange*s + outside, perFar * s, perLoad * s}
+		l := load{s + 1, perChange*s + outside, perRemote * s, perLoad * s}
 		e.Points = append(e.Points, point(size, l, cpu, cpuOff, bytes))
 	}
 	return e

@@ -128,7 +128,7 @@ func (f *fleet) instanceConfig(s *seat, generation int, name string) instanceCon
 		Workers: f.cfg.Workers, First: s.index * f.cfg.Workers, Writers: f.cfg.writers(), Listens: s.index < listeners,
 		Keys: f.cfg.Keys, Skew: f.cfg.Skew, ReadShare: f.cfg.ReadShare, Write: f.cfg.Write, ValueSize: f.cfg.ValueSize,
 		Rate:     f.cfg.Rate / float64(f.cfg.Instances),
-		RedisURL: f.server.URL(), Namespace: f.namespace, Engine: f.cfg.Engine, NearEntries: f.cfg.NearEntries, TTL: f.cfg.TTL,
+		RedisURL: f.server.URL(), Namespace: f.namespace, Engine: f.cfg.Engine, LocalEntries: f.cfg.LocalEntries, TTL: f.cfg.TTL,
 		LocalTTL: f.cfg.LocalTTL, Fresh: f.cfg.Fresh,
 		MaxStaleness: f.cfg.MaxStaleness,
 		Paths:        paths{Source: f.path("source"), Shared: f.path("shared"), Name: name, Log: f.path(name + history.LogEnding)},
@@ -258,7 +258,7 @@ func (f *fleet) settle(ctx context.Context) {
 // reads are all that were answered.
 func (f *fleet) reads() int64 {
 	n := f.counts()
-	return int64(n[NearReads] + n[FarReads] + n[LoadReads])
+	return int64(n[LocalReads] + n[RemoteReads] + n[LoadReads])
 }
 
 // churn replaces an instance, in turn, every so often.

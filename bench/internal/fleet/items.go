@@ -61,7 +61,7 @@ func openItems(cfg instanceConfig) (cache, error) {
 		Namespace:    cfg.Namespace,
 		MaxStaleness: cfg.MaxStaleness,
 		RetryBackoff: retryBackoff,
-		Local:        local.Options{MaxEntries: cfg.NearEntries, Engine: engine},
+		Local:        local.Options{MaxEntries: cfg.LocalEntries, Engine: engine},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("fleet: %w", errors.Join(err, rdb.Close()))

@@ -55,22 +55,22 @@ func TestJudge(t *testing.T) {
 		age              float64
 		by               [Tiers]int64
 	}
-	near, far, load := [Tiers]int64{1, 0, 0}, [Tiers]int64{0, 1, 0}, [Tiers]int64{0, 0, 1}
+	local, remote, load := [Tiers]int64{1, 0, 0}, [Tiers]int64{0, 1, 0}, [Tiers]int64{0, 0, 1}
 	for _, c := range []struct {
 		name  string
 		first bool // it is the first instance that read
 		read  history.Op
 		want  want
 	}{
-		{"within a hop, of another", false, read(1, 1, 110*ms, history.Near), want{1, 0, 0, 10, near}},
-		{"at the edge of a hop", true, read(2, 1, 150*ms, history.Near), want{1, 0, 0, 50, near}},
-		{"past a hop", true, read(2, 1, 180*ms, history.Far), want{0, 0, 0, 80, far}},
+		{"within a hop, of another", false, read(1, 1, 110*ms, history.Local), want{1, 0, 0, 10, local}},
+		{"at the edge of a hop", true, read(2, 1, 150*ms, history.Local), want{1, 0, 0, 50, local}},
+		{"past a hop", true, read(2, 1, 180*ms, history.Remote), want{0, 0, 0, 80, remote}},
 		{"past the bound", true, read(2, 1, 100*ms+bound+ms, history.Load), want{0, 1, 0, 2001, load}},
-		{"own", true, read(1, 3, 301*ms, history.Near), want{1, 0, 1, 1, near}},
-		{"the first missed counts, not the last", true, read(1, 1, 310*ms, history.Near), want{0, 0, 1, 210, near}},
-		{"of another, whose clock is ahead", true, read(2, 1, 100*ms-1, history.Near), want{1, 0, 0, 0, near}},
-		{"own, acknowledged after the read began", true, read(1, 3, 299*ms, history.Near), want{1, 0, 0, 0, near}},
-		{"acknowledged after the read began", true, read(1, 2, 210*ms, history.Near), want{1, 0, 0, 10, near}},
+		{"own", true, read(1, 3, 301*ms, history.Local), want{1, 0, 1, 1, local}},
+		{"the first missed counts, not the last", true, read(1, 1, 310*ms, history.Local), want{0, 0, 1, 210, local}},
+		{"of another, whose clock is ahead", true, read(2, 1, 100*ms-1, history.Local), want{1, 0, 0, 0, local}},
+		{"own, acknowledged after the read began", true, read(1, 3, 299*ms, history.Local), want{1, 0, 0, 0, local}},
+		{"acknowledged after the read began", true, read(1, 2, 210*ms, history.Local), want{1, 0, 0, 10, local}},
 	} {
 		logs := [][]history.Op{first, append(second[:len(second):len(second)], c.read)}
 		if c.first {
@@ -83,7 +83,7 @@ func TestJudge(t *testing.T) {
 			t.Errorf("%s: %+v, %+v, %v; want %+v", c.name, got, s, err, c.want)
 		}
 	}
-	if _, err := judged(t, append(first[:len(first):len(first)], read(1, 4, 900*ms, history.Near)), second); err == nil {
+	if _, err := judged(t, append(first[:len(first):len(first)], read(1, 4, 900*ms, history.Local)), second); err == nil {
 		t.Error("a stale read that missed nothing went through")
 	}
 	if o, err := judged(t, first, second); err != nil || o.Run.Staleness != (result.Staleness{BoundMs: o.Run.Staleness.BoundMs}) {

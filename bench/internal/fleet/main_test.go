@@ -55,7 +55,7 @@ type fake struct {
 	clumsy bool // it cannot be closed
 	lonely bool // it is coherent, and does not reach all of Redis
 
-	dropping bool // the near tier is dropped for one reason before it is ready, and again and again for another
+	dropping bool // the local tier is dropped for one reason before it is ready, and again and again for another
 	opened   time.Time
 
 	mu    sync.Mutex
@@ -68,7 +68,7 @@ const exitCode = 7
 
 func (f *fake) ready(context.Context) error { return nil }
 
-// get gives what is held, which counts as near, or what load gives.
+// get gives what is held, which counts as local, or what load gives.
 func (f *fake) get(ctx context.Context, key string, load func(context.Context) (Item, error)) (Item, answer, error) {
 	begin := time.Now()
 	f.mu.Lock()
@@ -82,9 +82,9 @@ func (f *fake) get(ctx context.Context, key string, load func(context.Context) (
 	case f.refuse:
 		return item, answer{}, fmt.Errorf("refused by intention")
 	case spoilt:
-		return Item{}, answer{begin, time.Since(begin), Far}, nil
+		return Item{}, answer{begin, time.Since(begin), Remote}, nil
 	case ok:
-		return item, answer{begin, time.Since(begin), Near}, nil
+		return item, answer{begin, time.Since(begin), Local}, nil
 	}
 	item, err := load(ctx)
 	if err == nil && f.holds {

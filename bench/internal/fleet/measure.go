@@ -53,7 +53,7 @@ func (f *fleet) outcome(began, ended *mark) (*Outcome, error) {
 	written := func(c Counter) int64 { return int64(ended.writer[c] - began.writer[c]) }
 	run := result.FleetRun{
 		Series: "single", Config: f.cfg.result(f.server), Seconds: took,
-		Requests: count(Done), Reads: count(NearReads) + count(FarReads) + count(LoadReads),
+		Requests: count(Done), Reads: count(LocalReads) + count(RemoteReads) + count(LoadReads),
 		Writes: count(Updates), Outside: written(Outside), Loads: ended.loads - began.loads,
 		InstanceCPU:   float64(count(CPU)) / 1e6 / took / float64(f.cfg.Instances),
 		MachineCPU:    ended.machine.busySince(began.machine),
@@ -128,7 +128,7 @@ func (f *fleet) collect(out *Outcome) error {
 	return nil
 }
 
-// OneHop is how far reads of one instance may trail the changes of another while nothing goes wrong: the message is on its way.
+// OneHop is how remote reads of one instance may trail the changes of another while nothing goes wrong: the message is on its way.
 const OneHop = 50 * time.Millisecond
 
 // lateness is how long after its failure a Set of unknown outcome may still happen: as long as a connection holds it.
@@ -143,7 +143,7 @@ func (f *fleet) judge(out *Outcome) error {
 	}
 	counts, s := f.counts(), &out.Run.Staleness
 	*s = result.Staleness{
-		Reads:   int64(counts[NearReads] + counts[FarReads] + counts[LoadReads]),
+		Reads:   int64(counts[LocalReads] + counts[RemoteReads] + counts[LoadReads]),
 		BoundMs: Milliseconds(f.cfg.MaxStaleness),
 	}
 	ages := NewHistogram()
@@ -184,10 +184,10 @@ func (f *fleet) show(progress Progress) (shown func()) {
 			if f.cfg.Dealt != nil {
 				share = float64(n[Done]) / float64(f.cfg.Dealt.Count)
 			}
-			tiers := n[NearReads : LoadReads+1]
+			tiers := n[LocalReads : LoadReads+1]
 			reads := max(1, float64(tiers[0]+tiers[1]+tiers[2]))
 			of := func(tier uint64) string { return term.Percent(float64(tier) / reads) }
-			progress(min(share, 1), fmt.Sprintf("%d instances  %s requests  near %s  far %s  load %s  stale %s  errors %s", f.cfg.Instances,
+			progress(min(share, 1), fmt.Sprintf("%d instances  %s requests  local %s  remote %s  load %s  stale %s  errors %s", f.cfg.Instances,
 				term.Thousands(int64(n[Done])), of(tiers[0]), of(tiers[1]), of(tiers[2]),
 				term.Thousands(int64(n[StaleReads])), term.Thousands(int64(n[Errors]))))
 		}

@@ -22,10 +22,10 @@ func near(t *testing.T, what string, got, want, tolerance float64) {
 	}
 }
 
-// measuredAs is what a run of a plan would give on a Redis with these costs, if each instance had so many far hits and loads a
+// measuredAs is what a run of a plan would give on a Redis with these costs, if each instance had so many remote hits and loads a
 // second unless it is told.
 func measuredAs(s step, cpu, bytes costs, noise func() float64) result.FleetRun {
-	const seconds, far, loads, writes = 10, 100.0, 60.0, 2.5
+	const seconds, remote, loads, writes = 10, 100.0, 60.0, 2.5
 	n := float64(s.cfg.Instances)
 	r := result.FleetRun{
 		Series: s.series, Seconds: seconds, Throughput: s.cfg.Rate,
@@ -35,8 +35,8 @@ func measuredAs(s step, cpu, bytes costs, noise func() float64) result.FleetRun 
 		},
 		Outside: int64(s.cfg.Invalidations * seconds), Redis: result.Redis{HasCPU: true, HasCommands: true}, Latency: make(map[string]result.Percentiles),
 	}
-	reads := func(far, loads float64) {
-		r.Latency["far"], r.Latency["load"] = result.Percentiles{Count: int64(far * seconds)}, result.Percentiles{Count: int64(loads * seconds)}
+	reads := func(remote, loads float64) {
+		r.Latency["remote"], r.Latency["load"] = result.Percentiles{Count: int64(remote * seconds)}, result.Percentiles{Count: int64(loads * seconds)}
 	}
 	switch {
 	case s.cfg.Workers == 0:
@@ -45,7 +45,7 @@ func measuredAs(s step, cpu, bytes costs, noise func() float64) result.FleetRun 
 	case s.cfg.LocalTTL > 0:
 		reads(s.cfg.Rate, 0)
 	default:
-		reads(far*n, loads*n)
+		reads(remote*n, loads*n)
 		r.Writes = int64(writes * n * seconds)
 	}
 	l := loadOf(&r)
@@ -69,7 +69,7 @@ func TestExtrapolateIsWhatTheFormulaSays(t *testing.T) {
 	if e == nil {
 		t.Fatal("none")
 	}
-	for letter, want := range map[string]float64{"a": cpu.itself, "b": cpu.change, "c": cpu.delivery, "d": cpu.subscriber, "e": cpu.far, "g": cpu.load, "C": bytes.delivery} {
+	for letter, want := range map[string]float64{"a": cpu.itself, "b": cpu.change, "c": cpu.delivery, "d": cpu.subscriber, "e": cpu.remote, "g": cpu.load, "C": bytes.delivery} {
 		near(t, "cost "+letter, e.Parameters[letter], want, 1e-6)
 		near(t, "what rounds that are alike are off of cost "+letter, 1+e.GiveOrTake[letter], 1, 1e-9)
 	}
@@ -112,7 +112,7 @@ func TestExtrapolateIsWhatTheFormulaSays(t *testing.T) {
 }
 
 // A cost is said to be as uncertain as the rounds differ, and one that is no larger than that not to be told from 0.
-func TestCostsSayHowFarTheyAreOff(t *testing.T) {
+func TestCostsSayHowRemoteTheyAreOff(t *testing.T) {
 	cpu, bytes := costs{0.005, 60e-6, 5e-6, 1e-7, 25e-6, 150e-6}, costs{2000, 100, 120, 400, 250, 60}
 	plan := Plan{Base: Default(), Scale: OverInstances, Instances: InstanceSteps, Extrapolate: 1000}
 	const exact = 0.03
@@ -122,7 +122,7 @@ func TestCostsSayHowFarTheyAreOff(t *testing.T) {
 		runs = append(runs, measuredAs(s, cpu, bytes, func() float64 { return 1 + exact*(2*random.Float64()-1) }))
 	}
 	e := extrapolate(runs, 1000)
-	for letter, want := range map[string]float64{"b": cpu.change, "c": cpu.delivery, "e": cpu.far, "g": cpu.load, "E": bytes.far} {
+	for letter, want := range map[string]float64{"b": cpu.change, "c": cpu.delivery, "e": cpu.remote, "g": cpu.load, "E": bytes.remote} {
 		near(t, "cost "+letter, e.Parameters[letter], want, 0.3)
 		if off := e.GiveOrTake[letter]; off <= 0 || off > e.Parameters[letter]/2 {
 			t.Errorf("cost %s is %g, give or take %g", letter, e.Parameters[letter], off)
@@ -218,7 +218,7 @@ func TestMachineTime(t *testing.T) {
 
 func TestConfigRefuses(t *testing.T) {
 	err := Config{
-		Instances: 99, Workers: -1, Keys: -1, Skew: -1, ReadShare: 2, Write: "brew", ValueSize: -1, TTL: -1, LocalTTL: -1, NearEntries: -1, Engine: "steam",
+		Instances: 99, Workers: -1, Keys: -1, Skew: -1, ReadShare: 2, Write: "brew", ValueSize: -1, TTL: -1, LocalTTL: -1, LocalEntries: -1, Engine: "steam",
 		MaxStaleness: 1, Source: -1, Rate: -1, Invalidations: -1, Churn: 1, ChurnBy: "brew", Warmup: -1, Duration: -1,
 	}.Validate()
 	if got := strings.Count(fmt.Sprint(err), ErrConfig.Error()); got != 20 || !errors.Is(err, ErrConfig) {

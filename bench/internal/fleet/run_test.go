@@ -71,8 +71,8 @@ func checkRun(t *testing.T, r *result.FleetRun) {
 		t.Errorf("lies: %+v", r.Staleness)
 	}
 	// Who is killed takes along what latencies it knew of.
-	if r.Config.ChurnSeconds == 0 && r.Latency["near"].Count == 0 || r.InstanceCPU <= 0 {
-		t.Errorf("not measured: near %+v, CPU %g", r.Latency["near"], r.InstanceCPU)
+	if r.Config.ChurnSeconds == 0 && r.Latency["local"].Count == 0 || r.InstanceCPU <= 0 {
+		t.Errorf("not measured: local %+v, CPU %g", r.Latency["local"], r.InstanceCPU)
 	}
 }
 
@@ -99,7 +99,7 @@ func TestFleet(t *testing.T) {
 			}
 		}},
 		{"open loop, uniform, otter, large values", standalone, func(c *Config) {
-			c.Rate, c.Skew, c.Engine, c.ValueSize, c.NearEntries, c.TTL = 400, 0, "otter", 2000, 50, time.Minute
+			c.Rate, c.Skew, c.Engine, c.ValueSize, c.LocalEntries, c.TTL = 400, 0, "otter", 2000, 50, time.Minute
 		}, func(t *testing.T, r *result.FleetRun) {
 			if r.Latency[responseLatency].Count == 0 || r.Due == 0 {
 				t.Errorf("no latencies from the intended beginning, or of nothing due: %d", r.Due)
@@ -496,7 +496,7 @@ func TestScale(t *testing.T) {
 	}
 	// The last two of a round are of reads that Redis answers, and of reads that it does not: most of them,
 	// since what is loaded on a busy machine may end another read, too.
-	for tier, r := range map[string]result.FleetRun{"far": f.Runs[6], "load": f.Runs[7]} {
+	for tier, r := range map[string]result.FleetRun{"remote": f.Runs[6], "load": f.Runs[7]} {
 		if n := r.Latency[tier].Count; n == 0 || 2*float64(n) < float64(r.Reads) || r.Writes != 0 || r.Errors != 0 {
 			t.Errorf("%d reads, %d of them %s, %d writes, %d errors", r.Reads, n, tier, r.Writes, r.Errors)
 		}
@@ -507,7 +507,7 @@ func TestScale(t *testing.T) {
 	if err := WriteFleet(&text, f); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"By the number of instances", "Calibration", "1, idle", "2, changes", "1, far hits", "1, loads", "By the rate of changes", "It assumes that", "off by up to"} {
+	for _, want := range []string{"By the number of instances", "Calibration", "1, idle", "2, changes", "1, remote hits", "1, loads", "By the rate of changes", "It assumes that", "off by up to"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("the tables say nothing of %q:\n%s", want, text.String())
 		}

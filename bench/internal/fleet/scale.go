@@ -46,18 +46,18 @@ const (
 	maxExtrapolation = 1_000_000
 )
 
-// Calibrations have one thing to do and nothing else: so many changes, far hits or loads a second, for which few keys and workers
-// do. What there is to load for far hits is loaded in the warm-up. There are several rounds of them, which tell by how much a
+// Calibrations have one thing to do and nothing else: so many changes, remote hits or loads a second, for which few keys and workers
+// do. What there is to load for remote hits is loaded in the warm-up. There are several rounds of them, which tell by how much a
 // cost that was measured may be off.
 const (
 	calibrationRounds  = 3
 	calibrationChanges = 1000.0
-	calibrationFar     = 3000.0
+	calibrationRemote  = 3000.0
 	calibrationLoads   = 500.0
 	calibrationKeys    = 50
 	calibrationWorkers = 8
 	calibrationWarmup  = 500 * time.Millisecond
-	nothingNear        = time.Nanosecond // a local TTL
+	nothingLocal       = time.Nanosecond // a local TTL
 )
 
 // Plan is the runs of the command fleet.
@@ -128,7 +128,7 @@ func (p Plan) steps() (steps []step) {
 					add(seriesCalibration, func(c *Config) { c.Instances, c.Workers, c.Rate, c.Invalidations = n, 0, 0, changes })
 				}
 			}
-			add(seriesCalibration, func(c *Config) { c.readAlone(calibrationFar); c.LocalTTL = nothingNear })
+			add(seriesCalibration, func(c *Config) { c.readAlone(calibrationRemote); c.LocalTTL = nothingLocal })
 			add(seriesCalibration, func(c *Config) { c.readAlone(calibrationLoads); c.Fresh = true })
 		}
 	}

@@ -49,8 +49,8 @@ type Counter int
 // The counters.
 const (
 	Done Counter = iota // requests answered, well or badly
-	NearReads
-	FarReads
+	LocalReads
+	RemoteReads
 	LoadReads
 	Updates
 	Writes // updates that were tried, well or badly
@@ -71,7 +71,7 @@ const (
 )
 
 const (
-	// DropsAt is the first of MaxDrops counters: of drops of the near tier, those for each reason.
+	// DropsAt is the first of MaxDrops counters: of drops of the local tier, those for each reason.
 	DropsAt     = KindsAt + MaxKinds
 	numCounters = DropsAt + MaxDrops
 

@@ -54,8 +54,8 @@ func TestSharedMemory(t *testing.T) {
 
 func TestClassify(t *testing.T) {
 	for answer, want := range map[tiered.Source]Tier{
-		tiered.SourceLocal:  Near,
-		tiered.SourceRemote: Far,
+		tiered.SourceLocal:  Local,
+		tiered.SourceRemote: Remote,
 		tiered.SourceLoader: Load,
 		tiered.SourceStale:  Load,
 	} {

@@ -20,7 +20,7 @@ var dropReasons = [...]string{"gap", "tail-lost", "trimmed", "history-lost", "un
 
 const _ = uint(MaxDrops - len(dropReasons)) // each has a counter
 
-// firstSync is why each near tier is dropped once, when it is still empty: no drop of anything.
+// firstSync is why each local tier is dropped once, when it is still empty: no drop of anything.
 const firstSync = "first-sync"
 
 // dropCounter is where drops for a reason are counted.

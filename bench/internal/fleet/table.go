@@ -24,9 +24,9 @@ func writeRun(w *bytes.Buffer, r *result.FleetRun) error {
 	if c.Rate > 0 {
 		load = term.Number(c.Rate) + " requests a second"
 	}
-	fmt.Fprintf(w, "\n%d instances of %d workers, %s; %s keys, skew %g, %s reads, values of %d bytes; near tiers of %s entries (%s)\n%s (%s); %s changes a second from outside\n\n",
+	fmt.Fprintf(w, "\n%d instances of %d workers, %s; %s keys, skew %g, %s reads, values of %d bytes; local tiers of %s entries (%s)\n%s (%s); %s changes a second from outside\n\n",
 		c.Instances, c.Workers, load, term.Thousands(int64(c.Keys)), c.Skew, term.Percent(c.ReadShare), c.ValueSize,
-		term.Thousands(c.NearEntries), c.Engine, c.Server, c.Topology, term.Number(c.Invalidations))
+		term.Thousands(c.LocalEntries), c.Engine, c.Server, c.Topology, term.Number(c.Invalidations))
 	what := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(name, value, format string, args ...any) {
 		fmt.Fprintf(what, "%s\t%s\t%s\n", name, value, fmt.Sprintf(format, args...))
@@ -73,7 +73,7 @@ func writeRun(w *bytes.Buffer, r *result.FleetRun) error {
 
 func latencies(r *result.FleetRun) *term.Table {
 	t := term.NewTable("latency", "count", "p50", "p90", "p99", "p99.9", "max")
-	for _, name := range []string{Near.String(), Far.String(), Load.String(), WriteLatency, responseLatency} {
+	for _, name := range []string{Local.String(), Remote.String(), Load.String(), WriteLatency, responseLatency} {
 		p, ok := r.Latency[name]
 		switch {
 		case p.Count > 0:

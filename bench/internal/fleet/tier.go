@@ -12,17 +12,17 @@ type Tier int
 
 // The tiers.
 const (
-	Near  Tier = iota
-	Far        // the far tier
-	Load       // the read's own loader, or that of another read which it waited for
-	Tiers      // how many there are
+	Local  Tier = iota
+	Remote      // the remote tier
+	Load        // the read's own loader, or that of another read which it waited for
+	Tiers       // how many there are
 )
 
 // String names the tier.
-func (t Tier) String() string { return [...]string{"near", "far", "load"}[t] }
+func (t Tier) String() string { return [...]string{"local", "remote", "load"}[t] }
 
 // letters are the tiers as logs have them.
-var letters = [...]history.Tier{history.Near, history.Far, history.Load}
+var letters = [...]history.Tier{history.Local, history.Remote, history.Load}
 
 // tierOf returns the tier that a log has, as classify does.
 func tierOf(logged history.Tier) Tier {
@@ -33,13 +33,13 @@ func tierOf(logged history.Tier) Tier {
 }
 
 // classify turns what the cache says of a read into a tier. It says so for each read: a guess by
-// the time that a read took would count a near hit whose process was descheduled as far.
+// the time that a read took would count a local hit whose process was descheduled as a remote one.
 func classify(a tiered.Source) Tier {
 	switch a {
 	case tiered.SourceLocal:
-		return Near
+		return Local
 	case tiered.SourceRemote:
-		return Far
+		return Remote
 	default: // by a loader, or by the value that stood in for one that failed or was slow
 		return Load
 	}

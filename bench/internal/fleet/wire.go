@@ -35,7 +35,7 @@ type instanceConfig struct {
 	Routes       map[string]string // through ways
 	Namespace    string
 	Engine       string
-	NearEntries  int64
+	LocalEntries int64
 	TTL          time.Duration
 	LocalTTL     time.Duration
 	Fresh        bool

@@ -184,7 +184,7 @@ func (w *worker) read(ctx context.Context, k int, measured bool) time.Time {
 	if measured {
 		w.reads[a.tier].Record(a.took)
 	}
-	w.pending[NearReads+Counter(a.tier)]++
+	w.pending[LocalReads+Counter(a.tier)]++
 	if item.Version < acked {
 		w.Log.Add(history.Op{
 			Kind: history.Read, Start: history.At(a.begin), End: history.At(a.begin.Add(a.took)), Key: slot, Tier: letters[a.tier],

@@ -16,7 +16,7 @@ import (
 // holdersTime is what instances have to answer. One that is paused or cut off does not.
 const holdersTime = 2 * time.Second
 
-// Holders are the instances' near copies of a key.
+// Holders are the instances' local copies of a key.
 type Holders struct {
 	Asked     int      `json:"asked"` // instances whose subscription is up, as the server sees it
 	Instances []Holder `json:"instances"`
@@ -31,7 +31,7 @@ type Holder struct {
 	LeftMs   *int64 `json:"leftMs,omitempty"` // of the copy's life; absent: without end, or there is none
 }
 
-// AskHolders asks all instances whether they hold a near copy, and adds their answers to the finding.
+// AskHolders asks all instances whether they hold a local copy, and adds their answers to the finding.
 func (f *Finding) AskHolders(ctx context.Context, rdb redis.UniversalClient, p Place) error {
 	ctx, cancel := context.WithTimeout(ctx, holdersTime)
 	defer cancel()
@@ -62,7 +62,7 @@ func (h *Holders) lines(line func(name, format string, args ...any)) {
 			held++
 		}
 	}
-	line("near copies", "%d; %d of %d instances answered", held, len(h.Instances), h.Asked)
+	line("local copies", "%d; %d of %d instances answered", held, len(h.Instances), h.Asked)
 	for _, i := range h.Instances {
 		switch {
 		case !i.Held:

@@ -10,53 +10,53 @@ import (
 
 func byHandSubject[V any]() Subject[V] {
 	return Subject[V]{
-		Info: subject("by hand", "github.com/dgraph-io/ristretto/v2", "ristretto before go-redis and the encoding that doppio has, as a good engineer would write it; instances are not coherent."),
-		Near: true, Far: true, Open: openByHand[V],
+		Info:  subject("by hand", "github.com/dgraph-io/ristretto/v2", "ristretto before go-redis and the encoding that doppio has, as a good engineer would write it; instances are not coherent."),
+		Local: true, Remote: true, Open: openByHand[V],
 	}
 }
 
 // byHand is what is written where no library is used: ristretto, else GET, else the load and SET.
 //
 // Fairness: it is as short as can be, and so as fast: the same ristretto and the same go-redis as the subjects of these
-// names. A change is written far first, so that what failed is not served near. It is the baseline of rows with both tiers, so
+// names. A change is written remote first, so that what failed is not served locally. It is the baseline of rows with both tiers, so
 // it encodes as doppio does: with encoding/json, which most take, the encodings would decide the row.
 //
 // What it cannot do: stampede protection (all who miss load). It promises nothing to other instances, whose copies live
-// until their TTL ends, and a read under way while its own instance changes the entry may put the old value near again.
+// until their TTL ends, and a read under way while its own instance changes the entry may put the old value local again.
 type byHand[V any] struct {
-	near *ristretto.Cache[string, V] // nil without the near tier
-	far  *remote[V]
+	local  *ristretto.Cache[string, V] // nil without the local tier
+	remote *remote[V]
 }
 
 func openByHand[V any](ctx context.Context, c Config) (Cache[V], error) {
-	far, err := newRemote(ctx, c, unlessRaw[V](newDoppioJSON[V]()))
+	remote, err := newRemote(ctx, c, unlessRaw[V](newDoppioJSON[V]()))
 	if err != nil {
 		return nil, fmt.Errorf("by hand: %w", err)
 	}
-	if !c.Near {
-		return &byHand[V]{far: far}, nil
+	if !c.Local {
+		return &byHand[V]{remote: remote}, nil
 	}
-	near, err := newRistretto[V](c)
+	local, err := newRistretto[V](c)
 	if err != nil {
-		return nil, closing(far.rdb, err)
+		return nil, closing(remote.rdb, err)
 	}
-	return &byHand[V]{near: near, far: far}, nil
+	return &byHand[V]{local: local, remote: remote}, nil
 }
 
 func (b *byHand[V]) Get(ctx context.Context, key string) (V, error) {
-	if b.near != nil {
-		if v, ok := b.near.Get(key); ok {
+	if b.local != nil {
+		if v, ok := b.local.Get(key); ok {
 			return v, nil
 		}
 	}
-	v, err := b.far.Get(ctx, key)
+	v, err := b.remote.Get(ctx, key)
 	if err == nil {
 		b.keep(key, v)
 	}
 	return v, err
 }
 
-// GetOrLoad is written out, unlike that of who has no near tier here: beside a near hit, loadByHand's dispatch would tell.
+// GetOrLoad is written out, unlike that of who has no local tier here: beside a local hit, loadByHand's dispatch would tell.
 func (b *byHand[V]) GetOrLoad(ctx context.Context, key string, load func(context.Context) (V, error)) (V, error) {
 	v, err := b.Get(ctx, key)
 	if err == nil || !errors.Is(err, ErrMiss) {
@@ -69,33 +69,33 @@ func (b *byHand[V]) GetOrLoad(ctx context.Context, key string, load func(context
 }
 
 func (b *byHand[V]) Set(ctx context.Context, key string, v V) error {
-	if err := b.far.Set(ctx, key, v); err != nil {
+	if err := b.remote.Set(ctx, key, v); err != nil {
 		return err
 	}
 	b.keep(key, v)
 	return nil
 }
 
-// keep puts v near. That ristretto may drop it is no harm: the far tier has it.
+// keep puts v local. That ristretto may drop it is no harm: the remote tier has it.
 func (b *byHand[V]) keep(key string, v V) {
-	if b.near != nil {
-		b.near.SetWithTTL(key, v, 1, b.far.ttl)
+	if b.local != nil {
+		b.local.SetWithTTL(key, v, 1, b.remote.ttl)
 	}
 }
 
 func (b *byHand[V]) Delete(ctx context.Context, key string) error {
-	err := b.far.Delete(ctx, key)
+	err := b.remote.Delete(ctx, key)
 	return errors.Join(err, b.Forget(ctx, key))
 }
 
 func (b *byHand[V]) GetMany(ctx context.Context, keys []string) (map[string]V, error) {
-	if b.near == nil {
-		return b.far.GetMany(ctx, keys)
+	if b.local == nil {
+		return b.remote.GetMany(ctx, keys)
 	}
 	found := make(map[string]V, len(keys))
 	var missing []string
 	for _, k := range keys {
-		if v, ok := b.near.Get(k); ok {
+		if v, ok := b.local.Get(k); ok {
 			found[k] = v
 		} else {
 			missing = append(missing, k)
@@ -104,7 +104,7 @@ func (b *byHand[V]) GetMany(ctx context.Context, keys []string) (map[string]V, e
 	if len(missing) == 0 {
 		return found, nil
 	}
-	if err := b.far.addMany(ctx, missing, found); err != nil {
+	if err := b.remote.addMany(ctx, missing, found); err != nil {
 		return found, err
 	}
 	for _, k := range missing {
@@ -116,22 +116,22 @@ func (b *byHand[V]) GetMany(ctx context.Context, keys []string) (map[string]V, e
 }
 
 func (b *byHand[V]) Forget(_ context.Context, key string) error {
-	if b.near != nil {
-		b.near.Del(key)
+	if b.local != nil {
+		b.local.Del(key)
 	}
 	return nil
 }
 
-// Wait is for the near tier.
+// Wait is for the local tier.
 func (b *byHand[V]) Wait() {
-	if b.near != nil {
-		b.near.Wait()
+	if b.local != nil {
+		b.local.Wait()
 	}
 }
 
 func (b *byHand[V]) Close() error {
-	if b.near != nil {
-		b.near.Close()
+	if b.local != nil {
+		b.local.Close()
 	}
-	return b.far.Close()
+	return b.remote.Close()
 }

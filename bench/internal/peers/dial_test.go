@@ -21,7 +21,7 @@ func clientOf(cache Cache[Account]) *redis.Client {
 	case *remote[Account]:
 		return c.rdb
 	case *byHand[Account]:
-		return c.far.rdb
+		return c.remote.rdb
 	default:
 		return nil
 	}
@@ -45,10 +45,10 @@ func TestAllWhoGoOverGoRedisHaveTheSameClient(t *testing.T) {
 	const want = 7 // doppio twice, sturdyc, go-redis/cache, go-redis twice, by hand
 	clients, first := 0, map[string]any(nil)
 	for _, s := range All[Account]() {
-		if !s.Far {
+		if !s.Remote {
 			continue
 		}
-		cache, err := s.Open(ctx, config(s.Near))
+		cache, err := s.Open(ctx, config(s.Local))
 		check(t, err)
 		t.Cleanup(func() { check(t, cache.Close()) })
 		rdb := clientOf(cache)

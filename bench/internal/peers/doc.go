@@ -9,8 +9,8 @@
 //
 // # What is the same for all
 //
-//   - Keys are strings. The near tiers have them as they are given; the far tier has them behind [Config].Namespace.
-//   - Values are handed out as the library does: of a []byte, near tiers but go-redis/cache's share the memory.
+//   - Keys are strings. The local tiers have them as they are given; the remote tier has them behind [Config].Namespace.
+//   - Values are handed out as the library does: of a []byte, local tiers but go-redis/cache's share the memory.
 //   - Every entry has a TTL, [Config].TTL, in both tiers.
 //   - All that go over go-redis (doppio, sturdyc, go-redis/cache, go-redis itself and "by hand") have clients of the same
 //     options, those that doppio's README advises: deadlines are heeded, and one retry. See dial.
@@ -21,5 +21,5 @@
 // Each library stores a struct as it does by default: doppio as JSON by github.com/go-json-experiment/json, go-redis/cache as MessagePack
 // with S2, sturdyc as encoding/json. Where the library has none, encoding/json is used, which is what most services do.
 // "go-redis+json/v2" and "by hand", the baselines, decode as doppio does, so that the distance is the cache's cost alone. Who
-// else decodes with what says its description: far hits of the others differ from the baseline by their encodings as well.
+// else decodes with what says its description: remote hits of the others differ from the baseline by their encodings as well.
 package peers

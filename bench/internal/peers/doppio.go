@@ -16,28 +16,28 @@ const doppioModule = "github.com/doppio-cache/doppio"
 
 func doppioSubject[V any]() Subject[V] {
 	return Subject[V]{
-		Info: subject("doppio", doppioModule, "Both tiers, near tier in ristretto, the default; instances are coherent within a bound."),
-		Near: true, Far: true, Open: openDoppio[V](local.Ristretto),
+		Info:  subject("doppio", doppioModule, "Both tiers, local tier in ristretto, the default; instances are coherent within a bound."),
+		Local: true, Remote: true, Open: openDoppio[V](local.Ristretto),
 	}
 }
 
 func doppioOtterSubject[V any]() Subject[V] {
 	return Subject[V]{
-		Info: subject("doppio/otter", doppioModule, "Both tiers, near tier in otter; instances are coherent within a bound."),
-		Near: true, Far: true, Open: openDoppio[V](local.Otter),
+		Info:  subject("doppio/otter", doppioModule, "Both tiers, local tier in otter; instances are coherent within a bound."),
+		Local: true, Remote: true, Open: openDoppio[V](local.Otter),
 	}
 }
 
-// doppio is this repository's library with its defaults: GetOrSet reads near, far, then loads under a lease of the fleet;
+// doppio is this repository's library with its defaults: GetOrSet reads local, remote, then loads under a lease of the fleet;
 // Set and Delete are announced to all instances.
 //
 // Fairness: nothing is tuned but what Config says, and its client is that of all others who have one: see dial. Its namespace and its cache's name cost it longer keys than others have.
-// It promises coherence, which none of the others does but rueidis, so each of its near hits checks the time and the
+// It promises coherence, which none of the others does but rueidis, so each of its local hits checks the time and the
 // table of invalidations, and each change is a script that writes to the lane as well: the price is in its figures.
-// Without the near tier means with LocalTTL at its least: what is read is still put near, but never served, which costs
+// Without the local tier means with LocalTTL at its least: what is read is still put local, but never served, which costs
 // doppio a little.
 //
-// What it cannot do: drop a near copy alone.
+// What it cannot do: drop a local copy alone.
 type doppio[V any] struct {
 	rdb    *redis.Client
 	client *tiered.Client
@@ -56,7 +56,7 @@ func openDoppio[V any](engine local.EngineKind) func(ctx context.Context, c Conf
 		}
 		d := &doppio[V]{rdb: rdb, client: client}
 		o := tiered.CacheOptions{TTL: c.TTL}
-		if !c.Near {
+		if !c.Local {
 			o.LocalTTL = time.Nanosecond
 		}
 		if d.cache, err = tiered.NewCache[V](client, "bench", o); err == nil {

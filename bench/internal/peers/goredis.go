@@ -14,24 +14,24 @@ const goRedisModule = "github.com/redis/go-redis/v9"
 
 func goRedisSubject[V any]() Subject[V] {
 	return Subject[V]{
-		Info: subject("go-redis", goRedisModule, "Far tier only: GET, SET and encoding/json; get-or-load by hand, without stampede protection."),
-		Far:  true, Open: openGoRedis[V]("go-redis", unlessRaw[V](standardJSON[V]{})),
+		Info:   subject("go-redis", goRedisModule, "Remote tier only: GET, SET and encoding/json; get-or-load by hand, without stampede protection."),
+		Remote: true, Open: openGoRedis[V]("go-redis", unlessRaw[V](standardJSON[V]{})),
 	}
 }
 
 func goRedisV2Subject[V any]() Subject[V] {
 	return Subject[V]{
-		Info: subject("go-redis+json/v2", goRedisModule, "Far tier only: GET, SET and the decoding that doppio has: the baseline of what goes over the wire."),
-		Far:  true, Open: openGoRedis[V]("go-redis+json/v2", unlessRaw[V](newDoppioJSON[V]())),
+		Info:   subject("go-redis+json/v2", goRedisModule, "Remote tier only: GET, SET and the decoding that doppio has: the baseline of what goes over the wire."),
+		Remote: true, Open: openGoRedis[V]("go-redis+json/v2", unlessRaw[V](newDoppioJSON[V]())),
 	}
 }
 
-// remote is Redis by go-redis and an encoding: the floor that a far hit can come down to over this client.
+// remote is Redis by go-redis and an encoding: the floor that a remote hit can come down to over this client.
 //
 // Fairness: no cache around it, so nothing but the commands is paid for: no lease, no lanes, no record's header. Bytes are
 // stored raw and, as go-redis allows, not copied when read.
 //
-// What it cannot do: a near tier; stampede protection. Get-or-load is GET, the load, SET. It is coherent, for it holds
+// What it cannot do: a local tier; stampede protection. Get-or-load is GET, the load, SET. It is coherent, for it holds
 // nothing; but a load that began before a change stores over it.
 type remote[V any] struct {
 	rdb      *redis.Client
@@ -50,8 +50,8 @@ func newRemote[V any](ctx context.Context, c Config, e encoding[V]) (*remote[V],
 
 func openGoRedis[V any](name string, e encoding[V]) func(ctx context.Context, c Config) (Cache[V], error) {
 	return func(ctx context.Context, c Config) (Cache[V], error) {
-		if c.Near {
-			return nil, fmt.Errorf("%s: %w: far only", name, ErrTiers)
+		if c.Local {
+			return nil, fmt.Errorf("%s: %w: remote only", name, ErrTiers)
 		}
 		r, err := newRemote(ctx, c, e)
 		if err != nil {

@@ -13,18 +13,18 @@ import (
 
 func goRedisCacheSubject[V any]() Subject[V] {
 	return Subject[V]{
-		Info: subject("go-redis/cache", "github.com/go-redis/cache/v9", "Both tiers: its TinyLFU before go-redis, MessagePack with S2, its default."),
-		Near: true, Far: true, Open: openGoRedisCache[V],
+		Info:  subject("go-redis/cache", "github.com/go-redis/cache/v9", "Both tiers: its TinyLFU before go-redis, MessagePack with S2, its default."),
+		Local: true, Remote: true, Open: openGoRedisCache[V],
 	}
 }
 
 // goRedisCache is go-redis/cache as its README's quick start has it: TinyLFU as the local cache, Set and Get of an item,
 // Once to load.
 //
-// Fairness: the near tier holds encoded bytes, and so each hit decodes them: the library's own design, which gives every caller
+// Fairness: the local tier holds encoded bytes, and so each hit decodes them: the library's own design, which gives every caller
 // a value of his own. Once takes a function of another type than a load has, so every call makes a closure, as every user's
-// does. Near and far TTL are the same; the library adds up to ten seconds to the near one. The namespace is added where
-// go-redis/cache calls Redis, so that near hits do not pay for it.
+// does. Local and remote TTL are the same; the library adds up to ten seconds to the local one. The namespace is added where
+// go-redis/cache calls Redis, so that local hits do not pay for it.
 //
 // What it cannot do: batches; a TTL below a second. A second Set of a key leaves the first among TinyLFU's entries, beside
 // the new one; when Redis refuses what was loaded, Once does not say so. It promises nothing to other instances, whose copies
@@ -47,7 +47,7 @@ func openGoRedisCache[V any](ctx context.Context, c Config) (Cache[V], error) {
 	if prefix := c.prefix(); prefix != "" {
 		o.Redis = namespaced{rdb: rdb, prefix: prefix}
 	}
-	if c.Near {
+	if c.Local {
 		o.LocalCache = cache.NewTinyLFU(int(c.Entries), c.TTL)
 	}
 	return &goRedisCache[V]{cache: cache.New(o), rdb: rdb, ttl: c.TTL}, nil

@@ -10,8 +10,8 @@ import (
 
 func otterSubject[V any]() Subject[V] {
 	return Subject[V]{
-		Info: subject("otter", "github.com/maypok86/otter/v2", "Near tier only, with TTL from the last write; its own get-or-load with stampede protection."),
-		Near: true, Open: openOtter[V],
+		Info:  subject("otter", "github.com/maypok86/otter/v2", "Local tier only, with TTL from the last write; its own get-or-load with stampede protection."),
+		Local: true, Open: openOtter[V],
 	}
 }
 
@@ -20,7 +20,7 @@ func otterSubject[V any]() Subject[V] {
 // Fairness: statistics and refreshes are off, its default. Sets are applied at once. Its loader is an interface; a function
 // fits into one without an allocation.
 //
-// What it cannot do: a far tier; a TTL for one call without asking a calculator of the whole cache. It promises nothing
+// What it cannot do: a remote tier; a TTL for one call without asking a calculator of the whole cache. It promises nothing
 // to other instances.
 type bareOtter[V any] struct {
 	cache *otter.Cache[string, V]
@@ -33,8 +33,8 @@ func (l otterLoad[V]) Load(ctx context.Context, _ string) (V, error)        { re
 func (l otterLoad[V]) Reload(ctx context.Context, _ string, _ V) (V, error) { return l(ctx) }
 
 func openOtter[V any](_ context.Context, c Config) (Cache[V], error) {
-	if !c.Near {
-		return nil, fmt.Errorf("otter: %w: near only", ErrTiers)
+	if !c.Local {
+		return nil, fmt.Errorf("otter: %w: local only", ErrTiers)
 	}
 	if c.Entries <= 0 || c.Entries > math.MaxInt32 {
 		return nil, fmt.Errorf("otter: Entries is %d, must be from 1 to %d", c.Entries, math.MaxInt32)

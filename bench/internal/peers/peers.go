@@ -20,20 +20,20 @@ var (
 
 // Config is what a subject is opened with.
 type Config struct {
-	Addr string // of Redis, host:port; not used by a subject without a far tier
+	Addr string // of Redis, host:port; not used by a subject without a remote tier
 	DB   int
-	// Namespace separates the entries of one subject from those of others in the far tier. For doppio it is the namespace;
-	// the others' keys get it and a colon in front, where they go to the far tier. Empty spares them that, and then a
+	// Namespace separates the entries of one subject from those of others in the remote tier. For doppio it is the namespace;
+	// the others' keys get it and a colon in front, where they go to the remote tier. Empty spares them that, and then a
 	// database of its own has to separate the subject.
 	Namespace string
-	Entries   int64 // that the near tier holds at most
+	Entries   int64 // that the local tier holds at most
 	TTL       time.Duration
 	PoolSize  int // connections to Redis, of those that pool; 0 is the library's default
-	// Near asks for the near tier. Without it a subject works with its far tier alone. ErrTiers where that cannot be.
-	Near bool
+	// Local asks for the local tier. Without it a subject works with its remote tier alone. ErrTiers where that cannot be.
+	Local bool
 }
 
-// prefix is what stands before the keys in the far tier.
+// prefix is what stands before the keys in the remote tier.
 func (c Config) prefix() string {
 	if c.Namespace == "" {
 		return ""
@@ -41,11 +41,11 @@ func (c Config) prefix() string {
 	return c.Namespace + ":"
 }
 
-// Subject is a library, used in one way. Near and Far say which tiers it has: with both it is opened with the near tier or,
+// Subject is a library, used in one way. Local and Remote say which tiers it has: with both it is opened with the local tier or,
 // but for sturdyc, without.
 type Subject[V any] struct {
-	Info      result.Subject
-	Near, Far bool
+	Info          result.Subject
+	Local, Remote bool
 	// Open returns a cache that is ready: connected and, where the library knows such a thing, coherent.
 	Open func(ctx context.Context, c Config) (Cache[V], error)
 }
@@ -120,7 +120,7 @@ type Waiter interface {
 	Wait()
 }
 
-// Forgetter drops the near copy alone, so that the next read is the far tier's.
+// Forgetter drops the local copy alone, so that the next read is the remote tier's.
 type Forgetter interface {
 	Forget(ctx context.Context, key string) error
 }

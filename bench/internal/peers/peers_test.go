@@ -22,10 +22,10 @@ const patience = time.Minute
 var namespaces atomic.Int64
 
 // config is that of a subject on its own.
-func config(near bool) Config {
+func config(local bool) Config {
 	return Config{
 		Addr: server.Addr, DB: 1, Namespace: "peers-" + strconv.FormatInt(namespaces.Add(1), 10),
-		Entries: 10_000, TTL: time.Hour, PoolSize: 4, Near: near,
+		Entries: 10_000, TTL: time.Hour, PoolSize: 4, Local: local,
 	}
 }
 
@@ -33,17 +33,17 @@ func config(near bool) Config {
 func eachSubject[V any](t *testing.T, test func(t *testing.T, s Subject[V], c Config, cache Cache[V])) {
 	t.Helper()
 	for _, s := range All[V]() {
-		for _, near := range []bool{true, false} {
-			tiers := "far"
-			if near {
-				tiers = "near"
+		for _, local := range []bool{true, false} {
+			tiers := "remote"
+			if local {
+				tiers = "local"
 			}
 			t.Run(s.Info.Name+"/"+tiers, func(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				defer cancel()
-				c := config(near)
+				c := config(local)
 				cache, err := s.Open(ctx, c)
-				if near && !s.Near || !near && (!s.Far || s.Info.Name == "sturdyc") {
+				if local && !s.Local || !local && (!s.Remote || s.Info.Name == "sturdyc") {
 					if !errors.Is(err, ErrTiers) {
 						t.Fatalf("opened with tiers that it does not have: %v, want ErrTiers", err)
 					}
@@ -147,16 +147,16 @@ func keepWhatTheyAreGiven[V any](t *testing.T, value func(int) V) {
 				t.Fatalf("GetMany = %v, want %v", found, want)
 			}
 		}
-		if f, ok := cache.(Forgetter); ok && s.Far {
-			isFar(t, cache, f, "b", value(2))
+		if f, ok := cache.(Forgetter); ok && s.Remote {
+			isRemote(t, cache, f, "b", value(2))
 		}
 		check(t, cache.(Deleter).Delete(t.Context(), "a"))
 		becomesMissing[V](t, cache, "a")
 	})
 }
 
-// isFar requires that the far tier has key: sturdyc writes there when it gets to it.
-func isFar[V any](t *testing.T, cache Cache[V], f Forgetter, key string, want V) {
+// isRemote requires that the remote tier has key: sturdyc writes there when it gets to it.
+func isRemote[V any](t *testing.T, cache Cache[V], f Forgetter, key string, want V) {
 	t.Helper()
 	redistest.Eventually(t, patience, func() error {
 		if err := f.Forget(t.Context(), key); err != nil {
@@ -171,7 +171,7 @@ func isFar[V any](t *testing.T, cache Cache[V], f Forgetter, key string, want V)
 	if many, ok := cache.(ManyGetter[V]); ok {
 		check(t, f.Forget(t.Context(), key))
 		if found, err := many.GetMany(t.Context(), []string{key}); err != nil || !reflect.DeepEqual(found[key], want) {
-			t.Fatalf("GetMany from the far tier = %v, %v", found, err)
+			t.Fatalf("GetMany from the remote tier = %v, %v", found, err)
 		}
 	}
 }
@@ -180,7 +180,7 @@ func isFar[V any](t *testing.T, cache Cache[V], f Forgetter, key string, want V)
 // server can be cleaned, and is clean in time if it is not.
 func TestSubjectsStayInTheirNamespace(t *testing.T) {
 	eachSubject(t, func(t *testing.T, s Subject[Account], c Config, cache Cache[Account]) {
-		if !s.Far {
+		if !s.Remote {
 			return
 		}
 		admin := server.Client(t, func(o *redis.Options) { o.DB = c.DB })
@@ -205,10 +205,10 @@ func TestSubjectsStayInTheirNamespace(t *testing.T) {
 	})
 }
 
-// A near hit is the near tier's: it does not ask Redis, and without the near tier a read does.
-func TestNearReadsAreNear(t *testing.T) {
+// A local hit is the local tier's: it does not ask Redis, and without the local tier a read does.
+func TestLocalReadsAreLocal(t *testing.T) {
 	eachSubject(t, func(t *testing.T, s Subject[Account], c Config, cache Cache[Account]) {
-		if !s.Far {
+		if !s.Remote {
 			return
 		}
 		store(t, cache, "key", NewAccount(1))
@@ -232,12 +232,12 @@ func TestNearReadsAreNear(t *testing.T) {
 			return reads
 		}
 		const reads = 20
-		if c.Near { // a near tier that admits in its own time gets it
+		if c.Local { // a local tier that admits in its own time gets it
 			redistest.Eventually(t, patience, func() error {
 				before := asked()
 				becomes(t, cache, "key", NewAccount(1))
 				if asked() != before {
-					return errors.New("not near")
+					return errors.New("not local")
 				}
 				return nil
 			})
@@ -246,17 +246,17 @@ func TestNearReadsAreNear(t *testing.T) {
 		for range reads {
 			becomes(t, cache, "key", NewAccount(1))
 		}
-		if n := asked() - before; c.Near && n != 0 || !c.Near && n != reads {
+		if n := asked() - before; c.Local && n != 0 || !c.Local && n != reads {
 			t.Errorf("%d reads asked Redis %d times", reads, n)
 		}
 	})
 }
 
 // An adapter's hit allocates what its library does: nothing for those that hold values, but for theine's loading cache.
-func TestNearHitsAllocateNothing(t *testing.T) {
+func TestLocalHitsAllocateNothing(t *testing.T) {
 	holdValues := []string{"doppio", "doppio/otter", "ristretto", "otter", "sturdyc", "by hand"}
 	eachSubject(t, func(t *testing.T, s Subject[Account], c Config, cache Cache[Account]) {
-		if !c.Near || !slices.Contains(holdValues, s.Info.Name) {
+		if !c.Local || !slices.Contains(holdValues, s.Info.Name) {
 			return
 		}
 		store(t, cache, "key", NewAccount(1))
@@ -278,13 +278,13 @@ func TestNearHitsAllocateNothing(t *testing.T) {
 // Open that fails says which library it was, and leaves nothing behind: see TestMain.
 func TestOpenWithoutRedis(t *testing.T) {
 	for _, s := range All[Account]() {
-		if !s.Far {
+		if !s.Remote {
 			continue
 		}
 		t.Run(s.Info.Name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			c := config(s.Near)
+			c := config(s.Local)
 			c.Addr = "127.0.0.1:1" // tcpmux: nobody listens
 			if _, err := s.Open(ctx, c); err == nil {
 				t.Fatal("opened without a Redis")
@@ -298,7 +298,7 @@ func TestOpenWithoutRedis(t *testing.T) {
 func TestSubjectsAreDescribed(t *testing.T) {
 	seen := make(map[string]bool)
 	for _, s := range All[Account]() {
-		if s.Info.Name == "" || seen[s.Info.Name] || s.Info.Module == "" || s.Info.About == "" || !s.Near && !s.Far {
+		if s.Info.Name == "" || seen[s.Info.Name] || s.Info.Module == "" || s.Info.About == "" || !s.Local && !s.Remote {
 			t.Errorf("%+v", s.Info)
 		}
 		seen[s.Info.Name] = true

@@ -10,8 +10,8 @@ import (
 
 func ristrettoSubject[V any]() Subject[V] {
 	return Subject[V]{
-		Info: subject("ristretto", "github.com/dgraph-io/ristretto/v2", "Near tier only, string keys, with TTL; get-or-load by hand, without stampede protection."),
-		Near: true, Open: openRistretto[V],
+		Info:  subject("ristretto", "github.com/dgraph-io/ristretto/v2", "Local tier only, string keys, with TTL; get-or-load by hand, without stampede protection."),
+		Local: true, Open: openRistretto[V],
 	}
 }
 
@@ -25,12 +25,12 @@ func newRistretto[V any](c Config) (*ristretto.Cache[string, V], error) {
 	return cache, nil
 }
 
-// bareRistretto is ristretto and nothing around it: the floor that a near hit can come down to with this engine.
+// bareRistretto is ristretto and nothing around it: the floor that a local hit can come down to with this engine.
 //
 // Fairness: it has its metrics off, its default. Every entry has a TTL, for which Get reads the clock: the work that a
 // cache with TTLs has to do. Set is applied later, by another goroutine, and may be dropped under load; Wait waits for it.
 //
-// What it cannot do: a far tier, get-or-load (here Get and SetWithTTL by hand: concurrent misses all load), batches. Of keys
+// What it cannot do: a remote tier, get-or-load (here Get and SetWithTTL by hand: concurrent misses all load), batches. Of keys
 // it keeps two hashes and not the key. It promises nothing to other instances.
 type bareRistretto[V any] struct {
 	cache *ristretto.Cache[string, V]
@@ -38,8 +38,8 @@ type bareRistretto[V any] struct {
 }
 
 func openRistretto[V any](_ context.Context, c Config) (Cache[V], error) {
-	if !c.Near {
-		return nil, fmt.Errorf("ristretto: %w: near only", ErrTiers)
+	if !c.Local {
+		return nil, fmt.Errorf("ristretto: %w: local only", ErrTiers)
 	}
 	cache, err := newRistretto[V](c)
 	if err != nil {

@@ -10,20 +10,20 @@ import (
 
 func rueidisSubject[V any]() Subject[V] {
 	return Subject[V]{
-		Info: subject("rueidis", "github.com/redis/rueidis", "Both tiers: its client-side cache (RESP3 tracking), whose hits are decoded by encoding/json; get-or-load by hand."),
-		Near: true, Far: true, Open: openRueidis[V],
+		Info:  subject("rueidis", "github.com/redis/rueidis", "Both tiers: its client-side cache (RESP3 tracking), whose hits are decoded by encoding/json; get-or-load by hand."),
+		Local: true, Remote: true, Open: openRueidis[V],
 	}
 }
 
 // rueidisCache is rueidis with DoCache, its client-side cache, which the server keeps up to date by RESP3's tracking.
 //
 // Fairness: all options are the library's defaults: four connections with automatic pipelining, so PoolSize means nothing to
-// it. Near copies are the server's replies, bounded in bytes (128 MiB for each connection) and not in entries, and are decoded
-// on each hit, with encoding/json as its DecodeJSON does. It has no namespace: the near tier's keys are Redis's, so every
-// hit joins the two strings, about 2 % of it. Without the near tier, DoCache is Do: DisableCache, its own option.
+// it. Local copies are the server's replies, bounded in bytes (128 MiB for each connection) and not in entries, and are decoded
+// on each hit, with encoding/json as its DecodeJSON does. It has no namespace: the local tier's keys are Redis's, so every
+// hit joins the two strings, about 2 % of it. Without the local tier, DoCache is Do: DisableCache, its own option.
 //
 // What it cannot do: get-or-load (here DoCache, the load, SET; its sibling rueidisaside adds locks, and over ten round
-// trips a miss); drop a near copy alone. It promises that near copies are invalidated when the server says so, its own
+// trips a miss); drop a local copy alone. It promises that local copies are invalidated when the server says so, its own
 // instance's changes included: a read at once after a change may see what was before. A connection that is half-open is
 // noticed after about 11 s, and until then its copies are served.
 type rueidisCache[V any] struct {
@@ -34,7 +34,7 @@ type rueidisCache[V any] struct {
 }
 
 func openRueidis[V any](ctx context.Context, c Config) (Cache[V], error) {
-	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{c.Addr}, SelectDB: c.DB, DisableCache: !c.Near})
+	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{c.Addr}, SelectDB: c.DB, DisableCache: !c.Local})
 	if err != nil {
 		return nil, fmt.Errorf("rueidis: cannot reach Redis: %w", err)
 	}

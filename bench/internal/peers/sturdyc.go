@@ -13,8 +13,8 @@ import (
 
 func sturdycSubject[V any]() Subject[V] {
 	return Subject[V]{
-		Info: subject("sturdyc", "github.com/viccon/sturdyc", "Both tiers: its distributed storage is Redis by go-redis, in encoding/json. No write but by a load."),
-		Near: true, Far: true, Open: openSturdyc[V],
+		Info:  subject("sturdyc", "github.com/viccon/sturdyc", "Both tiers: its distributed storage is Redis by go-redis, in encoding/json. No write but by a load."),
+		Local: true, Remote: true, Open: openSturdyc[V],
 	}
 }
 
@@ -23,9 +23,9 @@ func sturdycSubject[V any]() Subject[V] {
 // Fairness: shards hold about 1,000 entries and a tenth is evicted when one is full, as in the README's first example. Early
 // refreshes and missing records are off, its default. Continuous evictions are off, which the README calls a slight gain:
 // their goroutine can never be stopped and would keep the whole cache alive while the next library is measured. Get asks
-// sturdyc's own Get first, as one does for a near hit, and then the storage by GetOrFetch.
+// sturdyc's own Get first, as one does for a local hit, and then the storage by GetOrFetch.
 //
-// What it cannot do: do without its near tier; write to the storage but by a load, after which a goroutine writes that
+// What it cannot do: do without its local tier; write to the storage but by a load, after which a goroutine writes that
 // nobody can wait for (so there is no Set and no Wait); delete in the storage (Delete here is a DEL and sturdyc's Delete,
 // what its user would write); have a TTL for one entry; choose the storage's encoding, which is encoding/json, also of []byte. An
 // error of Redis is a miss. It promises nothing to other instances, whose copies live until their TTL ends.
@@ -35,8 +35,8 @@ type sturdycCache[V any] struct {
 }
 
 func openSturdyc[V any](ctx context.Context, c Config) (Cache[V], error) {
-	if !c.Near {
-		return nil, fmt.Errorf("sturdyc: %w: never without the near one", ErrTiers)
+	if !c.Local {
+		return nil, fmt.Errorf("sturdyc: %w: never without the local one", ErrTiers)
 	}
 	if c.Entries <= 0 || c.Entries > math.MaxInt32 || c.TTL <= 0 { // sturdyc would panic
 		return nil, fmt.Errorf("sturdyc: Entries is %d and TTL %v, must be positive and Entries at most %d", c.Entries, c.TTL, math.MaxInt32)

@@ -11,8 +11,8 @@ import (
 
 func theineSubject[V any]() Subject[V] {
 	return Subject[V]{
-		Info: subject("theine", "github.com/Yiling-J/theine-go", "Near tier only, its loading cache, with TTL."),
-		Near: true, Open: openTheine[V],
+		Info:  subject("theine", "github.com/Yiling-J/theine-go", "Local tier only, its loading cache, with TTL."),
+		Local: true, Open: openTheine[V],
 	}
 }
 
@@ -23,7 +23,7 @@ func theineSubject[V any]() Subject[V] {
 // microsecond. Doorkeeper and entry pool are off, its default.
 //
 // What it cannot do: a loader for each call; several loads at once in one shard, whose lock a loader holds; batches; a
-// far tier that is up to date (its secondary cache is experimental, and its Delete does not reach it). It promises nothing
+// remote tier that is up to date (its secondary cache is experimental, and its Delete does not reach it). It promises nothing
 // to other instances.
 type bareTheine[V any] struct {
 	cache *theine.LoadingCache[string, V]
@@ -36,8 +36,8 @@ var errNoLoad = errors.New("no loader")
 type theineLoad struct{} // the context's key of the load
 
 func openTheine[V any](_ context.Context, c Config) (Cache[V], error) {
-	if !c.Near {
-		return nil, fmt.Errorf("theine: %w: near only", ErrTiers)
+	if !c.Local {
+		return nil, fmt.Errorf("theine: %w: local only", ErrTiers)
 	}
 	ttl := c.TTL
 	cache, err := theine.NewBuilder[string, V](c.Entries).Loading(func(ctx context.Context, _ string) (theine.Loaded[V], error) {

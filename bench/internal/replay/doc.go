@@ -6,6 +6,6 @@
 // figures differ a little from run to run. Two policies are no caches but bounds to compare with, and are exact: LRU, and
 // the optimum that knows the future.
 //
-// rueidis, which is compared otherwise, is no policy here: its near tier holds what a server has replied and what the server
+// rueidis, which is compared otherwise, is no policy here: its local tier holds what a server has replied and what the server
 // has promised to invalidate, up to a number of bytes. There is none without Redis, and none of so many entries.
 package replay

@@ -4,7 +4,7 @@ import (
 	"github.com/doppio-cache/doppio/local"
 )
 
-// doppio is the near tier as its users get it: what waits to be applied is readable, and a burst is slowed, not dropped.
+// doppio is the local tier as its users get it: what waits to be applied is readable, and a burst is slowed, not dropped.
 type doppio struct{ cache *local.Cache[uint32] }
 
 func openDoppioRistretto(size int) (store, error) { return openDoppio(size, local.Ristretto) }

@@ -39,8 +39,8 @@ type store interface {
 // Policies are all that can be replayed, in the order in which they are shown.
 func Policies() []Policy {
 	return []Policy{
-		{Name: "doppio/ristretto", About: "the near tier with its default engine, at full speed", open: openDoppioRistretto, alone: true},
-		{Name: "doppio/otter", About: "the near tier with the engine that the docs advise where hit ratio matters, at full speed", open: openDoppioOtter, alone: true},
+		{Name: "doppio/ristretto", About: "the local tier with its default engine, at full speed", open: openDoppioRistretto, alone: true},
+		{Name: "doppio/otter", About: "the local tier with the engine that the docs advise where hit ratio matters, at full speed", open: openDoppioOtter, alone: true},
 		{Name: "ristretto", About: "bare, at full speed", open: openRistretto, alone: true},
 		{Name: "ristretto, paced", About: "bare, with a Wait for its queue and 20 µs more after every miss", open: openPacedRistretto, alone: true},
 		{Name: "otter", About: "bare, at full speed", open: openOtter, alone: true},

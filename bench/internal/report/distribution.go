@@ -65,7 +65,7 @@ func (b *builder) distributions(id, title, sub, unit string, all []distribution)
 
 func (b *builder) latency(r *result.FleetRun) *chart {
 	var all []distribution
-	for _, tier := range []string{"near", "far", "load", "write"} {
+	for _, tier := range []string{"local", "remote", "load", "write"} {
 		all = append(all, distribution{name: tier, p: r.Latency[tier]})
 	}
 	all = append(all, distribution{name: "response, from the intended start", p: r.Latency["response"]})

@@ -12,7 +12,7 @@ import (
 
 // fleet shows the curves, one run in detail, and what a larger fleet would ask for.
 func (b *builder) fleet(s *section, f *result.Fleet) {
-	s.Intro = append(s.Intro, "Processes with near tiers of their own over one Redis. A read is stale if it missed a change that was acknowledged before it began.")
+	s.Intro = append(s.Intro, "Processes with local tiers of their own over one Redis. A read is stale if it missed a change that was acknowledged before it began.")
 	if len(f.Runs) > 0 {
 		detail := detailed(f.Runs)
 		s.Facts = runFacts(detail)
@@ -98,7 +98,7 @@ func runFacts(r *result.FleetRun) []fact {
 func configuration(c result.FleetConfig) string {
 	parts := []string{
 		fmt.Sprintf("%s of %s", plural(c.Instances, "instance"), plural(c.Workers, "worker")), count(int64(c.Keys)) + " keys", fmt.Sprintf("skew %s", number(c.Skew)),
-		term.Percent(c.ReadShare) + " reads", "values of " + size(float64(c.ValueSize)), "near tier of " + count(c.NearEntries) + " entries", orNot(c.Engine),
+		term.Percent(c.ReadShare) + " reads", "values of " + size(float64(c.ValueSize)), "local tier of " + count(c.LocalEntries) + " entries", orNot(c.Engine),
 		"TTL " + millis(c.TTLms), "bound " + millis(c.MaxStalenessMs), "a load takes " + millis(c.SourceMs), strings.TrimSpace(c.Topology + " " + c.Server),
 	}
 	if c.Rate > 0 {
@@ -158,7 +158,7 @@ func (b *builder) redisCost(r *result.Redis) *chart {
 }
 
 func runsTable(runs []result.FleetRun) *table {
-	t := &table{Caption: "All runs", Head: []string{"run", "requests/s", "near p50", "near p99", "far p99", "load p99", "write p99", "response p99", "loads", "errors", "stale", "beyond bound", "own",
+	t := &table{Caption: "All runs", Head: []string{"run", "requests/s", "local p50", "local p99", "remote p99", "load p99", "write p99", "response p99", "loads", "errors", "stale", "beyond bound", "own",
 		"stale p99", "lag p50", "lag p99", "commands /1,000", "Redis in /1,000", "Redis out /1,000", "Redis CPU /1,000", "instance CPU", "machine", "restarts"}}
 	for i := range runs {
 		r := &runs[i]
@@ -178,7 +178,7 @@ func runsTable(runs []result.FleetRun) *table {
 		p99 := func(p result.Percentiles) float64 { return p.P99 }
 		t.Rows = append(t.Rows, []cell{
 			{Text: fmt.Sprintf("%s: %d × %d, %s/s invalidated", orNot(r.Series), r.Config.Instances, r.Config.Workers, number(r.Config.Invalidations))},
-			{Text: number(r.Throughput)}, at("near", func(p result.Percentiles) float64 { return p.P50 }), at("near", p99), at("far", p99), at("load", p99), at("write", p99), at("response", p99),
+			{Text: number(r.Throughput)}, at("local", func(p result.Percentiles) float64 { return p.P50 }), at("local", p99), at("remote", p99), at("load", p99), at("write", p99), at("response", p99),
 			{Text: count(r.Loads)}, {Text: count(r.Errors), Sub: kinds(r.ErrorKinds), Bad: r.Errors > 0}, {Text: count(r.Staleness.Stale), Sub: "of " + count(r.Staleness.Reads)},
 			{Text: count(r.Staleness.Beyond), Bad: r.Staleness.Beyond > 0}, {Text: count(r.Staleness.Own), Bad: r.Staleness.Own > 0},
 			{Text: known(r.Staleness.Age, r.Staleness.Age.P99)}, {Text: known(r.Lag, r.Lag.P50)}, {Text: known(r.Lag, r.Lag.P99)},

@@ -156,7 +156,7 @@ func lead(docs []*result.Document) string {
 			places = append(places, place)
 		}
 	}
-	return fmt.Sprintf("A two-tier cache for Go: near in the process, far in Redis, coherent across a fleet. Measured by %s on %s.",
+	return fmt.Sprintf("A two-tier cache for Go: local in the process, remote in Redis, coherent across a fleet. Measured by %s on %s.",
 		listed(commands), strings.Join(places, "; and on "))
 }
 

@@ -14,7 +14,7 @@ import (
 
 // replay shows hit ratios by size, and the same as misses, where differences at the top can be seen.
 func (b *builder) replay(s *section, r *result.Replay) {
-	s.Intro = append(s.Intro, "How many requests of recorded traces a near tier of each size answers. The optimum knows the future, and nobody who holds as many entries can do better.",
+	s.Intro = append(s.Intro, "How many requests of recorded traces a local tier of each size answers. The optimum knows the future, and nobody who holds as many entries can do better.",
 		"Caches that evict in batches hold more than their size for a while, which tells most when they are small. "+
 			"A size at which one held over 5 % more has a hollow mark and an asterisk: it is not to be set against the optimum of that size.")
 	for i := range r.Traces {

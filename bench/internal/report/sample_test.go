@@ -44,10 +44,10 @@ func sampleCompare() *result.Document {
 	d.Notice = "not whole: the budget of 60 s was spent; " + nasty
 	c := &result.Compare{Rounds: 7}
 	for _, s := range [][3]string{
-		{"doppio", "github.com/doppio-cache/doppio", "Both tiers, near tier in ristretto, the default; instances are coherent within a bound."},
-		{"doppio/otter", "github.com/doppio-cache/doppio", "Both tiers, near tier in otter; instances are coherent within a bound."},
-		{"ristretto", "github.com/dgraph-io/ristretto/v2", "Near tier only, string keys, with TTL."}, {"otter", "github.com/maypok86/otter/v2", "Near tier only, with TTL."},
-		{"theine", "github.com/Yiling-J/theine-go", "Near tier only, its loading cache."}, {"sturdyc", "github.com/viccon/sturdyc", "Both tiers: its distributed storage."},
+		{"doppio", "github.com/doppio-cache/doppio", "Both tiers, local tier in ristretto, the default; instances are coherent within a bound."},
+		{"doppio/otter", "github.com/doppio-cache/doppio", "Both tiers, local tier in otter; instances are coherent within a bound."},
+		{"ristretto", "github.com/dgraph-io/ristretto/v2", "Local tier only, string keys, with TTL."}, {"otter", "github.com/maypok86/otter/v2", "Local tier only, with TTL."},
+		{"theine", "github.com/Yiling-J/theine-go", "Local tier only, its loading cache."}, {"sturdyc", "github.com/viccon/sturdyc", "Both tiers: its distributed storage."},
 		{"go-redis/cache", "github.com/go-redis/cache/v9", "Both tiers: its TinyLFU before go-redis."}, {"rueidis", "github.com/redis/rueidis", "Both tiers: its client-side cache."},
 		{"by hand", "github.com/dgraph-io/ristretto/v2", "ristretto before go-redis, as a good engineer would write it."},
 	} {
@@ -61,9 +61,9 @@ func sampleCompare() *result.Document {
 			}
 		}
 	}
-	far := map[string]float64{"doppio": 23, "doppio/otter": 23, "ristretto": 20, "go-redis/cache": 22, "rueidis": 31, "by hand": 24}
+	remote := map[string]float64{"doppio": 23, "doppio/otter": 23, "ristretto": 20, "go-redis/cache": 22, "rueidis": 31, "by hand": 24}
 	c.Rows = append(c.Rows,
-		result.Row{Group: "far hit", Name: "Get, struct, 2 callers", Unit: "µs/op", Baseline: "ristretto", Cells: sampleCells(1, far)},
+		result.Row{Group: "remote hit", Name: "Get, struct, 2 callers", Unit: "µs/op", Baseline: "ristretto", Cells: sampleCells(1, remote)},
 		result.Row{Group: "memory", Name: "an entry, of 1 million", Unit: "bytes/entry", Cells: sampleCells(2, local)},
 		result.Row{Group: "commands", Name: "a local hit", Unit: "commands/op", Cells: []result.Cell{ // one round, and values of 0
 			{Subject: "doppio", Value: result.SpreadOf([]float64{0})}, {Subject: "rueidis", Value: result.SpreadOf([]float64{5})},
@@ -71,9 +71,9 @@ func sampleCompare() *result.Document {
 		}},
 		result.Row{Group: "stampede", Name: "4 × 1,000 callers", Unit: "commands", Cells: []result.Cell{
 			{Subject: "doppio", Value: around(16), Extra: map[string]float64{"loads": 1, "last caller, ms": 67}}, {Subject: "rueidis", Value: around(7083)}, {Subject: "go-redis/cache", Value: around(8), Extra: map[string]float64{"loads": 4}},
-			{Subject: "ristretto", Missing: "no far tier"},
+			{Subject: "ristretto", Missing: "no remote tier"},
 		}},
-		result.Row{Group: nasty, Name: nasty, Unit: "ops/s", More: true, Baseline: "ristretto", Cells: sampleCells(1000, far)},
+		result.Row{Group: nasty, Name: nasty, Unit: "ops/s", More: true, Baseline: "ristretto", Cells: sampleCells(1000, remote)},
 		result.Row{Group: "gc", Name: "pause", Unit: "µs", Cells: []result.Cell{{Subject: "doppio", Missing: "interrupted"}}},
 		result.Row{Group: "gc", Name: "no cells", Unit: "µs"},
 	)
@@ -122,8 +122,8 @@ func sampleRun(series string, instances int, invalidations float64) result.Fleet
 	n := float64(instances)
 	return result.FleetRun{
 		Series: series, Seconds: 10, Requests: 1_000_000, Reads: 990_000, Writes: 10_000, Throughput: 90_000 * n / (1 + n/20), Loads: 800,
-		Config:    result.FleetConfig{Instances: instances, Workers: 4, Keys: 100_000, Skew: 1.01, ReadShare: 0.99, ValueSize: 512, TTLms: 60_000, NearEntries: 10_000, Invalidations: invalidations, MaxStalenessMs: 2000, SourceMs: 5, Topology: "standalone", Engine: "ristretto", Server: "Redis 7.0.15"},
-		Latency:   map[string]result.Percentiles{"near": samplePercentiles(0.4), "far": samplePercentiles(60), "load": samplePercentiles(5600), "write": samplePercentiles(80), "response": samplePercentiles(90)},
+		Config:    result.FleetConfig{Instances: instances, Workers: 4, Keys: 100_000, Skew: 1.01, ReadShare: 0.99, ValueSize: 512, TTLms: 60_000, LocalEntries: 10_000, Invalidations: invalidations, MaxStalenessMs: 2000, SourceMs: 5, Topology: "standalone", Engine: "ristretto", Server: "Redis 7.0.15"},
+		Latency:   map[string]result.Percentiles{"local": samplePercentiles(0.4), "remote": samplePercentiles(60), "load": samplePercentiles(5600), "write": samplePercentiles(80), "response": samplePercentiles(90)},
 		Staleness: result.Staleness{Reads: 990_000, Stale: 312, BoundMs: 2000, Age: samplePercentiles(0.3)}, Lag: samplePercentiles(0.2 + n/30 + invalidations/1e5),
 		Redis:       result.Redis{Servers: 1, Commands: 31 + n, ByCommand: map[string]float64{"get": 21, "evalsha": 10, "publish": 10, nasty: 1, "xadd": 10, "zero": 0}, BytesIn: 4100, BytesOut: 19_000 + 300*n, CPUms: 1.1, CPUShare: 0.02*n + invalidations/1e5, MemoryBytes: 5e7, HasCPU: true, HasCommands: true},
 		InstanceCPU: 0.6, Invalidations: 30_000,
@@ -159,7 +159,7 @@ func sampleFleet() *result.Document {
 // sparseFleet is a fleet's document with hardly anything in it.
 func sparseFleet() *result.Document {
 	d := sampleDocument("fleet")
-	d.Fleet = &result.Fleet{Runs: []result.FleetRun{{Series: "instances", Latency: map[string]result.Percentiles{"near": {Count: 3}}}}}
+	d.Fleet = &result.Fleet{Runs: []result.FleetRun{{Series: "instances", Latency: map[string]result.Percentiles{"local": {Count: 3}}}}}
 	return d
 }
 

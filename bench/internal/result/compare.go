@@ -49,7 +49,7 @@ type Subject struct {
 
 // Row is one piece of work.
 type Row struct {
-	Group    string `json:"group"` // "local hit", "far hit", …: rows of one group make a chart
+	Group    string `json:"group"` // "local hit", "remote hit", …: rows of one group make a chart
 	Name     string `json:"name"`  // the rest: "Get, struct, zipf, 2 callers"
 	Unit     string `json:"unit"`  // "ns/op", "bytes/entry", …; less is better unless More
 	More     bool   `json:"more,omitempty"`

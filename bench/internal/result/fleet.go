@@ -21,7 +21,7 @@ type FleetRun struct {
 	// Errors by kind, as classified by the library's sentinels. They add up to Errors.
 	ErrorKinds map[string]int64 `json:"errorKinds,omitempty"`
 
-	// Latency, in microseconds, by what answered: "near", "far", "load", "write".
+	// Latency, in microseconds, by what answered: "local", "remote", "load", "write".
 	Latency map[string]Percentiles `json:"latency"`
 	// Staleness of reads.
 	Staleness Staleness `json:"staleness"`
@@ -31,7 +31,7 @@ type FleetRun struct {
 	Redis Redis `json:"redis"`
 	// CPU of one instance, on average, as a share of one core.
 	InstanceCPU float64 `json:"instanceCPU"`
-	// Drops of the near tier, by reason, other than that for which each instance begins with an empty one; Invalidations applied by all instances; Restarts of instances (churn).
+	// Drops of the local tier, by reason, other than that for which each instance begins with an empty one; Invalidations applied by all instances; Restarts of instances (churn).
 	Drops         map[string]uint64 `json:"drops,omitempty"`
 	Invalidations uint64            `json:"invalidations"`
 	Restarts      int64             `json:"restarts"`
@@ -65,9 +65,9 @@ type FleetConfig struct {
 	ReadShare      float64 `json:"readShare"`
 	ValueSize      int     `json:"valueSize"` // bytes
 	TTLms          float64 `json:"ttlMs"`
-	LocalTTLms     float64 `json:"localTtlMs,omitempty"` // of near entries; 0: as TTLms
+	LocalTTLms     float64 `json:"localTtlMs,omitempty"` // of local entries; 0: as TTLms
 	Fresh          bool    `json:"fresh,omitempty"`      // each read was of a key that nobody had asked for before
-	NearEntries    int64   `json:"nearEntries"`
+	LocalEntries   int64   `json:"localEntries"`
 	Rate           float64 `json:"rate"`             // requests a second of all instances; 0: as fast as it goes
 	Invalidations  float64 `json:"invalidations"`    // a second, from outside the workers
 	ChurnSeconds   float64 `json:"churnSeconds"`     // an instance is replaced this often; 0: never
@@ -75,7 +75,7 @@ type FleetConfig struct {
 	MaxStalenessMs float64 `json:"maxStalenessMs"`   // the bound
 	SourceMs       float64 `json:"sourceMs"`         // of one load
 	Topology       string  `json:"topology"`         // "embedded", "given", "standalone", "cluster"
-	Engine         string  `json:"engine"`           // of the near tier
+	Engine         string  `json:"engine"`           // of the local tier
 	Server         string  `json:"server,omitempty"` // "Redis 7.0.15"
 }
 

@@ -241,7 +241,7 @@ var mutants = []mutant{
 		}},
 	},
 	{
-		name: "far floors are ignored", attack: amnesia, rules: []string{g2, g3},
+		name: "remote floors are ignored", attack: amnesia, rules: []string{g2, g3},
 		why: "a server that is back as it was before holds values that were invalidated since",
 		edits: []edit{{
 			"internal/coherence/cache.go",

@@ -103,7 +103,7 @@ func TestWhatIsNotThereOnceIsNotReplaced(t *testing.T) {
 
 // The harness's report is read as it is written.
 func TestAReportIsUnderstood(t *testing.T) {
-	r := &history.Report{Near: 5, Far: 2, Commits: 3}
+	r := &history.Report{Local: 5, Remote: 2, Commits: 3}
 	if f := read(r.String()); len(f.broken) != 0 || f.operations != "7 reads, 3 commits" {
 		t.Errorf("%+v", f)
 	}
