@@ -77,44 +77,33 @@ const (
 )
 
 // acquireLeases asks for leases on keys, while at most one load of each runs in the fleet. It marks
-// as busy the keys that other instances load, and returns what wakes them; nil if there are none.
-func (l *load[V]) acquireLeases(ctx context.Context, keys []*keyLoad[V]) *coherence.Waiter {
+// as busy the keys that other instances load.
+func (l *load[V]) acquireLeases(ctx context.Context, keys []*keyLoad[V]) {
 	if len(keys) == 0 {
-		return nil
+		return
 	}
 	// Before the leases are asked for: an instance that holds one announces its end only if it
 	// knows of a load that waits.
-	w := l.newWaiter(keys)
+	l.waiter = l.newWaiter(keys)
 	waiting, again := l.claim(ctx, keys, l.until)
-	waiting = append(waiting, l.claimAgain(ctx, again)...)
-	if len(waiting) == 0 {
-		w.Stop()
-		return nil
-	}
-	l.markBusy(waiting)
+	l.markBusy(append(waiting, l.claimAgain(ctx, again)...))
 	for _, k := range keys {
 		if !k.busy && !k.ended {
-			w.StopFor(k.hash)
+			l.waiter.StopFor(k.hash)
 		}
 	}
-	return w
 }
 
 // newWaiter returns a waiter for keys.
 func (l *load[V]) newWaiter(keys []*keyLoad[V]) *coherence.Waiter {
 	if len(keys) == 1 {
-		keys[0].waiter = l.cache.shared.client.co.NewWaiter(keys[0].hash)
-		return keys[0].waiter
+		return l.cache.shared.client.co.NewWaiter(keys[0].hash)
 	}
 	hashes := make([]uint64, len(keys))
 	for i, k := range keys {
 		hashes[i] = k.hash
 	}
-	w := l.cache.shared.client.co.NewWaiter(hashes...)
-	for _, k := range keys {
-		k.waiter = w
-	}
-	return w
+	return l.cache.shared.client.co.NewWaiter(hashes...)
 }
 
 // claimAgain asks again for leases that may be asked for again at once, but not for ever, and
@@ -187,7 +176,7 @@ func (l *load[V]) claimTogether(ctx context.Context, keys []*keyLoad[V], until t
 		how, res, err := l.resolveLease(ctx, k, &requests[i], r, known)
 		switch how {
 		case valueFound:
-			k.waiter.StopFor(k.hash) // before its callers are told
+			l.waiter.StopFor(k.hash) // before its callers are told
 			l.finish(k, res, err)
 		case heldElsewhere:
 			waiting = append(waiting, k)
@@ -277,7 +266,7 @@ func (l *load[V]) resolveLease(ctx context.Context, k *keyLoad[V], req *remote.L
 
 // awaitOthers waits for the loads of other instances, as long as a load may take. It leaves keys
 // without a result that this load is to load, with the lease or, after all that time, without.
-func (l *load[V]) awaitOthers(ctx context.Context, w *coherence.Waiter, keys []*keyLoad[V]) {
+func (l *load[V]) awaitOthers(ctx context.Context, keys []*keyLoad[V]) {
 	byHash := make(map[uint64][]*keyLoad[V], len(keys))
 	for _, k := range keys {
 		byHash[k.hash] = append(byHash[k.hash], k)
@@ -289,8 +278,8 @@ func (l *load[V]) awaitOthers(ctx context.Context, w *coherence.Waiter, keys []*
 		var due []*keyLoad[V]
 		pause := time.NewTimer(interval/2 + rand.N(interval/2+1))
 		select {
-		case <-w.C:
-			for _, h := range w.Woken() {
+		case <-l.waiter.C:
+			for _, h := range l.waiter.Woken() {
 				due = append(due, byHash[h]...)
 			}
 		case <-pause.C:

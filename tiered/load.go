@@ -36,11 +36,12 @@ type load[V any] struct {
 
 	ctx    context.Context //nolint:containedctx // detached: the ends of its callers are not its own
 	cancel context.CancelFunc
-	opened bool         // it is counted as running
-	open   atomic.Int64 // calls that were not cancelled
-	until  time.Time    // from then on the load no longer waits for the remote tier before it calls the loader
-	down   atomic.Bool  // the remote tier could not be asked
-	keeper leaseKeeper  // of all leases
+	opened bool              // it is counted as running
+	open   atomic.Int64      // calls that were not cancelled
+	until  time.Time         // from then on the load no longer waits for the remote tier before it calls the loader
+	down   atomic.Bool       // the remote tier could not be asked
+	keeper leaseKeeper       // of all leases
+	waiter *coherence.Waiter // of the keys whose leases were asked for: wakes those that are busy; nil: there are none
 }
 
 // keyLoad is one key of a load.
@@ -50,13 +51,12 @@ type keyLoad[V any] struct {
 	read        *prefetched[V] // what the caller has read; nil: nothing
 	right       fillRight
 
-	busy    bool              // another instance is loading it
-	waits   bool              // its callers know that
-	waiter  *coherence.Waiter // what wakes it then
-	taken   int               // how many leases in a row it has taken from others
-	lease   *heldLease        // its lease, while that is renewed
-	loading uint64            // the moment, as of coherence.View, when its loader was called
-	ended   bool              // it has its result, which need not be the load's
+	busy    bool       // another instance is loading it
+	waits   bool       // its callers know that
+	taken   int        // how many leases in a row it has taken from others
+	lease   *heldLease // its lease, while that is renewed
+	loading uint64     // the moment, as of coherence.View, when its loader was called
+	ended   bool       // it has its result, which need not be the load's
 	res     result[V]
 	err     error
 }
@@ -157,29 +157,37 @@ func (l *load[V]) execute() {
 func (l *load[V]) run(ctx context.Context) error {
 	l.keeper.start(ctx, l.cache.shared.client, l)
 	defer l.keeper.release()
-	var waiter *coherence.Waiter
-	if !l.cache.shared.client.opts.Disabled {
-		claiming := l.readRemote(ctx)
-		waiter = l.acquireLeases(ctx, claiming)
-		if waiter != nil {
-			defer waiter.Stop()
+	defer func() {
+		if l.waiter != nil {
+			l.waiter.Stop()
 		}
+	}()
+	if !l.cache.shared.client.opts.Disabled {
+		l.acquireLeases(ctx, l.readRemote(ctx))
 	}
 	missing, waiting := l.left(false), l.left(true)
 	if len(waiting) == 0 {
 		return l.runLoader(ctx, missing)
 	}
 	if len(missing) == 0 {
-		l.awaitOthers(ctx, waiter, waiting)
+		l.awaitOthers(ctx, waiting)
 		return l.runLoader(ctx, unended(waiting))
 	}
-	var wg sync.WaitGroup
-	wg.Go(func() {
+	var others sync.WaitGroup
+	loaded := false
+	defer func() {
+		if !loaded { // a panic: the keys that wait must not get a result from two goroutines
+			l.cancel()
+			others.Wait()
+		}
+	}()
+	others.Go(func() {
 		defer func() { l.cache.shared.client.panics.Caught(loadPart, recover()) }() // the keys are loaded below then
-		l.awaitOthers(ctx, waiter, waiting)
+		l.awaitOthers(ctx, waiting)
 	})
 	err := l.runLoader(ctx, missing)
-	wg.Wait()
+	others.Wait()
+	loaded = true
 	return errors.Join(err, l.runLoader(ctx, unended(waiting)))
 }
 
