@@ -117,3 +117,41 @@ func TestGet_givesInterfacesInStructsAlikeFromBothTiers(t *testing.T) {
 		})
 	}
 }
+
+// A value that cannot be encoded is not sent, so nothing is known to have changed: the local copy of
+// its key is served as before, and other instances hear of nothing.
+func TestSet_valueThatDoesNotEncodeLeavesTheLocalCopy(t *testing.T) {
+	t.Parallel()
+	big := strings.Repeat("x", 100)
+	for name, set := range map[string]func(ctx context.Context, c *tiered.Cache[string]) error{
+		"Set": func(ctx context.Context, c *tiered.Cache[string]) error { return c.Set(ctx, "k", big) },
+		"SetIfAbsent": func(ctx context.Context, c *tiered.Cache[string]) error {
+			_, err := c.SetIfAbsent(ctx, "k", big)
+			return err
+		},
+		"SetMany": func(ctx context.Context, c *tiered.Cache[string]) error {
+			_, err := c.SetMany(ctx, []tiered.Item[string]{{Key: "k", Value: big}})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client := coherent(t, shared.Client(t), tiered.Options{Namespace: namespace(t)})
+			c := newCache[string](t, client, "c", tiered.CacheOptions{MaxValueBytes: 10})
+			check(t, c.Set(t.Context(), "k", "old"))
+			local := func() bool {
+				source := tiered.SourceLocal
+				v, err := c.Get(tiered.WithSource(t.Context(), &source), "k")
+				return err == nil && v == "old" && source == tiered.SourceLocal
+			}
+			eventually(t, "there is a local copy", local)
+			wantErr(t, set(t.Context(), c), tiered.ErrEncode)
+			if !local() {
+				t.Error("the local copy is gone")
+			}
+			if n := client.Stats().Pending; n != 0 {
+				t.Errorf("%d invalidations wait to be retried", n)
+			}
+		})
+	}
+}
