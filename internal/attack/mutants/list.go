@@ -89,8 +89,8 @@ var mutants = []mutant{
 		},
 	},
 	{
-		name: "the coherence lease does not end", model: 5, attack: deaf, rules: []string{g2},
-		why: "who hears nothing must not serve for longer than the bound",
+		name: "the trust window does not end", model: 5, attack: deaf, rules: []string{g2},
+		why: "an instance that hears nothing must not serve for longer than the bound",
 		edits: []edit{
 			{
 				"internal/coherence/events.go",
@@ -107,7 +107,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "a Cluster's lane is told before the data is changed", model: 6, attack: apart, rules: []string{g2},
-		why: "who hears of a change must not find in Redis what was there before it",
+		why: "an instance that hears of a change must not find the old record in Redis",
 		edits: []edit{
 			{
 				"remote/write.go",
@@ -175,7 +175,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "an acknowledgement raises nothing", model: 10, attack: slow, rules: []string{g3},
-		why: "who has changed something must not have to wait for the message to see it",
+		why: "a caller must see its own change without waiting for the message",
 		edits: []edit{
 			ackRaisesNothing,
 			{
