@@ -148,11 +148,11 @@ func (m *Manager) partedAt(index int, ended, floor uint64) {
 	m.raiseAllFloorsLocked(index, floor)
 }
 
-// RefreshFloors makes sure that a remote read of these lanes which begins now takes into account
+// refreshFloors makes sure that a remote read of these lanes which begins now takes into account
 // what was cleared long enough ago: the floors come with the probes as long as local copies are
 // trusted, and are read when they are not. One read serves all calls that wait, each as long as its
 // own context allows.
-func (m *Manager) RefreshFloors(ctx context.Context, indexes ...int) error {
+func (m *Manager) refreshFloors(ctx context.Context, indexes ...int) error {
 	if m.Trusted() {
 		return nil
 	}
@@ -190,15 +190,15 @@ func (m *Manager) readFloors(ctx context.Context, index int) error {
 		return nil // another call has read them just now
 	}
 	began := local.Monotonic()
-	if err := m.ReadFloors(ctx, index); err != nil {
+	if err := m.fetchFloors(ctx, index); err != nil {
 		return err
 	}
 	l.floorsAt.Store(began)
 	return nil
 }
 
-// ReadFloors reads a lane's floors from Redis.
-func (m *Manager) ReadFloors(ctx context.Context, index int) error {
+// fetchFloors reads a lane's floors from Redis.
+func (m *Manager) fetchFloors(ctx context.Context, index int) error {
 	floors, err := m.remote.Floors(ctx, index)
 	if err != nil {
 		return err
@@ -272,7 +272,7 @@ func (m *Manager) CheckLanes(ctx context.Context) error {
 	}
 	if err == nil {
 		// What is stored now must not lie below a floor that this instance has not heard of yet.
-		err = m.RefreshFloors(ctx, m.AllLanes()...)
+		err = m.refreshFloors(ctx, m.AllLanes()...)
 	}
 	if err == nil {
 		m.agreed.Store(true)

@@ -39,7 +39,7 @@ func (m *Manager) Lagging(positions []Position) bool {
 // CatchUp makes a remote read of these lanes see what was cleared up to the positions: the remote
 // tier has every other change by itself, but of a Clear an instance knows what it has heard.
 func (m *Manager) CatchUp(ctx context.Context, positions []Position, lanes ...int) error {
-	if err := m.RefreshFloors(ctx, lanes...); err != nil {
+	if err := m.refreshFloors(ctx, lanes...); err != nil {
 		return err
 	}
 	if len(positions) == 0 || !m.Lagging(positions) {
@@ -49,7 +49,7 @@ func (m *Manager) CatchUp(ctx context.Context, positions []Position, lanes ...in
 		if p.Lane >= len(m.lanes) {
 			continue
 		}
-		if err := m.ReadFloors(ctx, p.Lane); err != nil {
+		if err := m.fetchFloors(ctx, p.Lane); err != nil {
 			return err
 		}
 	}
